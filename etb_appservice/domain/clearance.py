@@ -1,0 +1,87 @@
+"""Who may do what: one function, total, deny by default, the same for Matrix, API and control room.
+
+`decide(actor, action, subject)` answers with the reason; the reason may be shown to the actor and discloses
+nothing about the subject.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import UserId, Username
+
+
+class Right(Enum):
+    """What an action asks of whoever wants it."""
+
+    MEMBER = "member"
+    """To be in the room, and known."""
+    RESPONDER = "responder"
+    """To belong to the incident: reporter, assignee, on call."""
+    OPERATOR = "operator"
+    """To be one of the configured operators, in the control room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who asks. `username` None: nobody we know. `clearance` None: ETB has not told us, so none."""
+
+    user_id: UserId
+    username: Username | None = None
+    clearance: Classification | None = None
+    is_active: bool = False
+    is_operator: bool = False
+    is_joined: bool = False
+    is_responder: bool = False
+    """Whether ETB names them for this incident."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is asked about: an incident's room, or the control room."""
+
+    classification: Classification
+    is_control_room: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Yes or no, and why; `reason` is a sentence for the person who asked."""
+
+    allowed: bool
+    reason: str
+
+
+_YES = Decision(allowed=True, reason="permitted")
+
+
+def decide(actor: Actor, action: Right, subject: Subject) -> Decision:
+    """Whether `actor` may do what asks for `action` on `subject`."""
+    if not actor.is_joined:
+        return _no("You are not in this room.")
+    if subject.is_control_room:
+        return _YES if actor.is_operator else _no("This needs the role operator.")
+    if action is Right.OPERATOR:
+        return _no("This works in the control room only, for operators.")
+    if actor.username is None:
+        return _no("Your Matrix account is not linked to an ETB user. Ask an operator to link it.")
+    if not actor.is_active:
+        return _no("Your ETB account is not active.")
+    if actor.clearance is None or actor.clearance < subject.classification:
+        return _no("Your clearance does not reach the level of this incident.")
+    if action is Right.RESPONDER and not actor.is_responder:
+        return _no("This needs the role responder of this incident.")
+    return _YES
+
+
+def may_enter(clearance: Classification | None, *, is_active: bool, level: Classification) -> Decision:
+    """Whether a person who belongs to an incident may be invited to its room."""
+    if not is_active:
+        return _no("inactive")
+    if clearance is None or clearance < level:
+        return _no("clearance")
+    return _YES
+
+
+def _no(reason: str) -> Decision:
+    return Decision(allowed=False, reason=reason)

@@ -1,0 +1,132 @@
+"""Effects: what shall be done, in the imperative, each with a key made from the fact that asked for it.
+
+An effect is decided once and tried until it is answered. It must hold all that is needed to carry it out, since
+it may be tried after a restart, by another process, hours later. Give new fields a default.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, WarRoomId
+from etb_appservice.domain.incident import Card
+from etb_appservice.domain.rooms import RoomSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRoom:
+    """Make a room as `spec` says, or adopt the one that its alias names when that one is ours and complete."""
+
+    kind: Literal["OpenRoom"] = "OpenRoom"
+    war_room: WarRoomId
+    """Whose room it is; for the control room and the Space a fixed id of their own."""
+    spec: RoomSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invite:
+    """Invite a person. Someone who is in the room already counts as invited."""
+
+    kind: Literal["Invite"] = "Invite"
+    room_id: RoomId
+    user_id: UserId
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Remove a person from a room, with a reason they can read."""
+
+    kind: Literal["Remove"] = "Remove"
+    room_id: RoomId
+    user_id: UserId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveRoom:
+    """Leave a room, or decline an invitation, that isn't ours."""
+
+    kind: Literal["LeaveRoom"] = "LeaveRoom"
+    room_id: RoomId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutState:
+    """Set a state event.
+
+    It is not encrypted: `content` must hold only what the room's classification lets servers read.
+    """
+
+    kind: Literal["PutState"] = "PutState"
+    room_id: RoomId
+    event_type: str
+    state_key: str
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Pin an event, keeping the other pins and their order; `instead_of` loses its pin to it."""
+
+    kind: Literal["Pin"] = "Pin"
+    room_id: RoomId
+    event_id: EventId
+    instead_of: EventId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """Send an encrypted message."""
+
+    kind: Literal["Say"] = "Say"
+    room_id: RoomId
+    content: str | Card
+    """Markdown, or a card."""
+    notify: bool = False
+    """True sends `m.text`, which makes a phone ring; False sends `m.notice`."""
+    mentions: tuple[UserId, ...] = ()
+    reply_to: EventId | None = None
+    thread_root: EventId | None = None
+    edits: EventId | None = None
+    """The event of ours that this one replaces."""
+    purpose: Literal["", "card", "answer", "notice"] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddTimelineEntry:
+    """Write an entry on the incident's timeline in ETB (docs/etb-contract.md 7.3).
+
+    ETB knows no idempotency key: `external_ref` is looked for before any repetition.
+    """
+
+    kind: Literal["AddTimelineEntry"] = "AddTimelineEntry"
+    incident_id: IncidentId
+    event_type: str
+    title: str
+    description: str
+    event_time_ms: int
+    external_ref: str
+    event_data: dict[str, str]
+
+
+MatrixEffect = OpenRoom | Invite | Remove | LeaveRoom | PutState | Pin | Say
+EtbEffect = AddTimelineEntry
+Effect = MatrixEffect | EtbEffect
+
+
+def target_of(effect: Effect) -> str:
+    """The line in which an effect waits: effects of one target are carried out one after another."""
+    match effect:
+        case OpenRoom(war_room=war_room):
+            return f"matrix/open/{war_room}"
+        case AddTimelineEntry(incident_id=incident_id):
+            return f"etb/{incident_id}"
+        case (
+            Invite(room_id=room_id)
+            | Remove(room_id=room_id)
+            | LeaveRoom(room_id=room_id)
+            | PutState(room_id=room_id)
+            | Pin(room_id=room_id)
+            | Say(room_id=room_id)
+        ):
+            return f"matrix/{room_id}"

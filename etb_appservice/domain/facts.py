@@ -1,0 +1,213 @@
+"""Facts: what happened, in the past tense. One fact is one unit of work.
+
+Every fact that came from a room says whether it was decrypted; what counts comes only from a decrypted event of
+a device of its sender. Facts are stored and read again by later versions: give new fields a default.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from etb_appservice.domain.effects import Effect
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username
+from etb_appservice.domain.incident import Incident
+
+
+class Trust(Enum):
+    """How far the device that encrypted a message vouches for its sender. Compare by `is`, never by order."""
+
+    CROSS_SIGNED = "cross-signed"
+    """The sender's own identity has signed the device."""
+    UNSIGNED = "unsigned"
+    """A device of the sender, known to their server, but not signed by their identity."""
+
+
+class Loss(Enum):
+    """Why a message can never be read."""
+
+    WITHHELD = "withheld"
+    """Its sender's client told us that it won't give us the key."""
+    WRONG_SENDER = "wrong sender"
+    """The key doesn't belong to a device of whoever the server says sent it."""
+    REPLAYED = "replayed"
+    """The message index was used before by another event."""
+    MALFORMED = "malformed"
+    UNKNOWN_ALGORITHM = "unknown algorithm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where an event of a room came from. `origin_ms` is the sender's word and proves nothing."""
+
+    room_id: RoomId
+    event_id: EventId
+    sender: UserId
+    origin_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageReceived(Origin):
+    """A decrypted `m.room.message` (or another room event that carries text)."""
+
+    kind: Literal["MessageReceived"] = "MessageReceived"
+    device_id: str
+    trust: Trust
+    msgtype: str
+    body: str
+    """As the client sent it, without the quoted fallback of a reply; at most 64 KiB by the event's size."""
+    thread_root: EventId | None = None
+    reply_to: EventId | None = None
+    replaces: EventId | None = None
+    """The event that this one edits."""
+    effect_key: str | None = None
+    """The key of our own effect, when this is the echo of something we sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainMessageReceived(Origin):
+    """A message in clear text in an encrypted room.
+
+    It is never acted upon: whoever runs a homeserver can inject one as any of its users.
+    """
+
+    kind: Literal["PlainMessageReceived"] = "PlainMessageReceived"
+    event_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageUnreadable(Origin):
+    """An encrypted message that will never be decrypted."""
+
+    kind: Literal["MessageUnreadable"] = "MessageUnreadable"
+    loss: Loss
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyAwaited(Origin):
+    """An encrypted message whose key isn't here yet, and has been awaited for a while.
+
+    `waited_s` counts from our own receipt. The first such fact holds the message's place; the second, after the
+    configured limit, tells the room.
+    """
+
+    kind: Literal["KeyAwaited"] = "KeyAwaited"
+    session_id: str
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipChanged(Origin):
+    """Someone was invited, joined, left, was removed or banned."""
+
+    kind: Literal["MembershipChanged"] = "MembershipChanged"
+    user_id: UserId
+    membership: str
+    previous: str = "leave"
+    is_upgrade: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRedacted(Origin):
+    """A redaction; readable and forgeable by the sender's server, so it only ever removes."""
+
+    kind: Literal["EventRedacted"] = "EventRedacted"
+    redacts: EventId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChanged(Origin):
+    """Any other state event. Kept for the record; nothing that counts follows from it."""
+
+    kind: Literal["StateChanged"] = "StateChanged"
+    event_type: str
+    state_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentSeen:
+    """ETB showed an incident, by webhook or by poll; it may be new, changed or as before."""
+
+    kind: Literal["IncidentSeen"] = "IncidentSeen"
+    incident: Incident
+    via: Literal["webhook", "poll", "setup", "oncall"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnCallSeen:
+    """Who is on call has changed since the last look."""
+
+    kind: Literal["OnCallSeen"] = "OnCallSeen"
+    usernames: tuple[Username, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeopleDue:
+    """It is time to look again at who belongs in an incident's room and what its card shows."""
+
+    kind: Literal["PeopleDue"] = "PeopleDue"
+    incident_id: IncidentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStarted:
+    """The service came up: the control room and the Space must exist."""
+
+    kind: Literal["ServiceStarted"] = "ServiceStarted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubled:
+    """Something an operator should know of, said once per `key`."""
+
+    kind: Literal["Troubled"] = "Troubled"
+    key: str
+    text: str
+    """Markdown, with the fix; no secret and no text of a message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """An effect took effect. `event_id` for messages and state, `room_id` for a room that was opened."""
+
+    kind: Literal["Done"] = "Done"
+    event_id: EventId | None = None
+    room_id: RoomId | None = None
+    detail: str = ""
+    """What an adapter adds for the record, such as `adopted` or `created`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDone:
+    """An effect did not take effect, or nobody knows whether it did; its row is refused, parked or unknown."""
+
+    kind: Literal["NotDone"] = "NotDone"
+    state: Literal["refused", "parked", "unknown"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectAnswered:
+    """How an effect ended. Comes in the lane of the fact that asked for it."""
+
+    kind: Literal["EffectAnswered"] = "EffectAnswered"
+    key: str
+    effect: Effect
+    answer: Done | NotDone
+
+
+Fact = (
+    MessageReceived
+    | PlainMessageReceived
+    | MessageUnreadable
+    | KeyAwaited
+    | MembershipChanged
+    | EventRedacted
+    | StateChanged
+    | IncidentSeen
+    | OnCallSeen
+    | PeopleDue
+    | ServiceStarted
+    | Troubled
+    | EffectAnswered
+)

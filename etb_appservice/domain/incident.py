@@ -1,0 +1,99 @@
+"""An incident as this service knows it, the people around it, and the card that shows it.
+
+ETB owns all of this; these are copies, with the time of their last confirmation kept beside them.
+Source: docs/etb-contract.md sections 7.2, 8.4, 8.6 and 10.3.
+"""
+
+from dataclasses import dataclass
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import IncidentId, UserId, Username
+
+CLOSED_STATUSES = frozenset({"CLOSED", "CANCELLED", "RESOLVED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One incident. Texts are ETB's own and unbounded by contract; the ETB client cuts them to its limits."""
+
+    id: IncidentId
+    number: str
+    """What people call it, such as `INC-1042`; the first eight digits of the id where ETB gives none."""
+    title: str
+    severity: str
+    status: str
+    updated_at_ms: int
+    """ETB's own time of the last change, UTC milliseconds; only ever compared with itself."""
+    category: str = ""
+    priority: str = ""
+    description: str = ""
+    assignee: Username | None = None
+    reporter: Username | None = None
+    stated: Classification | None = None
+    """The classification ETB states; None when it states none (then the configured map decides)."""
+    is_sensitive: bool = False
+    url: str = ""
+    """Where a person opens it in ETB's web pages; empty when that is not configured."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work on it goes on; an unknown status counts as open, so that nobody is shut out."""
+        return self.status not in CLOSED_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class EtbUser:
+    """A user of ETB and how far ETB trusts them."""
+
+    username: Username
+    display_name: str
+    clearance: Classification
+    """The lowest level when ETB states none."""
+    is_active: bool
+    """False also when ETB says the account is locked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """One SLA target of an incident, as an absolute time (UTC milliseconds)."""
+
+    name: str
+    kind: str
+    status: str
+    target_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnCall:
+    """Who is on call in one rotation now."""
+
+    rotation: str
+    username: Username
+
+
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """Somebody who belongs in an incident's room, and why nobody could be invited where that is so."""
+
+    username: Username
+    roles: tuple[str, ...]
+    """Of `reporter`, `assignee`, `on call`, in this order."""
+    user_id: UserId | None
+    obstacle: str = ""
+    """Empty when the person may be invited; else `unmapped`, `clearance`, `inactive` or `unknown`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the pinned card of an incident shows; two cards that are equal look the same."""
+
+    number: str
+    title: str
+    severity: str
+    status: str
+    category: str
+    priority: str
+    classification: Classification
+    responders: tuple[Responder, ...]
+    deadlines: tuple[Deadline, ...]
+    url: str = ""

@@ -1,0 +1,46 @@
+"""Who is who: ETB usernames and Matrix user ids, in both directions, by the operator's configuration.
+
+An exact entry wins over the template. A Matrix id that the template could have made belongs to that username
+only when no entry gives the username another id: else two people could speak as one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from etb_appservice.domain.ids import UserId, Username
+
+_LOCALPART = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._=-/+")
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleMap:
+    """`template` such as `@{username}:example.org`, or empty for entries only; `entries` by ETB username."""
+
+    template: str = ""
+    entries: Mapping[Username, UserId] = field(default_factory=dict)
+
+    def user_id(self, username: Username) -> UserId | None:
+        """The Matrix id of an ETB user, or None when nothing maps them.
+
+        A username that can't be a localpart (Matrix specification, "User identifiers") is not mapped by template.
+
+        >>> PeopleMap("@{username}:x.org").user_id(Username("alice"))
+        '@alice:x.org'
+        """
+        if username in self.entries:
+            return self.entries[username]
+        if self.template and username and set(username) <= _LOCALPART:
+            return UserId(self.template.format(username=username))
+        return None
+
+    def username(self, user_id: UserId) -> Username | None:
+        """The ETB user who is behind a Matrix id, or None for a stranger."""
+        for username, mapped in self.entries.items():
+            if mapped == user_id:
+                return username
+        head, _, tail = self.template.partition("{username}")
+        if self.template and user_id.startswith(head) and user_id.endswith(tail):
+            candidate = Username(user_id[len(head) : len(user_id) - len(tail)])
+            if self.user_id(candidate) == user_id:
+                return candidate
+        return None

@@ -1,0 +1,65 @@
+"""What the operator has decided, in the domain's own words. Flows get these and never the settings file."""
+
+from dataclasses import dataclass, field
+
+from etb_appservice.domain.classification import ClassificationMap
+from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.people import PeopleMap
+from etb_appservice.domain.rooms import RoomPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waiting between tries: `first_s` doubles up to `most_s`, with full jitter; parked after `tries`."""
+
+    first_s: float = 1.0
+    most_s: float = 300.0
+    tries: int = 10
+
+    def wait_s(self, attempt: int, jitter: float) -> float:
+        """Seconds before try number `attempt` + 1. `jitter` in 0..1; at least half of the step is waited."""
+        step = min(self.most_s, self.first_s * 2.0 ** min(attempt - 1, 30))
+        return float(step * (0.5 + jitter / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPolicy:
+    """`prefixes` begin a command; `per_minute` commands a sender may send, in bursts of `burst`."""
+
+    prefixes: tuple[str, ...] = ("!", "/")
+    per_minute: int = 30
+    burst: int = 10
+    etb_wait_s: float = 2.0
+    """How long a command waits for ETB before it answers from the last known copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPolicy:
+    """How long a message waits for its key before its place is shown, the room is told, and we give up."""
+
+    place_after_s: float = 3.0
+    tell_after_s: float = 30.0
+    give_up_after_s: float = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All of it."""
+
+    rooms: RoomPolicy
+    people: PeopleMap
+    classification: ClassificationMap
+    operators: frozenset[UserId] = frozenset()
+    server_name: str = ""
+    commands: CommandPolicy = field(default_factory=CommandPolicy)
+    keys: KeyPolicy = field(default_factory=KeyPolicy)
+    intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))
+    outbox: Backoff = field(default_factory=lambda: Backoff(tries=60))
+    own_users: str = "@_etb_"
+    """What the ids of our ghosts begin with; the bot's id is in `rooms.bot`."""
+
+    def is_ours(self, user_id: UserId) -> bool:
+        """Whether a Matrix id is the bot or one of our ghosts."""
+        return user_id == self.rooms.bot or (
+            user_id.startswith(self.own_users) and user_id.endswith(f":{self.server_name}")
+        )

@@ -1,0 +1,229 @@
+"""Every parameter of a room, from one pure function of what it is for and how sensitive that is.
+
+What servers can read of a room (name, topic, alias, state) is limited by classification: above `INTERNAL` only
+the incident's number. Encryption never hides state events (Matrix specification, "End-to-End Encryption").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import IncidentId, UserId, WarRoomId, war_room_id
+from etb_appservice.domain.incident import Incident
+
+Visibility = Literal["shared", "invited", "joined"]
+RoomKind = Literal["incident", "control", "space"]
+
+CONTROL_ROOM = WarRoomId("control")
+SPACE = WarRoomId("space")
+INCIDENT_FIELD = "org.etb.incident"
+"""In `creation_content`: binds a room to its incident before its creation is answered."""
+GENERATION_FIELD = "org.etb.generation"
+
+_MEMBER = 0
+_OPERATOR = 50
+_BOT_ONLY = 100
+_ABOVE_ALL = 150
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRules:
+    """What one classification allows a room to be."""
+
+    visibility: Visibility
+    federate: bool
+    title_in_state: bool
+    """Whether the room's name may carry the incident's title, which every homeserver in the room can read."""
+    keys_to_invited: bool
+    """Whether people who are invited but haven't joined are given room keys."""
+
+
+DEFAULT_RULES: Mapping[Classification, RoomRules] = {
+    Classification.PUBLIC: RoomRules("shared", True, True, True),
+    Classification.INTERNAL: RoomRules("shared", True, True, True),
+    Classification.CONFIDENTIAL: RoomRules("joined", True, False, False),
+    Classification.RESTRICTED: RoomRules("joined", False, False, False),
+    Classification.TOP_SECRET: RoomRules("joined", False, False, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPolicy:
+    """The operator's choices for rooms."""
+
+    bot: UserId
+    version: str = "12"
+    alias_prefix: str = "_etb_"
+    additional_creators: tuple[UserId, ...] = ()
+    """A break-glass account; a creator in room version 12, power level 100 before it."""
+    rotation_period_ms: int = 7 * 24 * 3600 * 1000
+    rotation_period_msgs: int = 100
+    rules: Mapping[Classification, RoomRules] = field(default_factory=lambda: dict(DEFAULT_RULES))
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSpec:
+    """What a room shall be; enough to create it, and to tell whether one that exists is ours and complete."""
+
+    kind: RoomKind
+    war_room: WarRoomId
+    generation: int
+    version: str
+    alias_localpart: str
+    name: str
+    topic: str
+    creation_content: dict[str, Any]
+    initial_state: tuple[dict[str, Any], ...]
+    """State events (`type`, `state_key`, `content`) in the order in which they must stand, encryption first."""
+    power_levels: dict[str, Any]
+    encrypted: bool
+    visibility: Visibility
+    keys_to_invited: bool
+    classification: Classification
+
+
+def incident_room(
+    incident: Incident, classification: Classification, policy: RoomPolicy, *, generation: int = 1
+) -> RoomSpec:
+    """The room of an incident. Name and topic hold the title only where the rules let servers read it."""
+    rules = policy.rules[classification]
+    open_title = f"{incident.number} {incident.title}"[:200] if rules.title_in_state else incident.number
+    return _spec(
+        kind="incident",
+        war_room=war_room_id(incident.id),
+        alias=_alias(policy, incident.id, generation),
+        name=open_title,
+        topic=f"Incident {incident.number}. Send !help for what the bot can do." if rules.title_in_state else "",
+        extra={INCIDENT_FIELD: incident.id, GENERATION_FIELD: generation},
+        generation=generation,
+        rules=rules,
+        classification=classification,
+        policy=policy,
+    )
+
+
+def control_room(policy: RoomPolicy) -> RoomSpec:
+    """The room in which operators command the service. Not federated; nobody joins who wasn't invited."""
+    return _spec(
+        kind="control",
+        war_room=CONTROL_ROOM,
+        alias=f"{policy.alias_prefix}control",
+        name="ETB control room",
+        topic="Send !help for what the service can do.",
+        extra={INCIDENT_FIELD: CONTROL_ROOM, GENERATION_FIELD: 1},
+        generation=1,
+        rules=RoomRules("joined", False, True, False),
+        classification=Classification.TOP_SECRET,
+        policy=policy,
+    )
+
+
+def incidents_space(policy: RoomPolicy) -> RoomSpec:
+    """The Space whose children are the incident rooms. It carries no messages and isn't federated."""
+    return _spec(
+        kind="space",
+        war_room=SPACE,
+        alias=f"{policy.alias_prefix}incidents",
+        name="ETB incidents",
+        topic="",
+        extra={"type": "m.space", INCIDENT_FIELD: SPACE, GENERATION_FIELD: 1},
+        generation=1,
+        rules=RoomRules("joined", False, True, False),
+        classification=Classification.INTERNAL,
+        policy=policy,
+    )
+
+
+def _alias(policy: RoomPolicy, incident: IncidentId, generation: int) -> str:
+    """Deterministic, and says nothing but ETB's UUID; later generations have a suffix until the alias moves."""
+    return f"{policy.alias_prefix}{incident}" + (f".{generation}" if generation > 1 else "")
+
+
+def _spec(
+    *,
+    kind: RoomKind,
+    war_room: WarRoomId,
+    alias: str,
+    name: str,
+    topic: str,
+    extra: dict[str, Any],
+    generation: int,
+    rules: RoomRules,
+    classification: Classification,
+    policy: RoomPolicy,
+) -> RoomSpec:
+    creation: dict[str, Any] = {"m.federate": rules.federate, **extra}
+    if policy.additional_creators and has_privileged_creators(policy.version):
+        creation["additional_creators"] = list(policy.additional_creators)
+    encrypted = kind != "space"
+    state: list[dict[str, Any]] = []
+    if encrypted:
+        state.append(
+            _state(
+                "m.room.encryption",
+                {
+                    "algorithm": "m.megolm.v1.aes-sha2",
+                    "rotation_period_ms": policy.rotation_period_ms,
+                    "rotation_period_msgs": policy.rotation_period_msgs,
+                },
+            )
+        )
+    state += [
+        _state("m.room.join_rules", {"join_rule": "invite"}),
+        _state("m.room.history_visibility", {"history_visibility": rules.visibility}),
+        _state("m.room.guest_access", {"guest_access": "forbidden"}),
+    ]
+    return RoomSpec(
+        kind=kind,
+        war_room=war_room,
+        generation=generation,
+        version=policy.version,
+        alias_localpart=alias,
+        name=name,
+        topic=topic,
+        creation_content=creation,
+        initial_state=tuple(state),
+        power_levels=power_levels(policy),
+        encrypted=encrypted,
+        visibility=rules.visibility,
+        keys_to_invited=rules.keys_to_invited,
+        classification=classification,
+    )
+
+
+def power_levels(policy: RoomPolicy) -> dict[str, Any]:
+    """Only the bot invites, removes, and sets state.
+
+    From version 12 creators stand above this table and must not be named in it (MSC4289); a tombstone then
+    needs 150.
+    """
+    privileged = has_privileged_creators(policy.version)
+    users = {} if privileged else dict.fromkeys((policy.bot, *policy.additional_creators), _BOT_ONLY)
+    return {
+        "users": users,
+        "users_default": _MEMBER,
+        "events_default": _MEMBER,
+        "state_default": _BOT_ONLY,
+        "invite": _BOT_ONLY,
+        "kick": _BOT_ONLY,
+        "ban": _BOT_ONLY,
+        "redact": _OPERATOR,
+        "events": {
+            "m.room.pinned_events": _OPERATOR,
+            "m.room.tombstone": _ABOVE_ALL if privileged else _BOT_ONLY,
+            "m.room.encryption": _BOT_ONLY,
+            "m.reaction": _MEMBER,
+            "m.room.redaction": _MEMBER,
+        },
+        "notifications": {"room": _BOT_ONLY},
+    }
+
+
+def has_privileged_creators(version: str) -> bool:
+    """Whether creators of this room version outrank everyone and are absent from power levels (MSC4289)."""
+    return not (version.isdigit() and int(version) < 12)  # noqa: PLR2004 - the version that brought it
+
+
+def _state(event_type: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"type": event_type, "state_key": "", "content": content}

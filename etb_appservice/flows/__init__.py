@@ -1,0 +1,1 @@
+"""What the service does. Flows decide; they reach the outside through ports only."""

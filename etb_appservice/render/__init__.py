@@ -1,0 +1,1 @@
+"""Makes texts for people: Markdown, cards. Never fetches anything."""
