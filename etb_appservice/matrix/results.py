@@ -1,0 +1,166 @@
+"""What the bot's encryption answers, and the shape others code against: no I/O, no mautrix.
+
+    encrypt ──> Encrypted
+    decrypt ──> Decrypted | KeyMissing | Undecryptable
+    handle_sync ──> SyncResult
+
+Decrypting never raises: what a stranger can send must not be able to end a caller. Encrypting and handling a sync
+raise the four outcomes of domain/outcomes.py and nothing else.
+
+Trust has no order on purpose: mautrix ranks "unknown device" above "unverified", so a comparison by size lets a
+stranger through. Ask for the one value you need.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+
+class Trust(Enum):
+    """What is known of the device a message was encrypted by. Always a device of the event's own sender."""
+
+    CROSS_SIGNED = "cross_signed"
+    """Signed by its owner's identity, the one first seen for this person."""
+    IDENTITY_CHANGED = "identity_changed"
+    """Signed by its owner's identity, but that identity was replaced since it was first seen."""
+    UNSIGNED = "unsigned"
+    """A device of the sender which its owner never signed; clients show a red shield."""
+    DELETED = "deleted"
+    """Was a device of the sender when we last saw it; its owner removed it since."""
+    UNKNOWN = "unknown"
+    """The sender's devices could not be asked for now. Proves nothing; ask again later."""
+
+
+class Unreadable(Enum):
+    """Why an event will never be readable to us."""
+
+    WITHHELD = "withheld"
+    """Its sender told us that we are not given the key."""
+    WRONG_SENDER = "wrong_sender"
+    """The key belongs to no device of the event's sender: a replay of somebody else's ciphertext, or a forgery."""
+    DUPLICATE_INDEX = "duplicate_index"
+    """The same ciphertext was seen under another event id: a replay."""
+    MALFORMED = "malformed"
+    UNKNOWN_ALGORITHM = "unknown_algorithm"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a room's key is replaced although nobody came or went: `m.room.encryption` of the room."""
+
+    messages: int = 100
+    period_ms: int = 604_800_000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A device that was not given a room key, why in one word, and how often it was tried."""
+
+    room_id: str
+    user_id: str
+    device_id: str
+    reason: str
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """Content for an `m.room.encrypted` event.
+
+    `refused`: devices that could not be given this session's key (all of them, not only new ones).
+    `without_devices`: recipients of whom we know no device at all, so that nobody of theirs can read it.
+    """
+
+    content: dict[str, Any]
+    session_id: str
+    refused: int = 0
+    without_devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decrypted:
+    """The inner event of a message whose session belongs to a device of its sender."""
+
+    type: str
+    content: dict[str, Any]
+    sender_device: str | None
+    """None only with Trust.UNKNOWN."""
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMissing:
+    """No key yet; `SyncResult.new_sessions` names the session when it comes."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undecryptable:
+    """Final."""
+
+    reason: Unreadable
+    detail: str = ""
+    """For logs and operators: a withheld code, a field's name. Never content."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What a sync response brought to the keys. A replayed response reports the same sessions again.
+
+    `withheld`: sessions of which a sender said that we are not given the key: their events are final now.
+    """
+
+    new_sessions: tuple[tuple[str, str], ...] = ()
+    withheld: tuple[tuple[str, str], ...] = ()
+    key_requests_refused: int = 0
+    olm_failures: int = 0
+
+
+class Crypto(Protocol):
+    """The bot's encryption. One per actor; `cipher.Cipher` is the real one.
+
+    A caller may be cancelled at any await; the work goes on to its end, so that ratchets and the database never
+    part ways.
+    """
+
+    async def encrypt(
+        self,
+        room_id: str,
+        event_type: str,
+        content: Mapping[str, Any],
+        recipients: Sequence[str],
+        *,
+        rotation: Rotation | None = None,
+        shared_history: bool = False,
+    ) -> Encrypted:
+        """Encrypt for all devices of `recipients` (our own tables; the bot itself may be among them).
+
+        A session whose recipients or their devices changed is dropped and made anew. Raises the four outcomes.
+        """
+        ...
+
+    async def decrypt(self, event: Mapping[str, Any]) -> Decrypted | KeyMissing | Undecryptable:
+        """Read an `m.room.encrypted` event. Repeatable, also after a restart. Never raises but on cancellation."""
+        ...
+
+    async def has_session(self, room_id: str, session_id: str) -> bool:
+        """Whether a key is here: for what waits across a restart."""
+        ...
+
+    async def forget_sessions(self, room_id: str) -> None:
+        """The room's next message gets a new key: call it at each membership change, our own ones included."""
+        ...
+
+    async def members_changed(self, user_ids: Sequence[str]) -> None:
+        """These joined, were invited or left: ask for their devices again before the next message to them."""
+        ...
+
+    async def retry_refused(self) -> tuple[Refusal, ...]:
+        """Try once more, for devices whose turn it is, to hand over keys; answers who is still without one."""
+        ...
+
+    def refused_devices(self) -> tuple[Refusal, ...]:
+        """Devices without the key of a current session."""
+        ...
