@@ -1,0 +1,48 @@
+"""From settings to what flows are given: the operator's choices in the domain's words. Pure."""
+
+from etb_appservice.config.settings import Settings
+from etb_appservice.domain.classification import ClassificationMap
+from etb_appservice.domain.people import PeopleMap
+from etb_appservice.domain.policy import CommandPolicy, KeyPolicy, Policy
+from etb_appservice.domain.rooms import RoomPolicy, RoomRules
+
+_HOUR_MS = 3600 * 1000
+
+
+def policy(settings: Settings) -> Policy:
+    """The policy that these settings ask for."""
+    rooms, commands, encryption = settings.rooms, settings.commands, settings.encryption
+    return Policy(
+        rooms=RoomPolicy(
+            bot=settings.bot_id,
+            version=rooms.version,
+            alias_prefix=rooms.alias_prefix,
+            additional_creators=rooms.additional_creators,
+            rotation_period_ms=rooms.rotation_hours * _HOUR_MS,
+            rotation_period_msgs=rooms.rotation_messages,
+            rules={
+                level: RoomRules(row.visibility, row.federate, row.title_in_state, row.keys_to_invited)
+                for level, row in rooms.rule_table().items()
+            },
+        ),
+        people=PeopleMap(settings.people.template, dict(settings.people.entries)),
+        classification=ClassificationMap(
+            default=settings.classification.default,
+            by_category=dict(settings.classification.by_category),
+            by_severity=dict(settings.classification.by_severity),
+            sensitive=settings.classification.sensitive,
+        ),
+        operators=frozenset(settings.control_room.operators),
+        server_name=settings.homeserver.domain,
+        commands=CommandPolicy(
+            prefixes=commands.prefixes,
+            per_minute=commands.per_minute,
+            burst=commands.burst,
+            etb_wait_s=commands.etb_wait_s,
+        ),
+        keys=KeyPolicy(
+            tell_after_s=encryption.tell_after_s,
+            give_up_after_s=encryption.give_up_after_s,
+        ),
+        own_users=f"@{settings.appservice.user_prefix}",
+    )

@@ -1,0 +1,399 @@
+"""The settings as frozen, typed values. What is written here is the reference: docs are generated from it.
+
+Nothing here reads a file or the environment (that is `load`), and no secret may appear in a repr or an error.
+Every key is read by some part of the service; a key that does nothing would be a lie.
+"""
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from etb_appservice.config.values import (
+    Address,
+    Count,
+    DatabaseUrl,
+    EncryptionKey,
+    EtbUsername,
+    HeaderSecret,
+    Level,
+    ListenAddress,
+    Localpart,
+    MatrixUser,
+    PeopleTemplate,
+    RoomVersion,
+    Seconds,
+    ServerName,
+    Token,
+    Url,
+    WebhookSecret,
+    WebUrl,
+    decode_base64,
+)
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import UserId, Username
+from etb_appservice.domain.rooms import DEFAULT_RULES, Visibility
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Section(BaseModel):
+    """One section of the settings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True, title=None
+    )
+    secret_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys that are secret and may be given as `<key>_file` instead."""
+
+
+class Homeserver(Section):
+    """The Matrix homeserver this service belongs to."""
+
+    url: Url
+    """Where this service reaches the homeserver's client API."""
+    domain: ServerName
+    """The homeserver's server name: what stands after the colon in its users' ids."""
+    request_timeout_s: Seconds = 30.0
+    """How long one request to the homeserver may take."""
+    sync_wait_s: Seconds = 30.0
+    """How long the homeserver may hold a `/sync` open when nothing is new."""
+
+
+class Appservice(Section):
+    """How the homeserver and this service know each other; the same values stand in the registration file."""
+
+    secret_keys = ("as_token", "hs_token")
+
+    id: str = Field(default="etb", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """The registration's id."""
+    url: Url
+    """Where the homeserver reaches this service."""
+    listen: ListenAddress = Address("127.0.0.1", 29333)
+    """Address on which the homeserver's transactions, `/health`, `/ready` and `/metrics` are served. Private."""
+    as_token: Token
+    """The token with which this service speaks to the homeserver. Secret."""
+    as_token_file: Path | None = None
+    """A file that holds `as_token`."""
+    hs_token: Token
+    """The token with which the homeserver speaks to this service. Secret."""
+    hs_token_file: Path | None = None
+    """A file that holds `hs_token`."""
+    sender_localpart: Localpart = "_etb"
+    """A name that nobody uses, not even the bot: Synapse refuses `/sync` to a registration's sender."""
+    user_prefix: Localpart = "_etb_"
+    """What the localparts of Matrix users that belong to this service begin with."""
+
+    @model_validator(mode="after")
+    def _two_tokens(self) -> Self:
+        if self.as_token.get_secret_value() == self.hs_token.get_secret_value():
+            raise ValueError("as_token and hs_token must differ")
+        return self
+
+
+class Bot(Section):
+    """The one that speaks in the rooms."""
+
+    localpart: Localpart = "etb"
+    """The bot's name on the homeserver."""
+    displayname: str = Field(default="ETB", min_length=1, max_length=200)
+    """What people see as its name."""
+    device_name: str = Field(default="etb-appservice", min_length=1, max_length=200)
+    """What people see as the name of its device when they verify it."""
+
+
+class Database(Section):
+    """Where the service keeps what must not be lost.
+
+    Two databases, one for the service and one for Matrix encryption: two files on SQLite, two schemas on
+    PostgreSQL.
+    """
+
+    secret_keys = ("url", "crypto_url")
+
+    url: DatabaseUrl
+    """`sqlite:///file` (four slashes for an absolute path, three for one beside this file) or
+    `postgresql://user:password@host/database`. Secret, since it may hold a password."""
+    url_file: Path | None = None
+    """A file that holds `url`."""
+    crypto_url: DatabaseUrl | None = None
+    """The database for Matrix encryption. Without it: a second file beside the first (`etb.db` and
+    `etb-crypto.db`), or the schema `etb_crypto` of the same PostgreSQL database. Secret."""
+    crypto_url_file: Path | None = None
+    """A file that holds `crypto_url`."""
+
+    @property
+    def kind(self) -> Literal["sqlite", "postgresql"]:
+        """Which database the service's own tables live in."""
+        return "sqlite" if self.etb_url.startswith("sqlite:") else "postgresql"
+
+    @property
+    def etb_url(self) -> str:
+        """The URL of the service's own tables, in the clear: `sqlite:///path` or `postgresql://...`."""
+        return _postgresql(self.url.get_secret_value())
+
+    @property
+    def etb_crypto_url(self) -> str:
+        """The URL of the encryption tables, in the clear; on PostgreSQL with `search_path` as its query."""
+        if self.crypto_url is not None:
+            return _postgresql(self.crypto_url.get_secret_value())
+        if self.kind == "sqlite":
+            path = Path(self.etb_url.removeprefix("sqlite:///"))
+            return f"sqlite:///{path.with_name(path.stem + '-crypto' + path.suffix)}"
+        joint = "&" if urlsplit(self.etb_url).query else "?"
+        return f"{self.etb_url}{joint}search_path=etb_crypto"
+
+
+def _postgresql(url: str) -> str:
+    return "postgresql://" + url.removeprefix("postgres://") if url.startswith("postgres://") else url
+
+
+class Encryption(Section):
+    """Encryption of what is stored, and patience with messages whose key is late."""
+
+    secret_keys = ("key",)
+
+    key: EncryptionKey
+    """32 bytes in base64 (`openssl rand -base64 32`). Everything this service stores is sealed under it: without
+    it nothing can be read again. Also as `CHAT_ENCRYPTION_KEY`. Secret."""
+    key_file: Path | None = None
+    """A file that holds `key`."""
+    tell_after_s: Seconds = 30.0
+    """After how long the room is told that a message can't be read."""
+    give_up_after_s: Seconds = 7 * 24 * 3600.0
+    """After how long the key is no longer waited for."""
+
+    @property
+    def key_bytes(self) -> bytes:
+        """The 32 bytes."""
+        return decode_base64(self.key.get_secret_value())
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.tell_after_s > self.give_up_after_s:
+            raise ValueError("tell_after_s must not be longer than give_up_after_s")
+        return self
+
+
+class Etb(Section):
+    """The incident system ETB."""
+
+    secret_keys = ("token",)
+
+    base_url: Url
+    """Where ETB's API is. Also as `ETB_BASE_URL`."""
+    token: HeaderSecret
+    """The token of this service's account in ETB. Also as `ETB_TOKEN`. Secret."""
+    token_file: Path | None = None
+    """A file that holds `token`."""
+    auth_scheme: Literal["Token", "Bearer"] = "Token"
+    """The word before the token in the `Authorization` header. Also as `ETB_AUTH_SCHEME`."""
+    timeout_s: Seconds = 10.0
+    """How long one request to ETB may take. Also as `ETB_TIMEOUT_S`."""
+    verify_tls: bool = True
+    """Whether ETB's certificate is checked; false only for a test. Also as `ETB_VERIFY_TLS`."""
+    poll: bool = True
+    """Whether ETB is asked for changed incidents. May be off only where the webhook is on."""
+    poll_interval_s: Seconds = 15.0
+    """How often ETB is asked. Also as `ETB_POLL_INTERVAL_S`."""
+    web_url: WebUrl = ""
+    """Where a person opens an incident in ETB, with `{id}` for its id; empty gives no links."""
+    paths: dict[str, str] = Field(default_factory=dict)
+    """Paths that differ from the defaults, by name such as `incidents.list`. Also as `ETB_PATHS`, as JSON."""
+    enums: dict[str, str] = Field(default_factory=dict)
+    """ETB's spelling of a word and ours, such as `Sev1: CRITICAL`. Also as `ETB_ENUM_MAP`, as JSON."""
+
+    @model_validator(mode="after")
+    def _paths_are_paths(self) -> Self:
+        if any(not path.startswith("/") or path.startswith("//") for path in self.paths.values()):
+            raise ValueError("every path in `paths` must start with one slash")
+        return self
+
+
+class Webhook(Section):
+    """`POST /hooks/etb/incident/`, by which ETB can tell of a change at once (Standard Webhooks)."""
+
+    enabled: bool = False
+    """Whether webhooks are taken."""
+    secrets: tuple[WebhookSecret, ...] = ()
+    """Secrets (`whsec_...`), any of which may sign: two while one replaces the other. Secret."""
+    secret_files: tuple[Path, ...] = ()
+    """Files that hold one secret each, beside or instead of `secrets`."""
+    tolerance_s: Seconds = 300.0
+    """How far a webhook's timestamp may be from now."""
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.enabled and not self.secrets:
+            raise ValueError("webhooks are enabled, but `secrets` and `secret_files` are empty")
+        return self
+
+
+class Gateway(Section):
+    """The public side: what ETB and people's browsers reach."""
+
+    listen: ListenAddress = Address("127.0.0.1", 29334)
+    """Address on which webhooks are served. Put a reverse proxy with TLS in front of it."""
+
+
+class RoomRow(Section):
+    """What one classification allows a room to be."""
+
+    visibility: Visibility
+    """How much of the past a member sees: `shared` all, `invited` from the invitation, `joined` from joining."""
+    federate: bool
+    """Whether users of other homeservers may ever be in the room. Fixed when the room is made."""
+    title_in_state: bool
+    """Whether the room's name, which every homeserver in the room can read, may hold the incident's title."""
+    keys_to_invited: bool
+    """Whether people who are invited but haven't joined are given keys."""
+
+
+class Rooms(Section):
+    """What incident rooms are like."""
+
+    version: RoomVersion = "12"
+    """Matrix room version of new rooms."""
+    alias_prefix: Localpart = "_etb_"
+    """What the aliases of our rooms begin with; reserved for this service by the registration."""
+    additional_creators: tuple[MatrixUser, ...] = ()
+    """A break-glass account or two: as powerful as the bot in every new room."""
+    rotation_hours: Count = 168
+    """After how many hours a room's key is replaced."""
+    rotation_messages: Count = 100
+    """After how many messages a room's key is replaced."""
+    rules: dict[Level, RoomRow] = Field(default_factory=dict)
+    """The table per classification. A level that isn't named keeps its default."""
+
+    @model_validator(mode="after")
+    def _number_only(self) -> Self:
+        for level, row in self.rules.items():
+            if level > Classification.INTERNAL and row.title_in_state:
+                raise ValueError(
+                    f"rules.{level.name}.title_in_state must be false: above INTERNAL homeservers read only the"
+                    " incident's number"
+                )
+        return self
+
+    def rule_table(self) -> dict[Classification, RoomRow]:
+        """The whole table: what is written, and the defaults for the rest."""
+        return {
+            level: self.rules.get(level)
+            or RoomRow(
+                visibility=rules.visibility,
+                federate=rules.federate,
+                title_in_state=rules.title_in_state,
+                keys_to_invited=rules.keys_to_invited,
+            )
+            for level, rules in DEFAULT_RULES.items()
+        }
+
+
+class People(Section):
+    """Who is who: ETB usernames and Matrix ids."""
+
+    template: PeopleTemplate = ""
+    """How a Matrix id is made from an ETB username, with `{username}` in it; empty maps by `entries` only."""
+    entries: dict[EtbUsername, MatrixUser] = Field(default_factory=dict)
+    """Matrix ids by ETB username; an entry wins over the template."""
+
+    @model_validator(mode="after")
+    def _one_person_each(self) -> Self:
+        seen: dict[UserId, Username] = {}
+        for username, user_id in self.entries.items():
+            if user_id in seen:
+                raise ValueError(f"entries: {seen[user_id]} and {username} have the same Matrix id")
+            seen[user_id] = username
+        return self
+
+
+class ControlRoom(Section):
+    """The encrypted room in which operators command the service and hear from it."""
+
+    operators: tuple[MatrixUser, ...] = ()
+    """Who is invited there. With nobody in it, parked work and unmapped people are seen only in the logs."""
+
+
+class ClassificationSettings(Section):
+    """How sensitive an incident is when ETB doesn't say. The highest level that anything here asks for counts."""
+
+    default: Level
+    """For incidents that no rule here names. Mandatory: a classification is never unknown."""
+    by_category: dict[str, Level] = Field(default_factory=lambda: {"Security": Classification.CONFIDENTIAL})
+    """Levels by ETB's category."""
+    by_severity: dict[str, Level] = Field(default_factory=dict)
+    """Levels by ETB's severity."""
+    sensitive: Level = Classification.CONFIDENTIAL
+    """For incidents that ETB marks as sensitive."""
+
+
+class Commands(Section):
+    """Commands in rooms."""
+
+    prefixes: tuple[Literal["!", "/", "."], ...] = Field(default=("!", "/"), min_length=1)
+    """What a command begins with."""
+    per_minute: Count = 30
+    """How many commands one person may send per minute."""
+    burst: Count = 10
+    """How many of these at once."""
+    etb_wait_s: Seconds = 2.0
+    """How long a command waits for ETB before it answers from the last known copy."""
+
+
+class Retention(Section):
+    """How long things are kept."""
+
+    seen_keys_days: Count = Field(default=30, ge=4)
+    """How long the service remembers what it has seen, so that nothing is done twice. At least 4."""
+
+
+class Ops(Section):
+    """Logs and metrics."""
+
+    log_level: LogLevel = "INFO"
+    """The least important lines that are logged."""
+    audit_log_level: LogLevel = "INFO"
+    """The same for lines about the audit log. Also as `CHAT_AUDIT_LOG_LEVEL`. The audit log is always kept."""
+    json_logs: bool = False
+    """One JSON object a line instead of text for people."""
+    metrics: bool = True
+    """Whether `/metrics` is served."""
+
+
+class Settings(Section):
+    """All of it."""
+
+    homeserver: Homeserver
+    appservice: Appservice
+    bot: Bot = Field(default_factory=Bot)
+    database: Database
+    encryption: Encryption
+    etb: Etb
+    webhook: Webhook = Field(default_factory=Webhook)
+    gateway: Gateway = Field(default_factory=Gateway)
+    rooms: Rooms = Field(default_factory=Rooms)
+    people: People = Field(default_factory=People)
+    control_room: ControlRoom = Field(default_factory=ControlRoom)
+    classification: ClassificationSettings
+    commands: Commands = Field(default_factory=Commands)
+    retention: Retention = Field(default_factory=Retention)
+    ops: Ops = Field(default_factory=Ops)
+
+    @property
+    def bot_id(self) -> UserId:
+        """The bot's Matrix id."""
+        return UserId(f"@{self.bot.localpart}:{self.homeserver.domain}")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.etb.poll and not self.webhook.enabled:
+            raise ValueError("etb.poll and webhook.enabled are both off: no incident would ever arrive")
+        if self.appservice.sender_localpart == self.bot.localpart:
+            raise ValueError("appservice.sender_localpart must not be the bot's name")
+        listeners = (self.appservice.listen, self.gateway.listen)
+        if listeners[0] == listeners[1] and listeners[0].port:
+            raise ValueError("appservice.listen and gateway.listen are the same address")
+        if self.database.kind == "sqlite" and self.database.etb_url == self.database.etb_crypto_url:
+            raise ValueError("database.url and database.crypto_url name the same file")
+        return self

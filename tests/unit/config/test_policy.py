@@ -1,0 +1,45 @@
+from pathlib import Path
+
+from etb_appservice.config import load, policy, registration
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import UserId, Username
+from etb_appservice.domain.rooms import DEFAULT_RULES
+from tests.unit.config.test_load import MINIMAL, write
+
+
+def test_a_policy_says_what_the_settings_say(tmp_path: Path) -> None:
+    row = "{visibility: invited, federate: false, title_in_state: false, keys_to_invited: true}"
+    text = (
+        MINIMAL
+        + f"rooms: {{version: 11, rotation_hours: 1, rules: {{public: {row}}}}}\n"
+        + "people: {template: '@{username}:example.org'}\ncommands: {prefixes: ['!'], burst: 3}\n"
+    )
+    settings = load(write(tmp_path, text), {}).settings
+    made = policy(settings)
+    assert (made.rooms.bot, made.rooms.version, made.rooms.rotation_period_ms) == (
+        "@etb:example.org",
+        "11",
+        3_600_000,
+    )
+    assert made.rooms.rules[Classification.PUBLIC].visibility == "invited"
+    assert made.rooms.rules[Classification.TOP_SECRET] == DEFAULT_RULES[Classification.TOP_SECRET]
+    assert made.people.user_id(Username("alice")) == "@alice:example.org"
+    assert made.operators == {"@op:example.org"}
+    assert (made.commands.prefixes, made.commands.burst) == (("!",), 3)
+    assert made.is_ours(UserId("@_etb_alice:example.org"))
+    assert not made.is_ours(UserId("@_etb_alice:elsewhere.org"))
+    level = made.classification.level(severity="LOW", category="security", is_sensitive=False)
+    assert level is Classification.CONFIDENTIAL
+    assert made.classification.level(severity="", category="", is_sensitive=False) is Classification.INTERNAL
+
+
+def test_a_registration_reserves_our_names_and_escapes_them(tmp_path: Path) -> None:
+    made = registration(load(write(tmp_path, MINIMAL), {}).settings)
+    assert made["namespaces"]["users"] == [
+        {"exclusive": True, "regex": r"@etb:example\.org"},
+        {"exclusive": True, "regex": r"@_etb_.*:example\.org"},
+    ]
+    assert made["namespaces"]["aliases"] == [{"exclusive": True, "regex": r"#_etb_.*:example\.org"}]
+    assert made["sender_localpart"] != "etb"
+    assert made["io.element.msc4190"] is True
+    assert made["rate_limited"] is False
