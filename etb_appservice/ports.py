@@ -48,6 +48,8 @@ OutboxState = Literal["queued", "parked", "unknown"]
 class Arrival:
     """Something to accept into the inbox. Same `key`, same row: what was seen before is dropped.
 
+    The key of a Matrix event is always `short_hash("event", event_id)`, whichever way it came.
+
     `key` is 16 bytes (`ids.short_hash`), remembered long after the row is gone. `due_ms` in the future makes it
     a timer, which takes its place in the lane when it falls due.
     """
@@ -134,7 +136,15 @@ class Inbox(Protocol):
         ...
 
     async def key_arrived(self, room_id: RoomId, session_id: str) -> Sequence[str]:
-        """Move rows that wait for this session to their lanes' end; answers those lanes."""
+        """Make rows that wait for this session ready again; answers their lanes.
+
+        They keep their `seq` and so come next in their lane, in their old order: what was said later with the same
+        key can't overtake them.
+        """
+        ...
+
+    async def waiting(self) -> Sequence[tuple[RoomId, str]]:
+        """Every (room, session) that rows wait for; looked at again after a start."""
         ...
 
     async def is_waiting(self, room_id: RoomId, session_id: str) -> bool:
@@ -236,9 +246,14 @@ class Room:
     encrypted: bool
     room_id: RoomId | None = None
     is_current: bool = True
+    name: str = ""
+    """What servers can read as its name, as last asked for; stored sealed."""
     card_event: EventId | None = None
+    """The event that carries the card; None until it was sent."""
     card: Card | None = None
     """The card as it was last asked for; stored sealed."""
+    card_holders: tuple[UserId, ...] = ()
+    """Who was given the key of the event that carries the card."""
 
 
 class Rooms(Protocol):
@@ -560,6 +575,19 @@ class EtbHands(Protocol):
     async def do(self, effect: EtbEffect, attempt: Try) -> Done: ...
 
 
+# --- facts of our own -------------------------------------------------------------------------------------
+
+
+class FactCodec(Protocol):
+    """Writes and reads facts of our own. Both directions are total for every type in `facts.Fact`."""
+
+    def encode(self, fact: Fact) -> bytes: ...
+
+    def decode(self, payload: bytes) -> Fact:
+        """Raises Broken for bytes that are no fact."""
+        ...
+
+
 # --- operations -------------------------------------------------------------------------------------------
 
 
@@ -579,3 +607,18 @@ class Meter(Protocol):
     def undecryptable(self, reason: str) -> None: ...
 
     def parked(self, where: Literal["inbox", "outbox"]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vital:
+    """How one part of the service does; `text` is for operators."""
+
+    name: str
+    is_well: bool
+    text: str
+
+
+class Vitals(Protocol):
+    """Looks at every part, without waiting for anything outside."""
+
+    def look(self) -> Sequence[Vital]: ...

@@ -87,8 +87,7 @@ class MessageUnreadable(Origin):
 class KeyAwaited(Origin):
     """An encrypted message whose key isn't here yet, and has been awaited for a while.
 
-    `waited_s` counts from our own receipt. The first such fact holds the message's place; the second, after the
-    configured limit, tells the room.
+    `waited_s` counts from our own receipt. Looked at twice: when the room is to be told, and when we give up.
     """
 
     kind: Literal["KeyAwaited"] = "KeyAwaited"
@@ -150,6 +149,14 @@ class PeopleDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardDue:
+    """Someone joined who can't hold the key of the card: send it anew."""
+
+    kind: Literal["CardDue"] = "CardDue"
+    incident_id: IncidentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStarted:
     """The service came up: the control room and the Space must exist."""
 
@@ -207,6 +214,7 @@ Fact = (
     | IncidentSeen
     | OnCallSeen
     | PeopleDue
+    | CardDue
     | ServiceStarted
     | Troubled
     | EffectAnswered

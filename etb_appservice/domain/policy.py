@@ -31,13 +31,16 @@ class CommandPolicy:
     burst: int = 10
     etb_wait_s: float = 2.0
     """How long a command waits for ETB before it answers from the last known copy."""
+    rights_fresh_s: float = 300.0
+    """How long ETB's word on a person's account and clearance counts as fresh."""
+    rights_hold_s: float = 24 * 3600.0
+    """How long it holds while ETB can't be reached; after that: no."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPolicy:
-    """How long a message waits for its key before its place is shown, the room is told, and we give up."""
+    """How long a message waits for its key, by our clock, before the room is told, and before we give up."""
 
-    place_after_s: float = 3.0
     tell_after_s: float = 30.0
     give_up_after_s: float = 7 * 24 * 3600.0
 
@@ -54,7 +57,7 @@ class Policy:
     commands: CommandPolicy = field(default_factory=CommandPolicy)
     keys: KeyPolicy = field(default_factory=KeyPolicy)
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))
-    outbox: Backoff = field(default_factory=lambda: Backoff(tries=60))
+    outbox: Backoff = field(default_factory=lambda: Backoff(tries=300))
     own_users: str = "@_etb_"
     """What the ids of our ghosts begin with; the bot's id is in `rooms.bot`."""
 

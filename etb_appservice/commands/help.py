@@ -1,0 +1,36 @@
+"""`help`: what can be asked here, and how."""
+
+from etb_appservice.domain.clearance import Right
+from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, Command, command, nearest
+
+_WHO = {
+    Right.MEMBER: "everybody in the room who is linked to an ETB account",
+    Right.RESPONDER: "responders of the incident",
+    Right.OPERATOR: "operators",
+}
+
+
+@command(needs=Right.MEMBER, where=EVERYWHERE, example="help status")
+async def help(call: Call, about: str | None = None) -> Answer:  # noqa: A001 - the command's name
+    """List the commands, or explain one."""
+    place = "control" if call.room.kind == "control" else "incident"
+    here = {name: one for name, one in call.commands.items() if place in one.where}
+    prefix = call.policy.commands.prefixes[0]
+    if about is None:
+        lines = [f"- `{prefix}{one.usage}`: {one.help}" for name, one in sorted(here.items()) if name == one.name]
+        return Answer("\n".join(["**What you can ask me here**", "", *lines]))
+    name = about.removeprefix(prefix).casefold()
+    if name in here:
+        return Answer(_explain(here[name], prefix))
+    close = nearest(name, list(here))
+    hint = f" Did you mean `{prefix}help {close}`?" if close else ""
+    return Answer(f"There is no command `{name[:40]}` here.{hint}", "FAILED")
+
+
+def _explain(one: Command, prefix: str) -> str:
+    lines = [f"`{prefix}{one.usage}`", "", one.help]
+    if one.details:
+        lines += ["", one.details]
+    if one.example:
+        lines += ["", f"Example: `{prefix}{one.example}`"]
+    return "\n".join([*lines, "", f"For {_WHO[one.needs]}."])

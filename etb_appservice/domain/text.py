@@ -1,0 +1,14 @@
+"""Texts of others within our Markdown. Nothing here may let a title look like one of our sentences or a link."""
+
+_SIGNS = frozenset("\\`*_[]<>#~|")
+
+
+def plain(text: str, most: int = 300) -> str:
+    r"""A text from outside, on one line, its Markdown signs shown as they are, cut to `most` characters.
+
+    >>> plain("*a*\n[b](c)")
+    '\\*a\\* \\[b\\](c)'
+    """
+    flat = " ".join(text.split())
+    cut = flat if len(flat) <= most else f"{flat[: most - 1]}…"
+    return "".join(f"\\{sign}" if sign in _SIGNS else sign for sign in cut)

@@ -1,0 +1,228 @@
+"""The framework of commands: a new command is one new file with one decorated function.
+
+    @command(needs=Right.OPERATOR, where=CONTROL)
+    async def queue(call: Call, action: Literal["retry", "drop"] | None = None, row: str | None = None) -> Answer:
+        '''Show what is parked; `retry` or `drop` a row of it.'''
+
+The signature is the grammar: one word a parameter, quotes for several, `Rest` for the rest of the line, a default
+for what may be left out. The first line of the docstring is the help. Commands are found by looking through a
+package, never by import side effects; two of one name are an error at start.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NewType
+
+from etb_appservice.domain.clearance import Actor, Right
+from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import CommandStatus, EtbReads, Room, Vitals, Work
+
+Rest = NewType("Rest", str)
+"""A parameter that takes the rest of the line as it is."""
+Place = Literal["incident", "control"]
+INCIDENT: frozenset[Place] = frozenset({"incident"})
+CONTROL: frozenset[Place] = frozenset({"control"})
+EVERYWHERE = INCIDENT | CONTROL
+MOST_ARGUMENT_CHARACTERS = 4096
+_QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»"}
+
+
+class UsageError(ValueError):
+    """The words don't fit the command; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the asker reads: Markdown. `result` goes to the command log instead of it where that says more."""
+
+    text: str
+    status: CommandStatus = "SUCCESS"
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of a command, inside its unit of work. `before` is what the command's `prepare` read."""
+
+    turn: Turn
+    room: Room
+    actor: Actor
+    policy: Policy
+    commands: "Mapping[str, Command]"
+    vitals: Vitals
+    before: Any = None
+
+    @property
+    def work(self) -> Work:
+        """The open unit of work."""
+        return self.turn.work
+
+
+Prepare = Callable[[Room, EtbReads, float], Awaitable[Any]]
+"""Reads of ETB that a command needs, within so many seconds, done before its unit of work. MUST NOT raise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command as data."""
+
+    name: str
+    run: Callable[..., Awaitable[Answer]]
+    help: str
+    details: str
+    needs: Right
+    where: frozenset[Place]
+    parameters: tuple[inspect.Parameter, ...]
+    kinds: Mapping[str, Any]
+    prepare: Prepare | None = None
+    example: str = ""
+    aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def usage(self) -> str:
+        """How it is typed, such as `queue [retry|drop] [row]`."""
+        return " ".join([self.name, *(_shown(p, self.kinds[p.name]) for p in self.parameters)])
+
+
+def command(
+    *,
+    needs: Right,
+    where: frozenset[Place],
+    prepare: Prepare | None = None,
+    example: str = "",
+    aliases: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Awaitable[Answer]]], Command]:
+    """Make a command of a function; see the top of this module."""
+
+    def made(function: Callable[..., Awaitable[Answer]]) -> Command:
+        text = inspect.getdoc(function) or ""
+        if not text:
+            raise TypeError(f"command {function.__name__} has no docstring, which is its help")
+        first, _, details = text.partition("\n")
+        hints = typing.get_type_hints(function)
+        parameters = tuple(inspect.signature(function).parameters.values())[1:]
+        return Command(
+            name=function.__name__.rstrip("_"),
+            run=function,
+            help=first.strip(),
+            details=details.strip(),
+            needs=needs,
+            where=where,
+            parameters=parameters,
+            kinds={p.name: hints[p.name] for p in parameters},
+            prepare=prepare,
+            example=example,
+            aliases=aliases,
+        )
+
+    return made
+
+
+def find(package: types.ModuleType) -> dict[str, Command]:
+    """Every command of a package, by name and alias; TypeError when two share one."""
+    found: dict[str, Command] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        for value in vars(importlib.import_module(f"{package.__name__}.{module.name}")).values():
+            if isinstance(value, Command):
+                for name in (value.name, *value.aliases):
+                    if found.setdefault(name, value) is not value:
+                        raise TypeError(f"two commands are called {name}")
+    return found
+
+
+def split_command(body: str, prefixes: Sequence[str]) -> tuple[str, str] | None:
+    """The name and the rest of a line that is a command; None for anything else.
+
+    Leading spaces and a doubled slash are forgiven (clients differ, see docs/clients.md); a quote, a code block
+    or a prefix alone is talk.
+
+    >>> split_command("  !status", "!/"), split_command("//run x y", "!/"), split_command("> !status", "!/")
+    (('status', ''), ('run', 'x y'), None)
+    """
+    text = body.lstrip()
+    prefix = next((p for p in prefixes if text.startswith(p)), None)
+    if prefix is None:
+        return None
+    text = text[len(prefix) :]
+    if prefix == "/" and text.startswith("/"):
+        text = text[1:]
+    name, _, rest = text.partition(" ") if " " in text.split("\n", 1)[0] else text.partition("\n")
+    name = name.strip()
+    if not name or not name[0].isalpha() or not name.replace("-", "").isalnum():
+        return None
+    return name.casefold(), rest.strip()
+
+
+def read_arguments(one: Command, text: str) -> dict[str, Any]:
+    """The arguments of a call by parameter name; UsageError says what doesn't fit."""
+    if len(text) > MOST_ARGUMENT_CHARACTERS:
+        raise UsageError(f"That is too long: at most {MOST_ARGUMENT_CHARACTERS} characters.")
+    values: dict[str, Any] = {}
+    left = text.strip()
+    for parameter in one.parameters:
+        kind = _plain(one.kinds[parameter.name])
+        if not left:
+            if parameter.default is inspect.Parameter.empty:
+                raise UsageError(f"`{parameter.name}` is missing.")
+            continue
+        if kind is Rest:
+            word, left = left, ""
+        else:
+            word, left = _word(left)
+        values[parameter.name] = _value(word, kind, parameter.name)
+    if left:
+        raise UsageError(f"I don't know what to do with “{left[:80]}”.")
+    return values
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """The command somebody may have meant."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def _word(text: str) -> tuple[str, str]:
+    """The first word, which quotes may hold together, and what follows."""
+    if text[0] in _QUOTES:
+        end = text.find(_QUOTES[text[0]], 1)
+        if end == -1:
+            raise UsageError(f"The quote {text[0]} is never closed.")
+        return text[1:end], text[end + 1 :].strip()
+    word, _, left = text.partition(" ")
+    return word, left.strip()
+
+
+def _plain(kind: Any) -> Any:
+    """A parameter's type without `| None`."""
+    if isinstance(kind, types.UnionType):
+        return next(one for one in typing.get_args(kind) if one is not type(None))
+    return kind
+
+
+def _value(word: str, kind: Any, name: str) -> Any:
+    if typing.get_origin(kind) is Literal:
+        options = typing.get_args(kind)
+        for option in options:
+            if option.casefold() == word.casefold():
+                return option
+        raise UsageError(f"`{name}` is one of {', '.join(f'`{o}`' for o in options)}.")
+    if kind is int:
+        if not word.isascii() or not word.lstrip("-").isdigit():
+            raise UsageError(f"`{name}` is a number.")
+        return int(word)
+    return word
+
+
+def _shown(parameter: inspect.Parameter, kind: Any) -> str:
+    plain = _plain(kind)
+    word = "|".join(typing.get_args(plain)) if typing.get_origin(plain) is Literal else parameter.name
+    if parameter.default is not inspect.Parameter.empty:
+        return f"[{word}]"
+    return word if "|" in word else f"<{word}>"

@@ -1,0 +1,192 @@
+"""The record of what was said, and what becomes of what can't be read.
+
+Bodies reach the store only through the vault, the audit log only as keyed hashes. A message in clear text, or one
+whose key isn't its sender's, is recorded and answered with one notice, and never acted upon.
+"""
+
+from etb_appservice.domain.effects import Say
+from etb_appservice.domain.facts import (
+    EventRedacted,
+    KeyAwaited,
+    Loss,
+    MessageReceived,
+    MessageUnreadable,
+    Origin,
+    PlainMessageReceived,
+)
+from etb_appservice.domain.ids import EventId, new_id, short_hash
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.text import plain
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import KeyMissing, Message, MessageState, Room
+
+_LOSSES = {
+    Loss.WITHHELD: "their client does not give this bot the key",
+    Loss.WRONG_SENDER: "its key does not belong to a device of its sender",
+    Loss.REPLAYED: "it repeats an older message",
+    Loss.MALFORMED: "it is damaged",
+    Loss.UNKNOWN_ALGORITHM: "its encryption is of a kind this bot does not know",
+}
+
+
+class Conversation:
+    """Decides about messages as such; what a command in one leads to is chatops' concern."""
+
+    def __init__(self, policy: Policy) -> None:
+        """`policy.keys` says how long a key is awaited."""
+        self._policy = policy
+
+    async def said(self, turn: Turn, room: Room, fact: MessageReceived) -> None:
+        """Keep a message; an edit by its own sender replaces the body that stands."""
+        original = await turn.work.messages.by_event(fact.replaces) if fact.replaces else None
+        if original is not None and fact.replaces is not None and original.sender == fact.sender:
+            await self._put(turn, room, fact, "open", event_id=fact.replaces, body=fact.body)
+        elif fact.replaces is None:
+            await self._put(turn, room, fact, "open", body=fact.body, thread_root=fact.thread_root)
+        await turn.note(
+            "message.edited" if fact.replaces else "message.received",
+            actor=fact.sender,
+            subject=fact.event_id,
+            details={"room": room.war_room, "device": fact.device_id, "trust": fact.trust.value},
+            contents={"body": fact.body},
+        )
+
+    async def in_clear(self, turn: Turn, room: Room, fact: PlainMessageReceived) -> None:
+        """Something in clear text in an encrypted room: anybody who runs a homeserver can make one."""
+        await self._put(turn, room, fact, "plain")
+        await turn.note(
+            "violation.plain_text",
+            actor=fact.sender,
+            subject=fact.event_id,
+            details={"room": room.war_room, "type": fact.event_type},
+        )
+        if await turn.work.once.first_time("plain", fact.room_id, fact.sender):
+            await self._tell(
+                turn,
+                fact,
+                f"A message that says it is from {fact.sender} was not encrypted. It was recorded and ignored: "
+                "in this room only encrypted messages count.",
+            )
+
+    async def unreadable(self, turn: Turn, room: Room, fact: MessageUnreadable) -> None:
+        """It will never be read: its place says so."""
+        await self._put(turn, room, fact, "unreadable")
+        await turn.note(
+            "message.unreadable", actor=fact.sender, subject=fact.event_id, details={"why": fact.loss.value}
+        )
+        if await turn.work.once.first_time("unreadable", fact.room_id, fact.sender, fact.loss.value):
+            await self._tell(turn, fact, f"I could not read a message of {fact.sender}: {_LOSSES[fact.loss]}.")
+
+    async def keep_place(self, turn: Turn, room: Room, missing: KeyMissing) -> None:
+        """Its key isn't here yet: hold its place, so that replies and pins can name it, and look again in time."""
+        origin = Origin(
+            room_id=missing.room_id,
+            event_id=missing.event_id,
+            sender=missing.sender,
+            origin_ms=missing.origin_ms,
+        )
+        if await turn.work.messages.by_event(missing.event_id) is None:
+            await self._put(turn, room, origin, "sealed")
+        keys = self._policy.keys
+        for seconds in (keys.tell_after_s, keys.give_up_after_s):
+            await turn.follow(
+                KeyAwaited(
+                    room_id=missing.room_id,
+                    event_id=missing.event_id,
+                    sender=missing.sender,
+                    origin_ms=missing.origin_ms,
+                    session_id=missing.session_id,
+                    waited_s=seconds,
+                ),
+                ("awaited", missing.event_id, str(seconds)),
+                due_ms=turn.now_ms + int(seconds * 1000),
+            )
+
+    async def key_awaited(self, turn: Turn, room: Room, fact: KeyAwaited) -> None:
+        """The time is over to tell the room, or to give up."""
+        message = await turn.work.messages.by_event(fact.event_id)
+        if message is None or message.state != "sealed":
+            return
+        if fact.waited_s >= self._policy.keys.give_up_after_s:
+            await turn.work.inbox.stop_waiting(short_hash("event", fact.event_id))
+            await self._put(turn, room, fact, "unreadable")
+            await turn.note("message.given_up", actor=fact.sender, subject=fact.event_id)
+            return
+        await turn.note("message.key_missing", actor=fact.sender, subject=fact.event_id)
+        if await turn.work.once.first_time("awaited", fact.room_id, fact.sender, fact.session_id):
+            await self._tell(
+                turn,
+                fact,
+                f"I can't read what {fact.sender} wrote: their client has not sent me the key yet. "
+                "I go on waiting; writing it again after restarting the client usually helps.",
+            )
+            await turn.trouble(
+                ("missing key", fact.room_id, fact.sender, fact.session_id),
+                f"A message of `{fact.sender}` in **{plain(room.name)}** waits for its key for "
+                f"{fact.waited_s:.0f} seconds. It is processed when the key comes.",
+            )
+
+    async def redacted(self, turn: Turn, room: Room, fact: EventRedacted) -> None:
+        """A redaction takes the body, and ends the wait for a key."""
+        await turn.work.inbox.stop_waiting(short_hash("event", fact.redacts))
+        if await turn.work.messages.redact(fact.redacts):
+            await turn.note(
+                "message.redacted",
+                actor=fact.sender,
+                subject=fact.redacts,
+                details={"room": room.war_room},
+            )
+
+    async def ours(self, turn: Turn, room: Room, say: Say, event_id: EventId, body: str) -> None:
+        """Keep what the bot said, under the event that carries it."""
+        await turn.work.messages.put(
+            Message(
+                id=new_id(turn.now_ms),
+                room_id=say.room_id,
+                lane=turn.lane,
+                event_id=say.edits or event_id,
+                sender=self._policy.rooms.bot,
+                state="open",
+                origin_ms=turn.now_ms,
+                received_ms=turn.now_ms,
+                decided_ms=turn.now_ms,
+                body=body,
+                thread_root=say.thread_root,
+            )
+        )
+        await turn.note(
+            "message.sent",
+            subject=event_id,
+            details={"room": room.war_room, "purpose": say.purpose},
+            contents={"body": body},
+        )
+
+    async def _put(
+        self,
+        turn: Turn,
+        room: Room,
+        fact: Origin,
+        state: MessageState,
+        *,
+        event_id: EventId | None = None,
+        body: str | None = None,
+        thread_root: EventId | None = None,
+    ) -> None:
+        await turn.work.messages.put(
+            Message(
+                id=new_id(turn.now_ms),
+                room_id=fact.room_id,
+                lane=room.incident_id or turn.lane,
+                event_id=event_id or fact.event_id,
+                sender=fact.sender,
+                state=state,
+                origin_ms=fact.origin_ms,
+                received_ms=turn.received_ms or turn.now_ms,
+                decided_ms=turn.now_ms,
+                body=body,
+                thread_root=thread_root,
+            )
+        )
+
+    async def _tell(self, turn: Turn, fact: Origin, text: str) -> None:
+        await turn.emit("notice", Say(room_id=fact.room_id, content=text, purpose="notice"))

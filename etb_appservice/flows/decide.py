@@ -1,0 +1,169 @@
+"""One fact, one decision: which flow a fact belongs to. Total: the type checker names a fact nobody decides.
+
+`look` reads outside (ETB) before the unit of work; `decide` only writes through its turn.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from etb_appservice.domain.effects import Invite, OpenRoom, Say
+from etb_appservice.domain.facts import (
+    CardDue,
+    Done,
+    EffectAnswered,
+    EventRedacted,
+    Fact,
+    IncidentSeen,
+    KeyAwaited,
+    MembershipChanged,
+    MessageReceived,
+    MessageUnreadable,
+    NotDone,
+    OnCallSeen,
+    PeopleDue,
+    PlainMessageReceived,
+    ServiceStarted,
+    StateChanged,
+    Troubled,
+)
+from etb_appservice.domain.rooms import CONTROL_ROOM
+from etb_appservice.flows.chatops import Asked, Chatops
+from etb_appservice.flows.conversation import Conversation
+from etb_appservice.flows.incidents import Incidents
+from etb_appservice.flows.rooms import Rooms
+from etb_appservice.flows.surroundings import Surroundings
+from etb_appservice.flows.turn import SERVICE_LANE, Turn
+from etb_appservice.ports import Room, Store
+
+_ASK_AGAIN_MS = 5_000
+Looked = Asked | Surroundings | None
+"""What was read before the unit of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """Hands each fact to its flow."""
+
+    store: Store
+    incidents: Incidents
+    rooms: Rooms
+    conversation: Conversation
+    chatops: Chatops
+
+    async def look(self, fact: Fact) -> Looked:
+        """Read what deciding needs from outside, within limits; never fails for want of ETB."""
+        match fact:
+            case MessageReceived() if self.chatops.is_command(fact):
+                async with self.store.view() as view:
+                    room = await view.rooms.by_id(fact.room_id)
+                    name = self.chatops.username(fact.sender)
+                    known = await view.incidents.user(name) if name else None
+                return await self.chatops.look(fact, room, known) if room else None
+            case IncidentSeen(incident=incident):
+                return await self.incidents.look(incident)
+            case PeopleDue(incident_id=incident_id):
+                async with self.store.view() as view:
+                    last = await view.incidents.get(incident_id)
+                return await self.incidents.look(last.incident) if last else None
+            case _:
+                return None
+
+    async def decide(self, turn: Turn, fact: Fact, looked: Looked) -> None:
+        """Decide one fact within its unit of work."""
+        around = looked if isinstance(looked, Surroundings) else Surroundings()
+        match fact:
+            case IncidentSeen():
+                await self.incidents.seen(turn, fact, around)
+            case PeopleDue():
+                await self.incidents.people_due(turn, fact, around)
+            case OnCallSeen():
+                await self.incidents.on_call_seen(turn, fact)
+            case CardDue():
+                await self.incidents.card_due(turn, fact)
+            case ServiceStarted():
+                await self.rooms.service_started(turn, fact)
+            case Troubled():
+                await self._troubled(turn, fact)
+            case EffectAnswered():
+                await self._answered(turn, fact)
+            case MembershipChanged():
+                room = await turn.work.rooms.by_id(fact.room_id)
+                await self.rooms.membership(turn, room, fact)
+            case StateChanged():
+                await turn.note(
+                    "state.changed",
+                    actor=fact.sender,
+                    subject=fact.room_id,
+                    details={"type": fact.event_type, "event": fact.event_id},
+                )
+            case MessageReceived() | PlainMessageReceived() | MessageUnreadable() | KeyAwaited() | EventRedacted():
+                room = await turn.work.rooms.by_id(fact.room_id)
+                if room is not None:
+                    await self._in_room(turn, room, fact, looked if isinstance(looked, Asked) else None)
+            case _:
+                assert_never(fact)
+
+    async def _in_room(
+        self,
+        turn: Turn,
+        room: Room,
+        fact: MessageReceived | PlainMessageReceived | MessageUnreadable | KeyAwaited | EventRedacted,
+        asked: Asked | None,
+    ) -> None:
+        match fact:
+            case MessageReceived():
+                await self.conversation.said(turn, room, fact)
+                if asked is not None:
+                    await self.chatops.asked(turn, room, fact, asked)
+            case PlainMessageReceived():
+                await self.conversation.in_clear(turn, room, fact)
+            case MessageUnreadable():
+                await self.conversation.unreadable(turn, room, fact)
+            case KeyAwaited():
+                await self.conversation.key_awaited(turn, room, fact)
+            case EventRedacted():
+                await self.conversation.redacted(turn, room, fact)
+            case _:
+                assert_never(fact)
+
+    async def _answered(self, turn: Turn, fact: EffectAnswered) -> None:
+        """How an effect ended, and what follows from that."""
+        effect, answer = fact.effect, fact.answer
+        match effect, answer:
+            case OpenRoom(), Done():
+                await self.rooms.opened(turn, effect, answer)
+            case Say(), Done(event_id=event_id) if event_id:
+                room = await turn.work.rooms.by_id(effect.room_id)
+                if room is None:
+                    return
+                said = effect.content if isinstance(effect.content, str) else effect.content.title
+                await self.conversation.ours(turn, room, effect, event_id, said)
+                if effect.purpose == "card":
+                    await self.rooms.card_sent(turn, room, effect, event_id)
+            case Invite(), NotDone(state="refused", reason=reason):
+                room = await turn.work.rooms.by_id(effect.room_id)
+                if room is not None:
+                    await self.rooms.invite_refused(turn, room, effect, reason)
+            case _, NotDone(state=state, reason=reason):
+                what = "has an unknown outcome" if state == "unknown" else f"was {state}"
+                await turn.trouble(
+                    ("effect", fact.key, state),
+                    f"`{effect.kind}` {what}: {reason} See `queue`.",
+                )
+            case _:
+                pass
+        await turn.note(
+            "effect.done" if isinstance(answer, Done) else f"effect.{answer.state}",
+            subject=fact.key,
+            details={"effect": effect.kind, "event": answer.event_id if isinstance(answer, Done) else None},
+        )
+
+    async def _troubled(self, turn: Turn, fact: Troubled) -> None:
+        """Say it in the control room, as soon as there is one."""
+        room = await turn.work.rooms.by_war_room(CONTROL_ROOM)
+        if room is None or room.room_id is None:
+            await turn.follow(
+                fact, ("trouble again", turn.ref), lane=SERVICE_LANE, due_ms=turn.now_ms + _ASK_AGAIN_MS
+            )
+            return
+        await turn.emit("trouble", Say(room_id=room.room_id, content=fact.text, purpose="notice"))

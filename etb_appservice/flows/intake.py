@@ -1,0 +1,193 @@
+"""Takes the oldest row of a lane, decodes it into a fact, and has it decided in one commit.
+
+    row ─► decode ─► fact ───────────► look ─► decide ─► commit (row gone, effects queued) ─► wake
+                 ├─► key missing ────► set aside, its place kept; the lane goes on
+                 ├─► nothing follows ► row gone
+                 └─► failed ─────────► retried with back-off, then parked for a person; other lanes go on
+
+What was accepted leaves only by a commit. A crash anywhere replays from the last one.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from etb_appservice.domain.facts import Fact, MembershipChanged
+from etb_appservice.domain.ids import RoomId
+from etb_appservice.domain.outcomes import Broken, Failure, Later
+from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import (
+    Clock,
+    EtbDecoder,
+    FactCodec,
+    InboxRow,
+    KeyMissing,
+    MatrixDecoder,
+    MatrixHands,
+    Meter,
+    Nothing,
+    Room,
+    Store,
+    Work,
+)
+
+log = structlog.get_logger(__name__)
+STRANGER_AFTER_S = 60.0
+"""How long events of a room that isn't known yet wait for it: a new room's events come before its creation is
+answered. After that it is a stranger's room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """The step of the inbox's lane runner."""
+
+    store: Store
+    matrix: MatrixDecoder
+    hands: MatrixHands
+    etb: EtbDecoder
+    codec: FactCodec
+    decider: Decider
+    policy: Policy
+    clock: Clock
+    meter: Meter
+    wake: Callable[[Sequence[str], Sequence[str]], None]
+    """Called after a commit with the inbox lanes and the outbox targets that may have work now."""
+    bind: Callable[[RoomId, str], None]
+    """Called when a room's lane became known, so that its next events go there at once."""
+
+    async def step(self, lane: str) -> bool | float:
+        """Do the next row of a lane; see `lanes.Step`."""
+        async with self.store.view() as view:
+            row = await view.inbox.next(lane, self.clock.now_ms())
+            room = (
+                await view.rooms.by_id(RoomId(lane))
+                if isinstance(row, InboxRow) and row.source == "matrix"
+                else None
+            )
+        if not isinstance(row, InboxRow):
+            return False if row is None else row
+        began = self.clock.monotonic()
+        try:
+            if row.source == "matrix" and lane.startswith("!"):
+                held = await self._unbound(row, room, lane)
+                if held is not None:
+                    return held
+            decoded = await self._decode(row)
+            match decoded:
+                case Nothing():
+                    await self._forget(row)
+                case KeyMissing():
+                    await self._set_aside(row, decoded)
+                case _:
+                    await self._decide(row, decoded)
+                    self.meter.fact(decoded.kind, self.clock.monotonic() - began)
+        except Failure as error:
+            await self._failed(row, str(error), final=isinstance(error, Broken), after_s=_asked_wait(error))
+        except Exception as error:
+            log.exception("a fact could not be decided", row=row.seq, source=row.source)
+            await self._failed(row, f"{type(error).__name__} while deciding; see the log", final=False)
+        return True
+
+    async def recheck_waiting(self) -> None:
+        """After a start: a key may have come without its rows being woken; those that still miss it wait again."""
+        async with self.store.work() as work:
+            lanes = [
+                lane
+                for room_id, session_id in await work.inbox.waiting()
+                for lane in await work.inbox.key_arrived(room_id, session_id)
+            ]
+        self.wake(lanes, ())
+
+    async def keys_arrived(self, sessions: Sequence[tuple[RoomId, str]]) -> None:
+        """Room keys came, or were refused for good: what waits for them is looked at again."""
+        async with self.store.work() as work:
+            lanes = [lane for session in sessions for lane in await work.inbox.key_arrived(*session)]
+        self.wake(lanes, ())
+
+    async def _decode(self, row: InboxRow) -> Fact | KeyMissing | Nothing:
+        match row.source:
+            case "matrix":
+                return await self.matrix.decode(row.payload)
+            case "etb":
+                return self.etb.decode(row.payload)
+            case "own":
+                return self.codec.decode(row.payload)
+
+    async def _unbound(self, row: InboxRow, room: Room | None, lane: str) -> bool | float | None:
+        """A row in a room's own lane: the room may be known by now, may come yet, or be a stranger's."""
+        if room is not None and room.incident_id is not None:
+            async with self.store.work() as work:
+                await work.inbox.move_lane(lane, room.incident_id)
+            self.bind(room.room_id or RoomId(lane), room.incident_id)
+            self.wake([room.incident_id], ())
+            return True
+        if room is not None:
+            return None
+        waited_s = (self.clock.now_ms() - row.received_ms) / 1000
+        return STRANGER_AFTER_S - waited_s if waited_s < STRANGER_AFTER_S else None
+
+    async def _decide(self, row: InboxRow, fact: Fact) -> None:
+        looked = await self.decider.look(fact)
+        async with self.store.work() as work:
+            turn = self._turn(work, row)
+            await self.decider.decide(turn, fact, looked)
+            await work.inbox.finish(row.seq)
+        if isinstance(fact, MembershipChanged):
+            await self.hands.membership_changed(fact.room_id, fact.user_id)
+        self.wake(turn.lanes, turn.targets)
+
+    async def _set_aside(self, row: InboxRow, missing: KeyMissing) -> None:
+        """The event leaves the line at once; its key may have come while we wrote that down, so look again."""
+        self.meter.undecryptable("key missing")
+        async with self.store.work() as work:
+            room = await work.rooms.by_id(missing.room_id)
+            if room is None:
+                await work.inbox.finish(row.seq)
+                return
+            turn = self._turn(work, row)
+            await self.decider.conversation.keep_place(turn, room, missing)
+            await work.inbox.wait_for_key(row.seq, room_id=missing.room_id, session_id=missing.session_id)
+        if not isinstance(await self.matrix.decode(row.payload), KeyMissing):
+            await self.keys_arrived([(missing.room_id, missing.session_id)])
+
+    async def _forget(self, row: InboxRow) -> None:
+        async with self.store.work() as work:
+            await work.inbox.finish(row.seq)
+
+    async def _failed(self, row: InboxRow, reason: str, *, final: bool, after_s: float | None = None) -> None:
+        attempt = row.attempts + 1
+        backoff = self.policy.intake
+        async with self.store.work() as work:
+            if not final and attempt < backoff.tries:
+                wait_s = after_s or backoff.wait_s(attempt, random.random())  # noqa: S311 - jitter
+                await work.inbox.retry_later(
+                    row.seq, due_ms=self.clock.now_ms() + int(wait_s * 1000), error=reason
+                )
+                return
+            await work.inbox.park(row.seq, error=reason)
+            turn = self._turn(work, row)
+            await turn.trouble(
+                ("parked", str(row.seq), str(self.clock.now_ms())),
+                f"Something that came in (`i{row.seq}`, from {row.source}) could not be processed and was parked: "
+                f"{reason}. `queue retry i{row.seq}` tries again, `queue drop i{row.seq}` forgets it.",
+            )
+        self.meter.parked("inbox")
+        self.wake(turn.lanes, turn.targets)
+
+    def _turn(self, work: Work, row: InboxRow) -> Turn:
+        return Turn(
+            work=work,
+            ref=f"f{row.seq}",
+            lane=row.lane,
+            codec=self.codec,
+            place=row.place,
+            received_ms=row.received_ms,
+        )
+
+
+def _asked_wait(error: Failure) -> float | None:
+    return error.after_s if isinstance(error, Later) else None

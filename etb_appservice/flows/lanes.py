@@ -1,0 +1,104 @@
+"""Runs what waits in lanes: one after another within a lane, lanes side by side.
+
+    wake(lane) ──► worker of the lane ──step──► did something ──► again
+                          │
+                          ├─ nothing there ──► the worker ends
+                          └─ not due yet ────► the worker ends; the look-out wakes the lane when it is due
+
+Serves inbox and outbox alike. It must never hold two workers for one lane, and never lose a wake: a wake during a
+step makes the worker look once more. What a step raises is fatal: steps handle their own failures.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from etb_appservice.ports import Clock
+
+_SHORTEST_PAUSE_S = 0.05
+
+Step = Callable[[str], Awaitable[bool | float]]
+"""Does the next thing of a lane. True: did something; False: nothing there; a number: seconds until it is due."""
+
+
+class LaneRunner:
+    """Workers over lanes, at most `most` steps at a time."""
+
+    def __init__(
+        self,
+        step: Step,
+        busy_lanes: Callable[[], Awaitable[Sequence[str]]],
+        soonest_ms: Callable[[], Awaitable[int | None]],
+        clock: Clock,
+        *,
+        most: int = 16,
+        look_every_s: float = 5.0,
+    ) -> None:
+        """`busy_lanes` and `soonest_ms` look into the database; what no wake told is found there."""
+        self._step = step
+        self._busy_lanes = busy_lanes
+        self._soonest_ms = soonest_ms
+        self._clock = clock
+        self._places = asyncio.Semaphore(most)
+        self._look_every_s = look_every_s
+        self._working: dict[str, bool] = {}
+        self._held: dict[str, float] = {}
+        self._look = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+
+    def wake(self, lanes: Sequence[str] = ()) -> None:
+        """Something may be there in these lanes; without any: look everywhere. Never blocks."""
+        if not lanes:
+            self._look.set()
+        for lane in lanes:
+            if lane in self._working:
+                self._working[lane] = True
+            elif self._group is None:
+                self._look.set()
+            else:
+                self._working[lane] = False
+                self._group.create_task(self._work(lane))
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as self._group:
+            while True:
+                self._look.clear()
+                now = self._clock.monotonic()
+                self._held = {lane: due for lane, due in self._held.items() if due > now}
+                free = [lane for lane in await self._busy_lanes() if lane not in self._held]
+                if free:
+                    self.wake(free)
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Until somebody asks for a look, something falls due, or the time of a look is over."""
+        now = self._clock.monotonic()
+        waits = [self._look_every_s, *(due - now for due in self._held.values())]
+        soonest = await self._soonest_ms()
+        if soonest is not None:
+            waits.append((soonest - self._clock.now_ms()) / 1000)
+        wait_s = max(_SHORTEST_PAUSE_S, min(waits))
+        look = asyncio.ensure_future(self._look.wait())
+        sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
+        try:
+            await asyncio.wait({look, sleep}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            look.cancel()
+            sleep.cancel()
+
+    async def _work(self, lane: str) -> None:
+        try:
+            while True:
+                async with self._places:
+                    went = await self._step(lane)
+                if went is True:
+                    continue
+                if self._working[lane]:
+                    self._working[lane] = False
+                    continue
+                if went is not False:
+                    self._held[lane] = self._clock.monotonic() + went
+                    self._look.set()
+                return
+        finally:
+            del self._working[lane]

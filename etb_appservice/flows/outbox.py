@@ -1,0 +1,138 @@
+"""Takes the oldest effect of a target, carries it out, and puts its answer into the lane that asked.
+
+    row ─► do ─► Done ─────► row gone, answer into its lane (one commit)
+            ├──► Refused ──► row gone, refusal into its lane; the target goes on
+            ├──► Later ────► the target is held back with back-off and jitter, parked at the end
+            ├──► Unsure ───► tried again: the hands look before they repeat; parked as unknown at the end
+            └──► Broken ───► parked for a person; the target goes on
+
+At least once by this loop, once in effect by transaction ids and read-back. No lane is held while an effect is
+under way.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from etb_appservice.domain.effects import AddTimelineEntry
+from etb_appservice.domain.facts import Done, EffectAnswered, NotDone
+from etb_appservice.domain.ids import short_hash
+from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
+from etb_appservice.domain.policy import Policy
+from etb_appservice.ports import (
+    Arrival,
+    Clock,
+    EtbHands,
+    FactCodec,
+    MatrixHands,
+    Meter,
+    OutboxRow,
+    Store,
+    Try,
+    Work,
+)
+
+log = structlog.get_logger(__name__)
+_UNSURE_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """The step of the outbox's lane runner; its lanes are the targets."""
+
+    store: Store
+    matrix: MatrixHands
+    etb: EtbHands
+    codec: FactCodec
+    policy: Policy
+    clock: Clock
+    meter: Meter
+    wake: Callable[[Sequence[str], Sequence[str]], None]
+
+    async def step(self, target: str) -> bool | float:
+        """Carry out the next effect of a target; see `lanes.Step`."""
+        async with self.store.view() as view:
+            row = await view.outbox.next(target, self.clock.now_ms())
+        if not isinstance(row, OutboxRow):
+            return False if row is None else row
+        began = self.clock.monotonic()
+        try:
+            done = await self._do(row)
+        except Failure as error:
+            await self._failed(row, error)
+            outcome = type(error).__name__.lower()
+        except Exception as error:
+            log.exception("an effect could not be carried out", row=row.seq, effect=row.effect.kind)
+            await self._failed(row, Broken(f"{type(error).__name__}; see the log"))
+            outcome = "broken"
+        else:
+            async with self.store.work() as work:
+                await work.outbox.finish(row.seq)
+                await self._answer(work, row, done)
+            self.wake([row.lane], ())
+            outcome = "done"
+        self.meter.effect(row.effect.kind, outcome, self.clock.monotonic() - began)
+        return True
+
+    async def _do(self, row: OutboxRow) -> Done:
+        attempt = Try(
+            key=row.key,
+            now_ms=self.clock.now_ms(),
+            attempts=row.attempts,
+            first_tried_ms=row.first_tried_ms,
+            device_id=row.device_id,
+        )
+        match row.effect:
+            case AddTimelineEntry():
+                async with self.store.work() as work:
+                    # ETB has no idempotency: a try must be on record before it begins.
+                    await work.outbox.trying(row.seq, device_id="")
+                return await self.etb.do(row.effect, attempt)
+            case _:
+                # Matrix has transaction ids, so no commit is spent on marking the try. A row that was never marked
+                # may still have been tried just before a crash: its birth is the bound.
+                first = row.first_tried_ms or row.created_ms
+                device = row.device_id or self.matrix.device_id
+                return await self.matrix.do(row.effect, replace(attempt, first_tried_ms=first, device_id=device))
+
+    async def _failed(self, row: OutboxRow, error: Failure) -> None:
+        attempt = row.attempts + 1
+        reason = str(error)
+        tries = _UNSURE_TRIES if isinstance(error, Unsure) else self.policy.outbox.tries
+        async with self.store.work() as work:
+            match error:
+                case Refused():
+                    await work.outbox.finish(row.seq)
+                    await self._answer(work, row, NotDone(state="refused", reason=reason))
+                case Later() | Unsure() if attempt < tries:
+                    after_s = error.after_s if isinstance(error, Later) else None
+                    wait_s = after_s or self.policy.outbox.wait_s(attempt, random.random())  # noqa: S311
+                    await work.outbox.retry_later(
+                        row.seq, due_ms=self.clock.now_ms() + int(wait_s * 1000), error=reason
+                    )
+                    return
+                case Unsure():
+                    await work.outbox.park(row.seq, state="unknown", error=reason)
+                    await self._answer(work, row, NotDone(state="unknown", reason=reason))
+                case _:
+                    await work.outbox.park(row.seq, state="parked", error=reason)
+                    await self._answer(work, row, NotDone(state="parked", reason=reason))
+        if not isinstance(error, Refused):
+            self.meter.parked("outbox")
+        self.wake([row.lane], ())
+
+    async def _answer(self, work: Work, row: OutboxRow, answer: Done | NotDone) -> None:
+        fact = EffectAnswered(key=row.key, effect=row.effect, answer=answer)
+        await work.inbox.accept(
+            [
+                Arrival(
+                    source="own",
+                    lane=row.lane,
+                    # A parked effect that is retried answers once more: each answer is a fact of its own.
+                    key=short_hash("answer", row.key, str(self.clock.now_ms())),
+                    payload=self.codec.encode(fact),
+                )
+            ]
+        )

@@ -1,0 +1,178 @@
+"""What follows when a room was opened, and when people come and go.
+
+The control room and the Space are opened at the first start and settled at every start. Only the bot invites;
+who comes otherwise is a stranger's guest and is recorded as such.
+"""
+
+from dataclasses import replace
+
+from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, PutState, Say
+from etb_appservice.domain.facts import CardDue, Done, MembershipChanged, PeopleDue, ServiceStarted
+from etb_appservice.domain.ids import EventId, RoomId
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, RoomSpec, control_room, incidents_space
+from etb_appservice.domain.text import plain
+from etb_appservice.flows.incidents import Incidents, card_edit
+from etb_appservice.flows.surroundings import Surroundings
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import Room
+
+_LOOK_AGAIN_MS = 30_000
+_CARD_WAIT_MS = 1_500
+"""How long joins are gathered before the card is sent anew for all of them."""
+
+
+class Rooms:
+    """Decides about rooms once they exist."""
+
+    def __init__(self, policy: Policy, incidents: Incidents) -> None:
+        """`incidents` settles an incident's room once it is there."""
+        self._policy = policy
+        self._incidents = incidents
+
+    async def service_started(self, turn: Turn, _fact: ServiceStarted) -> None:
+        """The control room and the Space must exist, and hold whom the configuration names."""
+        for spec in (control_room(self._policy.rooms), incidents_space(self._policy.rooms)):
+            room = await turn.work.rooms.by_war_room(spec.war_room)
+            if room is None:
+                await self._ask_for(turn, spec)
+            elif room.room_id is not None and spec.war_room == CONTROL_ROOM:
+                await self._invite_operators(turn, room.room_id)
+
+    async def opened(self, turn: Turn, asked: OpenRoom, done: Done) -> None:
+        """A room of ours is there: take it into use. The fact of an incident's room comes in its lane."""
+        room = await turn.work.rooms.by_war_room(asked.war_room)
+        if room is None or done.room_id is None or room.room_id == done.room_id:
+            return
+        room = replace(room, room_id=done.room_id)
+        await turn.work.rooms.put(room)
+        await turn.work.rooms.set_member(done.room_id, self._policy.rooms.bot, "join")
+        if room.incident_id is not None:
+            await turn.work.inbox.move_lane(done.room_id, room.incident_id)
+        turn.lanes.append(room.incident_id or done.room_id)
+        await turn.note("room.opened", subject=room.war_room, details={"room": done.room_id, "how": done.detail})
+        match room.kind:
+            case "control":
+                await self._invite_operators(turn, done.room_id)
+            case "space":
+                await self._link_all(turn, done.room_id)
+            case "incident":
+                await self._incident_opened(turn, room, done.room_id)
+
+    async def membership(self, turn: Turn, room: Room | None, fact: MembershipChanged) -> None:
+        """Somebody came or went, or the bot was invited somewhere."""
+        if room is None or room.room_id is None:
+            if fact.user_id == self._policy.rooms.bot and fact.membership in {"invite", "join"}:
+                await turn.emit("leave", LeaveRoom(room_id=fact.room_id))
+                await turn.note(
+                    "stranger.invited", actor=fact.sender, subject=fact.room_id, details={"declined": True}
+                )
+            return
+        before = await turn.work.rooms.set_member(room.room_id, fact.user_id, fact.membership)
+        if before == fact.membership:
+            return
+        await turn.note(
+            "member.changed",
+            actor=fact.sender,
+            subject=room.war_room,
+            details={"user": fact.user_id, "membership": fact.membership, "before": before},
+        )
+        if fact.membership == "join" and room.kind == "incident" and not self._policy.is_ours(fact.user_id):
+            await self._greet(turn, room, fact)
+
+    async def card_sent(self, turn: Turn, room: Room, say: Say, event_id: EventId) -> None:
+        """The card stands in the room: pin it instead of the one before, and show what changed meanwhile."""
+        assert room.room_id is not None  # noqa: S101 - a card was sent to it
+        await turn.work.rooms.put(replace(room, card_event=event_id))
+        await turn.emit("pin", Pin(room_id=room.room_id, event_id=event_id, instead_of=room.card_event))
+        if room.card is not None and room.card != say.content:
+            await turn.emit("card", card_edit(room.room_id, room.card, event_id))
+        await turn.note("card.sent", subject=room.war_room, details={"event": event_id})
+
+    async def invite_refused(self, turn: Turn, room: Room, invite: Invite, reason: str) -> None:
+        """The person isn't in the room after all; the operators learn why."""
+        if await turn.work.rooms.membership(invite.room_id, invite.user_id) == "invite":
+            await turn.work.rooms.set_member(invite.room_id, invite.user_id, "leave")
+        await turn.trouble(
+            ("invite", invite.room_id, invite.user_id),
+            f"`{invite.user_id}` could not be invited to **{plain(room.name)}**: {reason} "
+            "Correct the person's Matrix id under `rooms.people`, or ask them to check their account.",
+        )
+
+    async def _ask_for(self, turn: Turn, spec: RoomSpec) -> None:
+        await turn.work.rooms.put(
+            Room(
+                war_room=spec.war_room,
+                generation=spec.generation,
+                kind=spec.kind,
+                incident_id=None,
+                classification=spec.classification,
+                visibility=spec.visibility,
+                keys_to_invited=spec.keys_to_invited,
+                encrypted=spec.encrypted,
+                name=spec.name,
+            )
+        )
+        await turn.emit_as(f"open/{spec.war_room}/{spec.generation}", OpenRoom(war_room=spec.war_room, spec=spec))
+
+    async def _incident_opened(self, turn: Turn, room: Room, room_id: RoomId) -> None:
+        assert room.incident_id is not None  # noqa: S101 - of kind incident
+        space = await turn.work.rooms.by_war_room(SPACE)
+        if space and space.room_id:
+            await turn.emit("space", self._link(space.room_id, room_id))
+        known = await turn.work.incidents.get(room.incident_id)
+        if known is None:
+            return
+        await self._incidents.settle(turn, room, known.incident, Surroundings())
+        # ETB may attach SLA targets and assignments a moment after it shows an incident.
+        await turn.follow(
+            PeopleDue(incident_id=room.incident_id),
+            ("people", turn.ref, "soon"),
+            due_ms=turn.now_ms + _LOOK_AGAIN_MS,
+        )
+        await turn.emit(
+            "timeline",
+            AddTimelineEntry(
+                incident_id=room.incident_id,
+                event_type="OTHER",
+                title="Chat room opened",
+                description="Responders talk in an end-to-end encrypted Matrix room.",
+                event_time_ms=turn.now_ms,
+                external_ref=f"etb-appservice/open/{room.war_room}/{room.generation}",
+                event_data={
+                    "war_room_id": room.war_room,
+                    "matrix_room_id": room_id,
+                    "permalink": f"https://matrix.to/#/{room_id}?via={self._policy.server_name}",
+                },
+            ),
+        )
+
+    async def _greet(self, turn: Turn, room: Room, fact: MembershipChanged) -> None:
+        """Whoever joins an incident reads its card: sent anew when the one that stands is closed to them."""
+        assert room.incident_id is not None  # noqa: S101 - of kind incident
+        if room.card is not None and fact.user_id not in room.card_holders:
+            await turn.follow(
+                CardDue(incident_id=room.incident_id),
+                ("card", turn.ref),
+                due_ms=turn.now_ms + _CARD_WAIT_MS,
+            )
+
+    async def _invite_operators(self, turn: Turn, room_id: RoomId) -> None:
+        for user_id in sorted(self._policy.operators):
+            if await turn.work.rooms.membership(room_id, user_id) in {"join", "invite"}:
+                continue
+            await turn.work.rooms.set_member(room_id, user_id, "invite")
+            await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
+
+    async def _link_all(self, turn: Turn, space_id: RoomId) -> None:
+        for room in await turn.work.rooms.all_current():
+            if room.kind == "incident" and room.room_id:
+                await turn.emit(f"space/{room.room_id}", self._link(space_id, room.room_id))
+
+    def _link(self, space_id: RoomId, room_id: RoomId) -> PutState:
+        return PutState(
+            room_id=space_id,
+            event_type="m.space.child",
+            state_key=room_id,
+            content={"via": [self._policy.server_name], "suggested": True},
+        )

@@ -1,0 +1,150 @@
+"""Who belongs to an incident and by when it must be solved: read from ETB before the unit of work, or remembered.
+
+ETB is asked within a limit; what it doesn't answer comes from the last known copy. Nobody is let in on no copy at
+all: an unknown user is an obstacle, and it is looked at again soon.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+import structlog
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.clearance import may_enter
+from etb_appservice.domain.ids import Username
+from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall, Responder
+from etb_appservice.domain.outcomes import Failure
+from etb_appservice.domain.policy import Policy
+from etb_appservice.ports import EtbReads, Work
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What ETB answered just now; None where it didn't."""
+
+    on_call: tuple[OnCall, ...] | None = None
+    deadlines: tuple[Deadline, ...] | None = None
+    users: dict[Username, EtbUser | None] = field(default_factory=dict)
+    """Users that ETB was asked for; None: ETB knows no such user. A name that is absent wasn't answered."""
+
+
+async def look_around(etb: EtbReads, incident: Incident, limit_s: float) -> Surroundings:
+    """Ask ETB for everything at once, for at most `limit_s` seconds twice (people on call, then the users)."""
+    on_call, deadlines = await asyncio.gather(
+        _answer(etb.on_call(), limit_s), _answer(etb.deadlines(incident.id), limit_s)
+    )
+    names = {row.username for row in on_call.value} if on_call else set()
+    names |= {name for name in (incident.reporter, incident.assignee) if name}
+    ordered = sorted(names)
+    users = await asyncio.gather(*(_answer(etb.user(name), limit_s) for name in ordered))
+    return Surroundings(
+        on_call.value if on_call else None,
+        deadlines.value if deadlines else None,
+        {name: user.value for name, user in zip(ordered, users, strict=True) if user},
+    )
+
+
+async def remember(work: Work, incident: Incident, around: Surroundings) -> None:
+    """Keep what ETB answered as the last known copy."""
+    for user in around.users.values():
+        if user:
+            await work.incidents.put_user(user, work.now_ms())
+    if around.on_call is not None:
+        await work.incidents.put_on_call(around.on_call, work.now_ms())
+    known = await work.incidents.get(incident.id)
+    if known and around.deadlines is not None and around.deadlines != known.deadlines:
+        await work.incidents.put(replace(known, deadlines=around.deadlines))
+
+
+async def responders(
+    work: Work, incident: Incident, level: Classification, policy: Policy, around: Surroundings
+) -> tuple[Responder, ...]:
+    """Reporter, assignee and people on call, each once, with what keeps them out if anything does."""
+    if around.on_call is not None:
+        on_call = around.on_call
+    else:
+        remembered = await work.incidents.on_call()
+        on_call = tuple(remembered[0]) if remembered else ()
+    roles: dict[Username, list[str]] = {}
+    for name, role in (
+        (incident.reporter, "reporter"),
+        (incident.assignee, "assignee"),
+        *((row.username, "on call") for row in on_call),
+    ):
+        if name and role not in roles.setdefault(name, []):
+            roles[name].append(role)
+    return tuple(
+        [
+            Responder(
+                name,
+                tuple(held),
+                policy.people.user_id(name),
+                await _obstacle(work, name, level, policy, around),
+            )
+            for name, held in roles.items()
+        ]
+    )
+
+
+def card_of(
+    incident: Incident,
+    level: Classification,
+    people: tuple[Responder, ...],
+    deadlines: tuple[Deadline, ...],
+) -> Card:
+    """What the incident's card shows now."""
+    return Card(
+        number=incident.number,
+        title=incident.title,
+        severity=incident.severity,
+        status=incident.status,
+        category=incident.category,
+        priority=incident.priority,
+        classification=level,
+        responders=people,
+        deadlines=deadlines,
+        url=incident.url,
+    )
+
+
+def level_of(incident: Incident, policy: Policy) -> Classification:
+    """ETB's word, else the configured map; never unknown."""
+    return incident.stated or policy.classification.level(
+        severity=incident.severity, category=incident.category, is_sensitive=incident.is_sensitive
+    )
+
+
+async def _obstacle(
+    work: Work, name: Username, level: Classification, policy: Policy, around: Surroundings
+) -> str:
+    if policy.people.user_id(name) is None:
+        return "unmapped"
+    if name in around.users:
+        user = around.users[name]
+    else:
+        remembered = await work.incidents.user(name)
+        user = remembered[0] if remembered else None
+    if user is None:
+        return "unknown"
+    decision = may_enter(user.clearance, is_active=user.is_active, level=level)
+    return "" if decision.allowed else decision.reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered(Generic[T]):
+    value: T
+
+
+async def _answer(read: Awaitable[T], limit_s: float) -> _Answered[T] | None:
+    """What a read answered; None when it failed or took too long."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return _Answered(await read)
+    except (Failure, TimeoutError) as error:
+        log.info("etb did not answer a read", reason=type(error).__name__)
+        return None

@@ -1,0 +1,74 @@
+"""A turn: one fact and the unit of work in which it is decided.
+
+Flows write through a turn, so that every effect has a key made from its fact, and so that whoever runs the turn
+knows which lanes and targets to wake once the commit holds. A turn must never be kept beyond its commit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from etb_appservice.domain.audit import AuditNote
+from etb_appservice.domain.effects import Effect, target_of
+from etb_appservice.domain.facts import Fact, Troubled
+from etb_appservice.domain.ids import short_hash
+from etb_appservice.ports import Arrival, FactCodec, Work
+
+SERVICE_LANE = "service"
+"""Where facts about the service itself are decided: control room, Space, people on call."""
+SERVICE = "etb-appservice"
+"""Who acts in the audit log when no person does."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """`ref` names the fact: the same after a crash and a replay, another for every other fact."""
+
+    work: Work
+    ref: str
+    lane: str
+    codec: FactCodec
+    place: int = 0
+    received_ms: int = 0
+    targets: list[str] = field(default_factory=list)
+    lanes: list[str] = field(default_factory=list)
+
+    @property
+    def now_ms(self) -> int:
+        """The moment of the decision."""
+        return self.work.now_ms()
+
+    async def emit(self, name: str, effect: Effect) -> None:
+        """Ask for an effect; `name` tells the effects of one fact apart."""
+        await self.emit_as(f"{self.ref}/{name}", effect)
+
+    async def emit_as(self, key: str, effect: Effect) -> None:
+        """Ask for an effect under a key that other facts may ask for too: it is done once."""
+        if await self.work.outbox.add(key, self.lane, effect):
+            self.targets.append(target_of(effect))
+
+    async def follow(self, fact: Fact, key: tuple[str, ...], *, lane: str = "", due_ms: int | None = None) -> None:
+        """Accept a fact of our own, at once or when it falls due; once per `key`."""
+        lane = lane or self.lane
+        arrival = Arrival(
+            source="own", lane=lane, key=short_hash("own", *key), payload=self.codec.encode(fact), due_ms=due_ms
+        )
+        if await self.work.inbox.accept([arrival]):
+            self.lanes.append(lane)
+
+    async def trouble(self, key: tuple[str, ...], text: str) -> None:
+        """Tell the operators, once per `key`."""
+        await self.follow(Troubled(key="/".join(key), text=text), ("trouble", *key), lane=SERVICE_LANE)
+
+    async def note(
+        self,
+        tag: str,
+        *,
+        actor: str = SERVICE,
+        subject: str,
+        details: Mapping[str, str | int | bool | None] | None = None,
+        contents: Mapping[str, str] | None = None,
+    ) -> None:
+        """Append to the audit log, in this commit."""
+        await self.work.audit.append(
+            AuditNote(tag=tag, actor=actor, subject=subject, details=details or {}, contents=contents or {})
+        )
