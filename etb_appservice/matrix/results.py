@@ -4,8 +4,8 @@
     decrypt ──> Decrypted | KeyMissing | Undecryptable
     handle_sync ──> SyncResult
 
-Decrypting never raises: what a stranger can send must not be able to end a caller. Encrypting and handling a sync
-raise the four outcomes of domain/outcomes.py and nothing else.
+Nothing that a stranger sends makes decrypting raise. Encrypting raises the four outcomes of domain/outcomes.py. A
+failing crypto database raises its own errors from all of them and is fatal.
 
 Trust has no order on purpose: mautrix ranks "unknown device" above "unverified", so a comparison by size lets a
 stranger through. Ask for the one value you need.
@@ -142,7 +142,7 @@ class Crypto(Protocol):
         ...
 
     async def decrypt(self, event: Mapping[str, Any]) -> Decrypted | KeyMissing | Undecryptable:
-        """Read an `m.room.encrypted` event. Repeatable, also after a restart. Never raises but on cancellation."""
+        """Read an `m.room.encrypted` event. Repeatable, also after a restart. Raises no outcome."""
         ...
 
     async def has_session(self, room_id: str, session_id: str) -> bool:

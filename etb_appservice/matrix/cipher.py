@@ -1,0 +1,415 @@
+"""The bot's encryption: what the rest of the house calls. See results.Crypto for the promises.
+
+    encrypt:      recipients from our own tables ──> live session of exactly these devices ──> ciphertext
+    decrypt:      session ──> its device belongs to the sender? ──> index never seen elsewhere? ──> inner event
+    handle_sync:  device lists outdated first, then each to-device event in a commit of its own, then key stock
+
+Everything runs inside the keeper, which nothing cancels. It must never take a recipient from a state store, never
+answer for another user's device, and never hold the ratchets while it waits for the network.
+"""
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from mautrix.crypto import InboundGroupSession
+from mautrix.types import EventID, RoomID, SessionID
+from olm.group_session import OlmGroupSessionError
+
+from etb_appservice.domain.outcomes import Failure
+from etb_appservice.matrix.api import Actor, outcomes
+from etb_appservice.matrix.keeper import Keeper
+from etb_appservice.matrix.olm import MEGOLM, BadEvent, Machine, dict_of, key_of, text_of
+from etb_appservice.matrix.results import (
+    Decrypted,
+    Encrypted,
+    KeyMissing,
+    Refusal,
+    Rotation,
+    SyncResult,
+    Trust,
+    Undecryptable,
+    Unreadable,
+)
+from etb_appservice.matrix.share import Courier, RoomSession, keys_of, refusals, targets_of
+from etb_appservice.matrix.store import CryptoStore
+from etb_appservice.matrix.trust import Directory
+
+_log = structlog.get_logger(__name__)
+_SESSION_CACHE = 2_000
+_LOCK_LIMIT = 5_000
+_CIPHERTEXT_LIMIT = 128 * 1024
+_UNWEDGE_PAUSE_S = 3_600.0
+_WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
+
+
+class Cipher:
+    """The encryption of one actor. Make it with `open_cipher`."""
+
+    def __init__(self, keeper: Keeper, machine: Machine, directory: Directory) -> None:
+        self._keeper = keeper
+        self._machine = machine
+        self._store = machine.crypto_store
+        self._directory = directory
+        self._actor = machine.actor
+        self.courier = Courier(machine)
+        self._rooms: dict[str, RoomSession] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._inbound: OrderedDict[tuple[str, str], InboundGroupSession] = OrderedDict()
+        self._unwedged: dict[str, float] = {}
+
+    def device_keys(self) -> dict[str, Any]:
+        """Our device's public keys, signed by itself."""
+        return self._machine.device_keys()
+
+    @property
+    def directory(self) -> Directory:
+        """Device lists, for ghosts on the same crypto database and for operators who accept an identity."""
+        return self._directory
+
+    # --- out ----------------------------------------------------------------------------------------------
+
+    async def encrypt(
+        self,
+        room_id: str,
+        event_type: str,
+        content: Mapping[str, Any],
+        recipients: Sequence[str],
+        *,
+        rotation: Rotation | None = None,
+        shared_history: bool = False,
+    ) -> Encrypted:
+        """See results.Crypto."""
+        wanted = frozenset(recipients) | {self._actor.mxid}
+        rule = rotation or Rotation()
+        return await self._keeper.run(
+            lambda: self._encrypt(room_id, event_type, content, wanted, rule, shared_history=shared_history)
+        )
+
+    async def _encrypt(
+        self,
+        room_id: str,
+        event_type: str,
+        content: Mapping[str, Any],
+        recipients: frozenset[str],
+        rotation: Rotation,
+        *,
+        shared_history: bool,
+    ) -> Encrypted:
+        async with self._lock(room_id):
+            session = self._rooms.get(room_id)
+            if session is None or not await self._is_current(session, recipients, rotation, shared_history):
+                self._rooms.pop(room_id, None)
+                session = await self._open(room_id, recipients, rotation, shared_history=shared_history)
+                self._rooms[room_id] = session
+            body = json.dumps({"room_id": room_id, "type": event_type, "content": dict(content)})
+            session.used += 1
+            sealed: dict[str, Any] = {
+                "algorithm": MEGOLM,
+                "sender_key": self._machine.account.identity_key if self._machine.account else "",
+                "device_id": self._actor.device_id,
+                "session_id": session.group.id,
+                "ciphertext": session.group.encrypt(body),
+            }
+            relation = content.get("m.relates_to")
+            if relation is not None:
+                sealed["m.relates_to"] = relation
+            reached = {user_id for user_id, _ in session.devices} | {self._actor.mxid}
+            return Encrypted(
+                sealed, session.group.id, len(session.refused), tuple(sorted(session.recipients - reached))
+            )
+
+    async def _is_current(
+        self, session: RoomSession, recipients: frozenset[str], rotation: Rotation, shared_history: bool
+    ) -> bool:
+        if session.recipients != recipients or session.shared_history != shared_history:
+            return False
+        session.rotation = rotation
+        if session.is_due(time.monotonic()):
+            return False
+        if session.stamp != self._directory.stamp:
+            stamp, targets = await self._targets(recipients)
+            if keys_of(targets) != session.devices:
+                return False
+            session.stamp = stamp
+        return True
+
+    async def _open(
+        self, room_id: str, recipients: frozenset[str], rotation: Rotation, *, shared_history: bool
+    ) -> RoomSession:
+        stamp, targets = await self._targets(recipients)
+        return await self.courier.open_session(
+            room_id, recipients, targets, stamp=stamp, rotation=rotation, shared_history=shared_history
+        )
+
+    async def _targets(self, recipients: frozenset[str]) -> tuple[int, dict[tuple[str, str], Any]]:
+        stamp = self._directory.stamp  # read before the lists: a change in between is seen at the next message
+        devices = await self._directory.devices_of(sorted(recipients))
+        return stamp, targets_of(devices, (self._actor.mxid, self._actor.device_id))
+
+    async def forget_sessions(self, room_id: str) -> None:
+        """See results.Crypto."""
+        await self._keeper.run(lambda: self._forget_room(room_id))
+
+    async def _forget_room(self, room_id: str) -> None:
+        async with self._lock(room_id):
+            self._rooms.pop(room_id, None)
+
+    async def members_changed(self, user_ids: Sequence[str]) -> None:
+        """See results.Crypto."""
+        await self._keeper.run(lambda: self._directory.outdate(user_ids))
+
+    def refused_devices(self) -> tuple[Refusal, ...]:
+        """See results.Crypto."""
+        return tuple(item for session in self._rooms.values() for item in refusals(session))
+
+    async def retry_refused(self) -> tuple[Refusal, ...]:
+        """See results.Crypto."""
+        return await self._keeper.run(self._retry_refused)
+
+    async def _retry_refused(self) -> tuple[Refusal, ...]:
+        for room_id, session in list(self._rooms.items()):
+            await self._directory.retry_outdated(sorted(session.recipients))
+            if not session.refused:
+                continue
+            async with self._lock(room_id):
+                if self._rooms.get(room_id) is session:
+                    await self.courier.retry(session)
+        return self.refused_devices()
+
+    def _lock(self, room_id: str) -> asyncio.Lock:
+        lock = self._locks.get(room_id)
+        if lock is None:
+            if len(self._locks) >= _LOCK_LIMIT:
+                self._locks = {key: lock for key, lock in self._locks.items() if lock.locked()}
+            lock = self._locks[room_id] = asyncio.Lock()
+        return lock
+
+    # --- in -----------------------------------------------------------------------------------------------
+
+    async def has_session(self, room_id: str, session_id: str) -> bool:
+        """See results.Crypto."""
+
+        async def ask() -> bool:
+            return await self._store.has_group_session(RoomID(room_id), SessionID(session_id))
+
+        return await self._keeper.run(ask)
+
+    async def decrypt(self, event: Mapping[str, Any]) -> Decrypted | KeyMissing | Undecryptable:
+        """See results.Crypto."""
+        try:
+            content = dict_of(event.get("content"), "content")
+            if content.get("algorithm") != MEGOLM:
+                return Undecryptable(Unreadable.UNKNOWN_ALGORITHM)
+            sealed = _Sealed(event, content)
+        except BadEvent as reason:
+            return Undecryptable(Unreadable.MALFORMED, str(reason))
+        return await self._keeper.run(lambda: self._decrypt(sealed))
+
+    async def _decrypt(self, sealed: "_Sealed") -> Decrypted | KeyMissing | Undecryptable:
+        session = await self._session(sealed.room_id, sealed.session_id)
+        if session is None:
+            code = await self._store.withheld_code(sealed.session_id, sealed.sender)
+            return Undecryptable(Unreadable.WITHHELD, code) if code else KeyMissing(sealed.session_id)
+        try:
+            plaintext, index = session.decrypt(sealed.ciphertext)
+        except OlmGroupSessionError as error:
+            if str(error) == "UNKNOWN_MESSAGE_INDEX":
+                return Undecryptable(Unreadable.WITHHELD, "sent before the point from which we have the key")
+            return Undecryptable(Unreadable.MALFORMED, "the ciphertext does not fit its session")
+        device_id, trust = await self._sender(sealed.sender, session)
+        if trust is None:
+            return Undecryptable(Unreadable.WRONG_SENDER)
+        if trust is not Trust.UNKNOWN and not await self._store.validate_message_index(
+            session.sender_key,
+            SessionID(sealed.session_id),
+            EventID(sealed.event_id),
+            index,
+            sealed.timestamp,
+        ):
+            return Undecryptable(Unreadable.DUPLICATE_INDEX)
+        try:
+            event_type, content = _inner(plaintext, sealed)
+        except BadEvent as reason:
+            return Undecryptable(Unreadable.MALFORMED, str(reason))
+        return Decrypted(event_type, content, device_id, trust)
+
+    async def _session(self, room_id: str, session_id: str) -> InboundGroupSession | None:
+        key = (room_id, session_id)
+        session = self._inbound.get(key)
+        if session is None:
+            session = await self._store.get_group_session(RoomID(room_id), SessionID(session_id))
+            if session is None:
+                return None
+            self._inbound[key] = session
+            if len(self._inbound) > _SESSION_CACHE:
+                self._inbound.popitem(last=False)
+        else:
+            self._inbound.move_to_end(key)
+        return session
+
+    async def _sender(self, sender: str, session: InboundGroupSession) -> tuple[str | None, Trust | None]:
+        account = self._machine.account
+        if account is not None and session.sender_key == account.identity_key:
+            own = sender == self._actor.mxid and session.signing_key == account.signing_key
+            return (self._actor.device_id, Trust.CROSS_SIGNED) if own else (None, None)
+        if session.forwarding_chain:
+            return None, None
+        owner = await self._directory.owner(sender, session.sender_key, session.signing_key)
+        return (owner.device.device_id if owner.device else None), owner.trust
+
+    # --- keys ---------------------------------------------------------------------------------------------
+
+    async def handle_sync(self, sync: Mapping[str, Any], *, since: str) -> SyncResult:
+        """Take a /sync response that was asked for with `since` ("" for the first) into the crypto store.
+
+        Repeating it is safe and reports the same sessions. Raises the database's errors: then the position must
+        not be stored. What the homeserver can't do just now (taking one-time keys) is tried again at the next one.
+        """
+        return await self._keeper.run(lambda: self._handle_sync(sync, since))
+
+    async def _handle_sync(self, sync: Mapping[str, Any], since: str) -> SyncResult:
+        await self._store.forget_seen(since)
+        lists = _part(sync, "device_lists")
+        await self._directory.outdate([*_strings(lists.get("changed")), *_strings(lists.get("left"))])
+        tally = _Tally()
+        for event in _part(sync, "to_device").get("events") or ():
+            if isinstance(event, dict):
+                await self._take(event, since, tally)
+        await self._stock(sync)
+        for user_id, identity_key in tuple(self._machine.wedged):
+            self._machine.wedged.discard((user_id, identity_key))
+            self._keeper.start(partial(self._unwedge, user_id, identity_key))
+        return tally.result()
+
+    async def _take(self, event: Mapping[str, Any], since: str, tally: "_Tally") -> None:
+        kind = event.get("type")
+        try:
+            if kind == "m.room.encrypted":
+                taken = await self._machine.take(event, since)
+                if taken.session is not None:
+                    self._inbound.pop(taken.session, None)
+                    tally.sessions.append(taken.session)
+            elif kind in _WITHHELD_TYPES:
+                await self._take_withheld(event, tally)
+            elif kind == "m.room_key_request":
+                content = dict_of(event.get("content"), "content")
+                if content.get("action") == "request":
+                    tally.refused_requests += 1
+        except BadEvent as reason:
+            if kind == "m.room.encrypted":
+                tally.olm_failures += 1
+            _log.warning("to-device event could not be used", kind=str(kind)[:40], reason=str(reason))
+
+    async def _take_withheld(self, event: Mapping[str, Any], tally: "_Tally") -> None:
+        content = dict_of(event.get("content"), "content")
+        sender, code = text_of(event.get("sender"), "sender"), text_of(content.get("code"), "code")
+        if code == "m.no_olm":
+            self._machine.wedged.add((sender, key_of(content.get("sender_key"), "sender_key")))
+            return
+        room_id = text_of(content.get("room_id"), "room_id")
+        session_id = key_of(content.get("session_id"), "session_id")
+        if await self._store.put_withheld(room_id, session_id, sender, code):
+            tally.withheld.append((room_id, session_id))
+
+    async def _stock(self, sync: Mapping[str, Any]) -> None:
+        counts, unused = sync.get("device_one_time_keys_count"), sync.get("device_unused_fallback_key_types")
+        if not isinstance(counts, dict):
+            return
+        count = counts.get("signed_curve25519", 0)
+        try:
+            with outcomes():
+                await self._machine.stock(
+                    count if isinstance(count, int) else 0,
+                    fallback_unused=not isinstance(unused, list) or "signed_curve25519" in unused,
+                )
+        except Failure as failure:
+            _log.warning("one-time keys could not be uploaded, the next sync tries again", error=str(failure))
+
+    async def _unwedge(self, user_id: str, identity_key: str) -> None:
+        """Begin a new Olm session with a device whose old one broke (client-server API, "Recovering from …")."""
+        now = time.monotonic()
+        if now - self._unwedged.get(identity_key, float("-inf")) < _UNWEDGE_PAUSE_S:
+            return
+        if len(self._unwedged) >= _LOCK_LIMIT:
+            self._unwedged.clear()
+        self._unwedged[identity_key] = now
+        devices = (await self._directory.devices_of((user_id,)))[user_id]
+        device = next((d for d in devices.values() if d.identity_key == identity_key), None)
+        if device is None:
+            return
+        target = (user_id, device.device_id)
+        try:
+            failed = await self.courier.deliver({target: device}, "m.dummy", {}, fresh=True)
+            _log.info("new Olm session after a broken one", user=user_id, reached=not failed)
+        except Failure as failure:
+            _log.warning("no new Olm session after a broken one", user=user_id, error=str(failure))
+
+
+class _Sealed:
+    """The checked outside of an encrypted event. Raises BadEvent."""
+
+    __slots__ = ("ciphertext", "event_id", "relation", "room_id", "sender", "session_id", "timestamp")
+
+    def __init__(self, event: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+        self.room_id = text_of(event.get("room_id"), "room_id")
+        self.event_id = text_of(event.get("event_id"), "event_id")
+        self.sender = text_of(event.get("sender"), "sender")
+        self.session_id = key_of(content.get("session_id"), "session_id")
+        ciphertext, timestamp = content.get("ciphertext"), event.get("origin_server_ts")
+        if not isinstance(ciphertext, str) or not 0 < len(ciphertext) <= _CIPHERTEXT_LIMIT:
+            raise BadEvent("ciphertext is missing, too long or not a string")
+        if not isinstance(timestamp, int) or isinstance(timestamp, bool) or not 0 <= timestamp < 1 << 53:
+            raise BadEvent("origin_server_ts is not a time")
+        self.ciphertext: str = ciphertext
+        self.timestamp: int = timestamp
+        self.relation = content.get("m.relates_to")
+
+
+class _Tally:
+    """What one sync brought, while it is counted."""
+
+    def __init__(self) -> None:
+        self.sessions: list[tuple[str, str]] = []
+        self.withheld: list[tuple[str, str]] = []
+        self.refused_requests = 0
+        self.olm_failures = 0
+
+    def result(self) -> SyncResult:
+        return SyncResult(tuple(self.sessions), tuple(self.withheld), self.refused_requests, self.olm_failures)
+
+
+def _inner(plaintext: str, sealed: _Sealed) -> tuple[str, dict[str, Any]]:
+    try:
+        data = dict_of(json.loads(plaintext), "payload")
+    except (ValueError, RecursionError) as error:
+        raise BadEvent("the payload is not JSON") from error
+    if data.get("room_id") != sealed.room_id:
+        raise BadEvent("the payload is for another room")
+    content = dict(dict_of(data.get("content"), "payload content"))
+    if isinstance(sealed.relation, dict) and "m.relates_to" not in content:
+        content["m.relates_to"] = sealed.relation
+    return text_of(data.get("type"), "payload type"), content
+
+
+def _part(sync: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = sync.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _strings(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+async def open_cipher(
+    keeper: Keeper, actor: Actor, store: CryptoStore, directory: Directory | None = None
+) -> Cipher:
+    """Load an actor's account and make its encryption; ghosts pass the bot's directory, the bot none."""
+    machine = Machine(actor, store)
+    await keeper.run(machine.reload)
+    return Cipher(keeper, machine, directory or Directory(machine))

@@ -1,0 +1,271 @@
+"""Whose device is this: device lists and identities of everybody we talk to, one directory per crypto database.
+
+A list counts as known only after a query that followed the last change; a change, a departure, an invite and a
+join outdate it, durably, until a query succeeds. Only the bot's /sync tells of changes, so all actors on one
+database must share one directory. It must never answer with a device of another user than the one asked for.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from mautrix.crypto.signature import verify_signature_json
+from mautrix.types import (
+    CrossSigner,
+    CrossSigningUsage,
+    DeviceID,
+    DeviceIdentity,
+    DeviceKeys,
+    QueryKeysResponse,
+    SigningKey,
+    UserID,
+)
+
+from etb_appservice.domain.outcomes import Failure
+from etb_appservice.matrix.api import Method, Path, call, outcomes
+from etb_appservice.matrix.olm import OURS, BadEvent, Machine, dict_of, key_of, text_of
+from etb_appservice.matrix.results import Trust
+
+_log = structlog.get_logger(__name__)
+_QUERY_TIMEOUT_MS = 5_000
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 900.0
+_ASK_AGAIN_S = 30.0
+_CACHE_LIMIT = 5_000
+_DEVICE_LIMIT = 500
+"""More devices of one person than this are not stored: a hostile server could name any number."""
+
+Devices = Mapping[str, DeviceIdentity]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The device a session belongs to; `device` None: no device of that user, or with UNKNOWN not known."""
+
+    device: DeviceIdentity | None
+    trust: Trust | None
+
+
+@dataclass(slots=True)
+class _Pause:
+    until: float
+    length: float
+
+
+class Directory:
+    """Device lists. Use only inside `Keeper.run`."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._store = machine.crypto_store
+        self.stamp = 0
+        """Grows with everything that may have changed a list: compare it before using a session again."""
+        self._lists: dict[str, list[DeviceIdentity]] = {}
+        self._trust: dict[tuple[str, str], Trust] = {}
+        self._marks: dict[str, int] = {}
+        self._pauses: dict[str, _Pause] = {}
+        self._asked: dict[str, float] = {}
+        self._query_lock = asyncio.Lock()
+
+    async def outdate(self, user_ids: Iterable[str]) -> None:
+        """Their devices may have changed: ask again before the next use. Durable at return."""
+        users = tuple(dict.fromkeys(user_ids))
+        if not users:
+            return
+        await self._store.untrack(users)
+        for user_id in users:
+            self._marks[user_id] = self._marks.get(user_id, 0) + 1
+            self._forget(user_id)
+        self.stamp += 1
+
+    async def devices_of(self, user_ids: Sequence[str]) -> dict[str, Devices]:
+        """Living devices, asking the homeserver for outdated lists; who can't be asked is told as last seen."""
+        await self._refresh(user_ids)
+        found: dict[str, Devices] = {}
+        for user_id in user_ids:
+            found[user_id] = {d.device_id: d for d in await self._list(user_id) if not d.deleted}
+        return found
+
+    async def retry_outdated(self, user_ids: Sequence[str]) -> None:
+        """Ask again for lists whose query failed and whose pause is over."""
+        await self._refresh(user_ids)
+
+    async def owner(self, user_id: str, identity_key: str, signing_key: str) -> Owner:
+        """The device of `user_id` with these keys. Asks once more when it isn't among the known ones."""
+        asked = await self._refresh((user_id,))
+        device = await self._find(user_id, identity_key)
+        if device is None and asked and time.monotonic() - self._asked.get(user_id, float("-inf")) > _ASK_AGAIN_S:
+            # News of a device may be on its way to us still: believe "no such device" only right after a query.
+            asked = await self._query((user_id,)) == set()
+            device = await self._find(user_id, identity_key)
+            if device is None and asked:
+                return Owner(None, None)
+        if device is None:
+            return Owner(None, Trust.UNKNOWN)
+        if device.signing_key != signing_key:
+            return Owner(None, None)
+        return Owner(device, await self._trust_of(device))
+
+    async def accept_identity(self, user_id: str) -> None:
+        """An operator took note that a person's identity was replaced."""
+        await self._store.accept_identity(user_id)
+        self._forget(user_id)
+
+    # --- what is known ------------------------------------------------------------------------------------
+
+    def _forget(self, user_id: str) -> None:
+        for device in self._lists.pop(user_id, ()):
+            self._trust.pop((user_id, device.identity_key), None)
+
+    async def _list(self, user_id: str) -> list[DeviceIdentity]:
+        devices = self._lists.get(user_id)
+        if devices is None:
+            mark = self._marks.get(user_id, 0)
+            devices = await self._store.all_devices(UserID(user_id))
+            if mark == self._marks.get(user_id, 0):
+                if len(self._lists) >= _CACHE_LIMIT:
+                    self._lists.clear()
+                    self._trust.clear()
+                self._lists[user_id] = devices
+        return devices
+
+    async def _find(self, user_id: str, identity_key: str) -> DeviceIdentity | None:
+        return next((d for d in await self._list(user_id) if d.identity_key == identity_key), None)
+
+    async def _trust_of(self, device: DeviceIdentity) -> Trust:
+        if device.deleted:
+            return Trust.DELETED
+        known = self._trust.get((device.user_id, device.identity_key))
+        if known is None:
+            known = await self._judge(device)
+            self._trust[device.user_id, device.identity_key] = known
+        return known
+
+    async def _judge(self, device: DeviceIdentity) -> Trust:
+        keys = await self._store.get_cross_signing_keys(device.user_id)
+        master, own = keys.get(CrossSigningUsage.MASTER), keys.get(CrossSigningUsage.SELF)
+        if master is None or own is None:
+            return Trust.UNSIGNED
+        user = device.user_id
+        chain = ((own.key, master.key), (device.signing_key, own.key))
+        for target, signer in chain:
+            if not await self._store.is_key_signed_by(CrossSigner(user, target), CrossSigner(user, signer)):
+                return Trust.UNSIGNED
+        return Trust.CROSS_SIGNED if master.key == master.first else Trust.IDENTITY_CHANGED
+
+    # --- asking -------------------------------------------------------------------------------------------
+
+    async def _refresh(self, user_ids: Sequence[str]) -> bool:
+        """Query outdated lists that are not paused; answers whether all of them are up to date now."""
+        unsure = [user_id for user_id in user_ids if user_id not in self._lists or user_id in self._pauses]
+        if not unsure:
+            return True
+        tracked = await self._store.tracked(unsure)
+        outdated = [user_id for user_id in unsure if user_id not in tracked]
+        if not outdated:
+            return True
+        now = time.monotonic()
+        due = [u for u in outdated if u not in self._pauses or self._pauses[u].until <= now]
+        failed = await self._query(due) if due else set()
+        return not failed and len(due) == len(outdated)
+
+    async def _query(self, user_ids: Sequence[str]) -> set[str]:
+        """Ask for these lists; answers who could not be asked. A failure is remembered and paused, not raised."""
+        async with self._query_lock:
+            marks = {user_id: self._marks.get(user_id, 0) for user_id in user_ids}
+            body = {"device_keys": {user_id: [] for user_id in user_ids}, "timeout": _QUERY_TIMEOUT_MS}
+            try:
+                with outcomes():
+                    answer = await call(self._machine.client, Method.POST, Path.v3.keys.query, body)
+            except Failure as failure:
+                _log.warning("device lists could not be asked for", users=len(marks), error=str(failure))
+                answer = {}
+            lists = answer.get("device_keys")
+            failed: set[str] = set()
+            for user_id, mark in marks.items():
+                devices = lists.get(user_id) if isinstance(lists, dict) else None
+                if not isinstance(devices, dict):
+                    failed.add(user_id)
+                    self._pause(user_id)
+                    continue
+                if not await self._take_list(user_id, devices, answer):
+                    failed.add(user_id)
+                    self._pause(user_id)
+                elif mark != self._marks.get(user_id, 0):
+                    await self.outdate((user_id,))  # it changed while the answer was on its way
+            self.stamp += 1
+            return failed
+
+    def _pause(self, user_id: str) -> None:
+        pause = self._pauses.get(user_id)
+        length = _FIRST_PAUSE_S if pause is None else min(2 * pause.length, _LONGEST_PAUSE_S)
+        self._pauses[user_id] = _Pause(time.monotonic() + length, length)
+
+    async def _take_list(self, user_id: str, devices: dict[str, Any], answer: dict[str, Any]) -> bool:
+        good: dict[DeviceID, DeviceKeys] = {}
+        for device_id, raw in list(devices.items())[:_DEVICE_LIMIT]:
+            try:
+                good[DeviceID(device_id)] = _checked_device(user_id, device_id, raw)
+            except (BadEvent, ValueError, TypeError, KeyError, AttributeError) as error:
+                _log.warning("device with invalid keys ignored", user=user_id, error=type(error).__name__)
+        try:
+            async with self._store.transaction():
+                await self._machine._process_fetched_keys(  # noqa: SLF001 - its checks and bookkeeping of signatures
+                    UserID(user_id), good, _identity_part(user_id, good, answer)
+                )
+        except OURS:
+            raise
+        except Exception as error:  # noqa: BLE001 - mautrix raises what it likes on hostile input
+            _log.warning("device list that can't be read ignored", user=user_id, error=type(error).__name__)
+            return False
+        self._forget(user_id)
+        self._pauses.pop(user_id, None)
+        if len(self._asked) >= _CACHE_LIMIT:
+            self._asked.clear()
+        self._asked[user_id] = time.monotonic()
+        return True
+
+
+def _checked_device(user_id: str, device_id: str, raw: Any) -> DeviceKeys:
+    fields = dict_of(raw, "device")
+    text_of(device_id, "device_id")
+    if fields.get("user_id") != user_id or fields.get("device_id") != device_id:
+        raise BadEvent("the device names another user or device")
+    keys = dict_of(fields.get("keys"), "keys")
+    key_of(keys.get(f"curve25519:{device_id}"), "curve25519")
+    signing_key = key_of(keys.get(f"ed25519:{device_id}"), "ed25519")
+    dict_of(fields.get("signatures"), "signatures")
+    if not verify_signature_json(dict(fields), UserID(user_id), device_id, SigningKey(signing_key)):  # type: ignore[arg-type]
+        raise BadEvent("the device's keys are not signed by it")
+    name = fields.get("unsigned", {})
+    plain = {**fields, "unsigned": {}}
+    if isinstance(name, dict) and isinstance(name.get("device_display_name"), str):
+        shown = "".join(letter for letter in name["device_display_name"][:100] if letter.isprintable())
+        plain["unsigned"] = {"device_display_name": shown}
+    parsed: DeviceKeys = DeviceKeys.deserialize(cast(Any, plain))
+    return parsed
+
+
+def _identity_part(user_id: str, devices: dict[DeviceID, DeviceKeys], answer: dict[str, Any]) -> QueryKeysResponse:
+    """The answer's part about one user; a person without a readable identity simply has none."""
+    raw: dict[str, Any] = {}
+    for name in ("master_keys", "self_signing_keys"):
+        part = answer.get(name)
+        keys = part.get(user_id) if isinstance(part, dict) else None
+        if not isinstance(keys, dict) or keys.get("user_id") != user_id:
+            continue
+        if isinstance(keys.get("signatures", {}), dict):
+            raw[name] = {user_id: {"signatures": {}, **keys}}
+    try:
+        parsed: QueryKeysResponse = QueryKeysResponse.deserialize(cast(Any, raw))
+        for part in (parsed.master_keys, parsed.self_signing_keys):
+            for keys in part.values():
+                key_of(keys.first_ed25519_key, "cross-signing key")
+                keys.signatures.setdefault(UserID(user_id), {})
+    except Exception as error:  # noqa: BLE001 - mautrix's parser raises what it likes on hostile input
+        _log.warning("identity that can't be read ignored", user=user_id, error=type(error).__name__)
+        parsed = QueryKeysResponse()
+    parsed.device_keys = {UserID(user_id): devices}
+    return parsed
