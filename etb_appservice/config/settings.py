@@ -6,7 +6,6 @@ Every key is read by some part of the service; a key that does nothing would be 
 
 from pathlib import Path
 from typing import ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -119,7 +118,7 @@ class Database(Section):
     """A file that holds `url`."""
     crypto_url: DatabaseUrl | None = None
     """The database for Matrix encryption. Without it: a second file beside the first (`etb.db` and
-    `etb-crypto.db`), or the schema `etb_crypto` of the same PostgreSQL database. Secret."""
+    `etb-crypto.db`), or the schema `crypto` of the same PostgreSQL database. Secret."""
     crypto_url_file: Path | None = None
     """A file that holds `crypto_url`."""
 
@@ -135,14 +134,13 @@ class Database(Section):
 
     @property
     def etb_crypto_url(self) -> str:
-        """The URL of the encryption tables, in the clear; on PostgreSQL with `search_path` as its query."""
+        """The URL of the encryption tables, in the clear; on PostgreSQL they have a schema of their own."""
         if self.crypto_url is not None:
             return _postgresql(self.crypto_url.get_secret_value())
         if self.kind == "sqlite":
             path = Path(self.etb_url.removeprefix("sqlite:///"))
             return f"sqlite:///{path.with_name(path.stem + '-crypto' + path.suffix)}"
-        joint = "&" if urlsplit(self.etb_url).query else "?"
-        return f"{self.etb_url}{joint}search_path=etb_crypto"
+        return self.etb_url
 
 
 def _postgresql(url: str) -> str:

@@ -352,12 +352,12 @@ def test_a_sqlite_file_stands_beside_the_settings_and_the_crypto_store_beside_it
     assert database.etb_crypto_url == f"sqlite:///{tmp_path}/etb-crypto.db"
 
 
-def test_postgresql_keeps_the_crypto_store_in_a_schema_of_its_own(tmp_path: Path) -> None:
+def test_postgresql_holds_both_in_one_database_unless_told_otherwise(tmp_path: Path) -> None:
     text = MINIMAL.replace("sqlite:///etb.db", "postgres://u:p@db:5432/etb")
     database = read(tmp_path, text).settings.database
     assert database.kind == "postgresql"
     assert database.etb_url == "postgresql://u:p@db:5432/etb"
-    assert database.etb_crypto_url == "postgresql://u:p@db:5432/etb?search_path=etb_crypto"
+    assert database.etb_crypto_url == database.etb_url
 
 
 def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
