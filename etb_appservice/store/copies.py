@@ -1,0 +1,277 @@
+"""Rooms and who is in them, and our last copies of what ETB owns.
+
+Room names, cards, incidents, users and on-call lists are sealed; ids, levels and states stand plain, since they
+are asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import Row, bindparam, text
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username, WarRoomId
+from etb_appservice.domain.incident import EtbUser, OnCall
+from etb_appservice.ports import Known, Room
+from etb_appservice.store.codec import (
+    decode_known,
+    decode_on_call,
+    decode_shown,
+    decode_user,
+    encode_known,
+    encode_on_call,
+    encode_shown,
+    encode_user,
+)
+from etb_appservice.store.desk import Desk, Transaction, Values
+
+_ROOM = (
+    "war_room, generation, kind, incident_id, room_id, classification, visibility, keys_to_invited, encrypted,"
+    " is_current, card_event"
+)
+_PUT_ROOM = text(
+    f"INSERT INTO rooms ({_ROOM}, shown, created_ms)"  # noqa: S608 - constants
+    " VALUES (:war_room, :generation, :kind, :incident_id, :room_id, :classification, :visibility,"
+    " :keys_to_invited, :encrypted, :is_current, :card_event, :shown, :now)"
+    " ON CONFLICT (war_room, generation) DO UPDATE SET kind = excluded.kind, incident_id = excluded.incident_id,"
+    " room_id = excluded.room_id, classification = excluded.classification, visibility = excluded.visibility,"
+    " keys_to_invited = excluded.keys_to_invited, encrypted = excluded.encrypted,"
+    " is_current = excluded.is_current, card_event = excluded.card_event, shown = excluded.shown"
+)
+_RETIRE = text(
+    "UPDATE rooms SET is_current = false WHERE war_room = :war_room AND generation <> :generation AND is_current"
+)
+_OF_INCIDENT = text(f"SELECT {_ROOM}, shown FROM rooms WHERE incident_id = :incident_id AND is_current")  # noqa: S608
+_BY_WAR_ROOM = text(f"SELECT {_ROOM}, shown FROM rooms WHERE war_room = :war_room AND is_current")  # noqa: S608
+_BY_ID = text(f"SELECT {_ROOM}, shown FROM rooms WHERE room_id = :room_id")  # noqa: S608 - constants
+_ALL = text(f"SELECT {_ROOM} FROM rooms WHERE is_current ORDER BY created_ms, war_room")  # noqa: S608
+_COUNT = text("SELECT count(*) FROM rooms WHERE is_current")
+_MEMBERSHIP = text("SELECT membership FROM members WHERE room_id = :room_id AND user_id = :user_id")
+_SET_MEMBER = text(
+    "INSERT INTO members (room_id, user_id, membership) VALUES (:room_id, :user_id, :membership)"
+    " ON CONFLICT (room_id, user_id) DO UPDATE SET membership = excluded.membership"
+)
+_MEMBERS = text("SELECT user_id FROM members WHERE room_id = :room_id AND membership IN :memberships").bindparams(
+    bindparam("memberships", expanding=True)
+)
+_SHARED = text(
+    "SELECT rooms.room_id FROM members JOIN rooms ON rooms.room_id = members.room_id"
+    " WHERE members.user_id = :user_id AND members.membership IN ('join', 'invite') AND rooms.encrypted"
+    " ORDER BY rooms.created_ms, rooms.room_id"
+)
+
+
+class SqlRooms:
+    """`ports.Rooms`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def put(self, room: Room) -> None:
+        """A generation that becomes current retires the others of its war room."""
+
+        def job(transaction: Transaction) -> None:
+            if room.is_current and room.generation > 1:
+                transaction.change(_RETIRE, {"war_room": room.war_room, "generation": room.generation})
+            shown = transaction.keys.seal(
+                f"room:{room.war_room}",
+                "card",
+                "rooms",
+                f"{room.war_room}/{room.generation}",
+                encode_shown((room.name, room.card, room.card_holders)),
+            )
+            transaction.change(
+                _PUT_ROOM,
+                {
+                    "war_room": room.war_room,
+                    "generation": room.generation,
+                    "kind": room.kind,
+                    "incident_id": room.incident_id,
+                    "room_id": room.room_id,
+                    "classification": int(room.classification),
+                    "visibility": room.visibility,
+                    "keys_to_invited": room.keys_to_invited,
+                    "encrypted": room.encrypted,
+                    "is_current": room.is_current,
+                    "card_event": room.card_event,
+                    "shown": shown,
+                    "now": transaction.now_ms,
+                },
+            )
+
+        self._desk.later(job)
+
+    async def of_incident(self, incident_id: IncidentId) -> Room | None:
+        """With its card."""
+        return await self._desk.ask(
+            lambda transaction: _room(transaction, transaction.row(_OF_INCIDENT, {"incident_id": incident_id}))
+        )
+
+    async def by_war_room(self, war_room: WarRoomId) -> Room | None:
+        """With its card."""
+        return await self._desk.ask(
+            lambda transaction: _room(transaction, transaction.row(_BY_WAR_ROOM, {"war_room": war_room}))
+        )
+
+    async def by_id(self, room_id: RoomId) -> Room | None:
+        """Any generation, with its card."""
+        return await self._desk.ask(
+            lambda transaction: _room(transaction, transaction.row(_BY_ID, {"room_id": room_id}))
+        )
+
+    async def all_current(self) -> Sequence[Room]:
+        """Without names and cards, so that ten thousand rooms are one statement and no decryption."""
+        return await self._desk.ask(lambda transaction: [_plain(row) for row in transaction.rows(_ALL)])
+
+    async def count(self) -> int:
+        """Current rooms."""
+        return await self._desk.ask(lambda transaction: int(transaction.value(_COUNT)))
+
+    async def set_member(self, room_id: RoomId, user_id: UserId, membership: str) -> str:
+        """Answers the membership before."""
+        who = {"room_id": room_id, "user_id": user_id}
+
+        def job(transaction: Transaction) -> str:
+            before = transaction.value(_MEMBERSHIP, who)
+            if before != membership:
+                transaction.change(_SET_MEMBER, {**who, "membership": membership})
+            return before or "leave"
+
+        return await self._desk.write(job)
+
+    async def members(self, room_id: RoomId, *memberships: str) -> Sequence[UserId]:
+        """Sorted by code point, on every database."""
+        values: Values = {"room_id": room_id, "memberships": list(memberships)}
+        return await self._desk.ask(
+            lambda transaction: sorted(row[0] for row in transaction.rows(_MEMBERS, values))
+        )
+
+    async def membership(self, room_id: RoomId, user_id: UserId) -> str:
+        """`leave` where we know of none."""
+        who = {"room_id": room_id, "user_id": user_id}
+        return await self._desk.ask(lambda transaction: transaction.value(_MEMBERSHIP, who) or "leave")
+
+    async def shared_with(self, user_id: UserId) -> Sequence[RoomId]:
+        """All generations."""
+        return await self._desk.ask(
+            lambda transaction: [row[0] for row in transaction.rows(_SHARED, {"user_id": user_id})]
+        )
+
+
+def _plain(row: Row[tuple[object, ...]]) -> Room:
+    return Room(
+        war_room=row.war_room,
+        generation=row.generation,
+        kind=row.kind,
+        incident_id=row.incident_id,
+        classification=Classification(row.classification),
+        visibility=row.visibility,
+        keys_to_invited=bool(row.keys_to_invited),
+        encrypted=bool(row.encrypted),
+        room_id=row.room_id,
+        is_current=bool(row.is_current),
+        card_event=row.card_event,
+    )
+
+
+def _room(transaction: Transaction, row: Row[tuple[object, ...]] | None) -> Room | None:
+    if row is None:
+        return None
+    room = _plain(row)
+    opened = transaction.keys.open("rooms", f"{room.war_room}/{room.generation}", bytes(row.shown))
+    name, card, holders = decode_shown(opened)
+    return replace(room, name=name, card=card, card_holders=holders)
+
+
+# --- copies of what ETB owns ------------------------------------------------------------------------------
+
+_SCOPE = "etb"
+_PUT_INCIDENT = text(
+    "INSERT INTO incidents (id, is_open, copy, confirmed_ms, first_ms)"
+    " VALUES (:id, :is_open, :copy, :confirmed, :now)"
+    " ON CONFLICT (id) DO UPDATE SET is_open = excluded.is_open, copy = excluded.copy,"
+    " confirmed_ms = excluded.confirmed_ms"
+)
+_INCIDENT = text("SELECT copy FROM incidents WHERE id = :id")
+_OPEN = text("SELECT id FROM incidents WHERE is_open ORDER BY first_ms, id")
+_PUT_COPY = text(
+    "INSERT INTO etb_copies (kind, id, copy, confirmed_ms) VALUES (:kind, :id, :copy, :confirmed)"
+    " ON CONFLICT (kind, id) DO UPDATE SET copy = excluded.copy, confirmed_ms = excluded.confirmed_ms"
+)
+_COPY = text("SELECT copy, confirmed_ms FROM etb_copies WHERE kind = :kind AND id = :id")
+
+
+class SqlIncidents:
+    """`ports.Incidents`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def put(self, known: Known) -> None:
+        """Replaces the copy before."""
+        incident = known.incident
+
+        def job(transaction: Transaction) -> None:
+            copy = transaction.keys.seal(_SCOPE, "incident", "incidents", incident.id, encode_known(known))
+            transaction.change(
+                _PUT_INCIDENT,
+                {
+                    "id": incident.id,
+                    "is_open": incident.is_open,
+                    "copy": copy,
+                    "confirmed": known.confirmed_ms,
+                    "now": transaction.now_ms,
+                },
+            )
+
+        self._desk.later(job)
+
+    async def get(self, incident_id: IncidentId) -> Known | None:
+        """Opened."""
+
+        def job(transaction: Transaction) -> Known | None:
+            copy = transaction.value(_INCIDENT, {"id": incident_id})
+            if copy is None:
+                return None
+            return decode_known(transaction.keys.open("incidents", incident_id, bytes(copy)))
+
+        return await self._desk.ask(job)
+
+    async def open_ids(self) -> Sequence[IncidentId]:
+        """In the order in which they were first seen."""
+        return await self._desk.ask(lambda transaction: [row[0] for row in transaction.rows(_OPEN)])
+
+    async def put_user(self, user: EtbUser, confirmed_ms: int) -> None:
+        """Replaces the copy before."""
+        self._put("user", user.username, encode_user(user), confirmed_ms)
+
+    async def user(self, username: Username) -> tuple[EtbUser, int] | None:
+        """Opened."""
+        found = await self._get("user", username)
+        return None if found is None else (decode_user(found[0]), found[1])
+
+    async def put_on_call(self, on_call: Sequence[OnCall], confirmed_ms: int) -> None:
+        """Replaces the copy before."""
+        self._put("on-call", "all", encode_on_call(tuple(on_call)), confirmed_ms)
+
+    async def on_call(self) -> tuple[Sequence[OnCall], int] | None:
+        """Opened."""
+        found = await self._get("on-call", "all")
+        return None if found is None else (decode_on_call(found[0]), found[1])
+
+    def _put(self, kind: str, name: str, plaintext: bytes, confirmed_ms: int) -> None:
+        def job(transaction: Transaction) -> None:
+            copy = transaction.keys.seal(_SCOPE, kind, "etb_copies", f"{kind}/{name}", plaintext)
+            values = {"kind": kind, "id": name, "copy": copy, "confirmed": confirmed_ms}
+            transaction.change(_PUT_COPY, values)
+
+        self._desk.later(job)
+
+    async def _get(self, kind: str, name: str) -> tuple[bytes, int] | None:
+        def job(transaction: Transaction) -> tuple[bytes, int] | None:
+            row = transaction.row(_COPY, {"kind": kind, "id": name})
+            if row is None:
+                return None
+            return transaction.keys.open("etb_copies", f"{kind}/{name}", bytes(row.copy)), row.confirmed_ms
+
+        return await self._desk.ask(job)

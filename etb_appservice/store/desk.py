@@ -1,0 +1,173 @@
+"""One unit of work: the jobs that its repositories give it, in order, and one commit at the end.
+
+Writes that answer nothing are put off (`later`) and run together with the next question or with the commit;
+audit entries come last of all, so that the lock of their chain is held for a moment only. A unit in which
+anything failed can't be committed, even where somebody caught the error. One task at a time may use a desk.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, TextClause, text
+
+from etb_appservice.store.codec import whole
+from etb_appservice.store.engines import Line
+from etb_appservice.store.vault import Keyring, Vault
+
+T = TypeVar("T")
+Values = dict[str, Any]
+_LOCK = text("SELECT pg_advisory_xact_lock(:kind, hashtext(:what))")
+_LOCKS = 0x455442
+"""The class of our transaction-level advisory locks: "ETB"."""
+_MOST_SCOPES = 8192
+
+
+class ReadOnly(Exception):
+    """Somebody tried to write through a view."""
+
+
+class Transaction:
+    """What a job sees: statements, and the vault."""
+
+    def __init__(self, connection: Connection, vault: Vault, scopes: dict[str, str], now_ms: int) -> None:
+        self.connection = connection
+        self.is_postgres = connection.dialect.name == "postgresql"
+        self.keys = Keyring(vault, connection, now_ms)
+        self.vault = vault
+        self.scopes = scopes
+        self.now_ms = now_ms
+
+    def rows(self, statement: TextClause, values: Values | None = None) -> Sequence[Row[Any]]:
+        """All rows of an answer."""
+        return self.connection.execute(statement, _clean(values)).all()
+
+    def row(self, statement: TextClause, values: Values | None = None) -> Row[Any] | None:
+        """The first row, or None."""
+        return self.connection.execute(statement, _clean(values)).first()
+
+    def value(self, statement: TextClause, values: Values | None = None) -> Any:
+        """The first column of the first row, or None."""
+        return self.connection.execute(statement, _clean(values)).scalar()
+
+    def change(self, statement: TextClause, values: Values | None = None) -> int:
+        """Run a statement that changes rows; answers how many."""
+        return self.connection.execute(statement, _clean(values)).rowcount
+
+    def change_each(self, statement: TextClause, values: Sequence[Values]) -> None:
+        """Run a statement once for each set of values, in this order."""
+        if values:
+            self.connection.execute(statement, [_clean(one) or {} for one in values])
+
+    def lock(self, what: str) -> None:
+        """Until the end of this unit of work, no other one may hold this lock. SQLite has one writer anyway."""
+        if self.is_postgres:
+            self.connection.execute(_LOCK, {"kind": _LOCKS, "what": whole(what)})
+
+    def room_scope(self, room_id: str) -> str:
+        """The vault's scope of a room: its war room's, over all generations, where it is one of ours."""
+        scope = self.scopes.get(room_id)
+        if scope is None:
+            war_room = self.value(_WAR_ROOM, {"room_id": room_id})
+            if war_room is None:
+                return f"room:{whole(room_id)}"
+            if len(self.scopes) >= _MOST_SCOPES:
+                self.scopes.clear()
+            scope = self.scopes[room_id] = f"room:{war_room}"
+        return scope
+
+
+_WAR_ROOM = text("SELECT war_room FROM rooms WHERE room_id = :room_id")
+Job = Callable[[Transaction], T]
+
+
+class Desk:
+    """The asynchronous side of one unit of work."""
+
+    def __init__(self, line: Line, vault: Vault, scopes: dict[str, str], now_ms: int, *, readonly: bool) -> None:
+        self.now_ms = now_ms
+        self._line = line
+        self._vault = vault
+        self._scopes = scopes
+        self._readonly = readonly
+        self._transaction: Transaction | None = None
+        self._later: list[Job[object]] = []
+        self._last: list[Job[object]] = []
+        self._failed = False
+        self._ended = False
+
+    async def ask(self, job: Job[T]) -> T:
+        """Run what was put off, then this job, and answer its result."""
+        return await self._run(job)
+
+    async def write(self, job: Job[T]) -> T:
+        """As `ask`, for a job that writes."""
+        self._may_write()
+        return await self._run(job)
+
+    def later(self, job: Job[object]) -> None:
+        """Put a write off until the next question or the commit."""
+        self._may_write()
+        self._later.append(job)
+
+    def last(self, job: Job[object]) -> None:
+        """Put a write off until right before the commit."""
+        self._may_write()
+        self._last.append(job)
+
+    def hurry(self) -> None:
+        """What was meant to come last comes with the next question."""
+        self._later += self._last
+        self._last = []
+
+    async def commit(self) -> None:
+        """Make it durable; nothing is done for a unit of work that did nothing."""
+        if self._failed:
+            raise RuntimeError("a unit of work in which a statement failed can't be committed")
+        self.hurry()
+        if self._transaction is None and not self._later:
+            self._ended = True
+            return
+
+        def end(transaction: Transaction) -> None:
+            transaction.connection.commit()
+            transaction.keys.committed()
+
+        await self._run(end)
+        self._ended = True
+
+    async def roll_back(self) -> None:
+        """Undo everything; does nothing after a commit."""
+        if not self._ended and self._transaction is not None:
+            self._ended = True
+            await self._line.run(lambda connection: connection.rollback())
+        self._ended = True
+
+    async def _run(self, job: Job[T]) -> T:
+        if self._ended:
+            raise RuntimeError("this unit of work has ended")
+        before, self._later = self._later, []
+
+        def all_of_it(connection: Connection) -> T:
+            if self._transaction is None:
+                self._transaction = Transaction(connection, self._vault, self._scopes, self.now_ms)
+            for earlier in before:
+                earlier(self._transaction)
+            return job(self._transaction)
+
+        failed, self._failed = self._failed, True  # until it is known to have gone well
+        result = await self._line.run(all_of_it)
+        self._failed = failed
+        return result
+
+    def _may_write(self) -> None:
+        if self._readonly:
+            raise ReadOnly("a view can't write; use work()")
+
+
+def _clean(values: Values | None) -> Values | None:
+    """Texts as both databases take them; BLOBs and numbers as they are."""
+    if values:
+        for value in values.values():
+            if isinstance(value, str) and not (value.isascii() and "\x00" not in value):
+                return {key: whole(item) if isinstance(item, str) else item for key, item in values.items()}
+    return values

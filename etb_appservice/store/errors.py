@@ -1,0 +1,37 @@
+"""What can be wrong with the database or its key, in words an operator can act on. Never holds key material."""
+
+
+class StoreError(Exception):
+    """Something is wrong with the database or the key; the message says what to do."""
+
+
+class BadAddress(StoreError):
+    """`database.url` names no database we can use."""
+
+
+class NotCurrent(StoreError):
+    """The tables are older or newer than this program."""
+
+
+class MalformedKey(StoreError):
+    """CHAT_ENCRYPTION_KEY is not 32 bytes in base64."""
+
+
+class WrongKey(StoreError):
+    """CHAT_ENCRYPTION_KEY is not the key with which this database was begun."""
+
+
+class Tampered(StoreError):
+    """A sealed value doesn't open: it was changed, moved to another row, or is no sealed value."""
+
+
+class Erased(StoreError):
+    """The key of a sealed value was destroyed, so the value is gone for good."""
+
+
+class Unreadable(StoreError):
+    """A stored fact, effect or copy isn't one that this version knows."""
+
+
+class NotLeader(StoreError):
+    """Another process leads already."""

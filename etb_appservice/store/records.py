@@ -1,0 +1,339 @@
+"""What is kept for the record: messages, commands, the audit log; and what was done once or is owed to us.
+
+Bodies, command names, arguments and results are sealed under their room's key. Must never change an audit entry.
+"""
+
+import json
+from collections.abc import Sequence
+
+from sqlalchemy import Row, bindparam, text
+
+from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
+from etb_appservice.domain.ids import EventId, RoomId, short_hash
+from etb_appservice.ports import CommandRun, Expected, Message
+from etb_appservice.store.codec import whole
+from etb_appservice.store.desk import Desk, Transaction
+from etb_appservice.store.inbox import see
+
+# --- messages ---------------------------------------------------------------------------------------------
+
+_PUT_MESSAGE = text(
+    "INSERT INTO messages (id, room_id, lane, position, event_id, sender, state, origin_ms, received_ms,"
+    " decided_ms, body, thread_root, replaces)"
+    " VALUES (:id, :room_id, :lane, CASE WHEN CAST(:position AS BIGINT) > 0 THEN CAST(:position AS BIGINT) ELSE"
+    " (SELECT coalesce(max(position), 0) + 1 FROM messages WHERE lane = :lane) END,"
+    " :event_id, :sender, :state, :origin_ms, :received_ms, :decided_ms, :body, :thread_root, :replaces)"
+    " ON CONFLICT (event_id) DO UPDATE SET state = excluded.state, sender = excluded.sender,"
+    " origin_ms = excluded.origin_ms, received_ms = excluded.received_ms, decided_ms = excluded.decided_ms,"
+    " body = excluded.body, thread_root = excluded.thread_root, replaces = excluded.replaces"
+    " WHERE messages.state <> 'redacted'"
+)
+_MESSAGE = text("SELECT * FROM messages WHERE event_id = :event_id")
+_REDACT = text("UPDATE messages SET state = 'redacted', body = NULL WHERE event_id = :event_id")
+
+
+class SqlMessages:
+    """`ports.Messages`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def put(self, message: Message) -> None:
+        """Positions of a lane are dense and given under a lock. What was redacted stays redacted."""
+        if message.body is not None and message.state != "open":
+            raise ValueError("only a message whose state is open has a body")
+
+        def job(transaction: Transaction) -> None:
+            body = None
+            if message.body is not None:
+                body = transaction.keys.seal(
+                    transaction.room_scope(message.room_id),
+                    "message",
+                    "messages",
+                    message.event_id,
+                    message.body.encode("utf-8", "surrogatepass"),
+                )
+            transaction.lock(f"messages/{message.lane}")
+            transaction.change(
+                _PUT_MESSAGE,
+                {
+                    "id": message.id,
+                    "room_id": message.room_id,
+                    "lane": message.lane,
+                    "position": message.position,
+                    "event_id": message.event_id,
+                    "sender": message.sender,
+                    "state": message.state,
+                    "origin_ms": message.origin_ms,
+                    "received_ms": message.received_ms,
+                    "decided_ms": message.decided_ms,
+                    "body": body,
+                    "thread_root": message.thread_root,
+                    "replaces": message.replaces,
+                },
+            )
+
+        self._desk.later(job)
+
+    async def by_event(self, event_id: EventId) -> Message | None:
+        """Opened."""
+
+        def job(transaction: Transaction) -> Message | None:
+            row = transaction.row(_MESSAGE, {"event_id": event_id})
+            if row is None:
+                return None
+            body = None
+            if row.body is not None:
+                body = transaction.keys.open("messages", row.event_id, bytes(row.body)).decode(
+                    "utf-8", "surrogatepass"
+                )
+            return Message(
+                id=row.id,
+                room_id=row.room_id,
+                lane=row.lane,
+                event_id=row.event_id,
+                sender=row.sender,
+                state=row.state,
+                origin_ms=row.origin_ms,
+                received_ms=row.received_ms,
+                decided_ms=row.decided_ms,
+                body=body,
+                position=row.position,
+                thread_root=row.thread_root,
+                replaces=row.replaces,
+            )
+
+        return await self._desk.ask(job)
+
+    async def redact(self, event_id: EventId) -> bool:
+        """The row stays, as a place in the conversation."""
+        return await self._desk.write(lambda transaction: transaction.change(_REDACT, {"event_id": event_id}) > 0)
+
+
+# --- commands ---------------------------------------------------------------------------------------------
+
+_ADD_COMMAND = text(
+    "INSERT INTO commands (id, room_id, incident_id, event_id, caller, content, status, asked_ms, finished_ms)"
+    " VALUES (:id, :room_id, :incident_id, :event_id, :caller, :content, :status, :asked_ms, :finished_ms)"
+    " ON CONFLICT (event_id) DO NOTHING"
+)
+_COMMANDS = text("SELECT * FROM commands WHERE room_id = :room_id ORDER BY asked_ms DESC, id DESC LIMIT :limit")
+
+
+class SqlCommands:
+    """`ports.Commands`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def add(self, run: CommandRun) -> bool:
+        """Name, arguments and result are sealed together."""
+
+        def job(transaction: Transaction) -> bool:
+            content = json.dumps([run.name, run.arguments, run.result]).encode("ascii")
+            scope = transaction.room_scope(run.room_id)
+            return (
+                transaction.change(
+                    _ADD_COMMAND,
+                    {
+                        "id": run.id,
+                        "room_id": run.room_id,
+                        "incident_id": run.incident_id,
+                        "event_id": run.event_id,
+                        "caller": run.caller,
+                        "content": transaction.keys.seal(scope, "command", "commands", run.id, content),
+                        "status": run.status,
+                        "asked_ms": run.asked_ms,
+                        "finished_ms": run.finished_ms,
+                    },
+                )
+                > 0
+            )
+
+        return await self._desk.write(job)
+
+    async def of_room(self, room_id: RoomId, limit: int = 50) -> Sequence[CommandRun]:
+        """Opened, latest first."""
+        return await self._desk.ask(
+            lambda transaction: [
+                _command(transaction, row)
+                for row in transaction.rows(_COMMANDS, {"room_id": room_id, "limit": limit})
+            ]
+        )
+
+
+def _command(transaction: Transaction, row: Row[tuple[object, ...]]) -> CommandRun:
+    name, arguments, result = json.loads(transaction.keys.open("commands", row.id, bytes(row.content)))
+    return CommandRun(
+        id=row.id,
+        room_id=row.room_id,
+        incident_id=row.incident_id,
+        event_id=row.event_id,
+        caller=row.caller,
+        name=name,
+        arguments=arguments,
+        result=result,
+        status=row.status,
+        asked_ms=row.asked_ms,
+        finished_ms=row.finished_ms,
+    )
+
+
+# --- the audit log ----------------------------------------------------------------------------------------
+
+_HEAD = text("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1")
+_APPEND = text(
+    "INSERT INTO audit (seq, at_ms, tag, actor, subject, details, hashes, previous, digest)"
+    " VALUES (:seq, :at_ms, :tag, :actor, :subject, :details, :hashes, :previous, :digest)"
+)
+_AUDIT = text("SELECT * FROM audit WHERE seq > :after ORDER BY seq LIMIT :limit")
+
+
+class SqlAuditLog:
+    """`ports.AuditLog`. Entries are chained right before the commit, under a lock that all writers share."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._notes: list[AuditNote] = []
+
+    async def append(self, note: AuditNote) -> None:
+        """All entries of one unit of work are written together."""
+        if not self._notes:
+            self._desk.last(self._write)
+        self._notes.append(note)
+
+    async def read(self, after_seq: int = 0, limit: int = 1000) -> Sequence[tuple[AuditEntry, bytes]]:
+        """As stored; `domain.audit.first_break` says whether they are whole."""
+        self._desk.hurry()
+        values = {"after": after_seq, "limit": limit}
+        return await self._desk.ask(
+            lambda transaction: [
+                (
+                    AuditEntry(
+                        seq=row.seq,
+                        at_ms=row.at_ms,
+                        tag=row.tag,
+                        actor=row.actor,
+                        subject=row.subject,
+                        details=json.loads(row.details),
+                        hashes=json.loads(row.hashes),
+                        previous=bytes(row.previous),
+                    ),
+                    bytes(row.digest),
+                )
+                for row in transaction.rows(_AUDIT, values)
+            ]
+        )
+
+    def _write(self, transaction: Transaction) -> None:
+        notes, self._notes = self._notes, []
+        transaction.lock("audit")
+        head = transaction.row(_HEAD)
+        seq, previous = (head.seq, bytes(head.digest)) if head is not None else (0, GENESIS)
+        rows = []
+        for note in notes:
+            seq += 1
+            entry = AuditEntry(
+                seq=seq,
+                at_ms=transaction.now_ms,
+                tag=whole(note.tag),
+                actor=whole(note.actor),
+                subject=whole(note.subject),
+                details=dict(note.details),
+                hashes={name: transaction.vault.tag(content) for name, content in note.contents.items()},
+                previous=previous,
+            )
+            previous = entry.digest()
+            rows.append(
+                {
+                    "seq": seq,
+                    "at_ms": entry.at_ms,
+                    "tag": entry.tag,
+                    "actor": entry.actor,
+                    "subject": entry.subject,
+                    "details": json.dumps(entry.details),
+                    "hashes": json.dumps(entry.hashes),
+                    "previous": entry.previous,
+                    "digest": previous,
+                }
+            )
+        transaction.change_each(_APPEND, rows)
+
+
+# --- once, and gaps ---------------------------------------------------------------------------------------
+
+
+class SqlOnce:
+    """`ports.Once`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def first_time(self, *parts: str) -> bool:
+        """Remembered among the seen keys, and forgotten with them."""
+        key = short_hash("once", *parts)
+        return await self._desk.write(lambda transaction: bool(see(transaction, [key])))
+
+
+_SEEN = text("SELECT key FROM seen WHERE key IN :keys").bindparams(bindparam("keys", expanding=True))
+_EXPECT = text(
+    "INSERT INTO gaps (key, room_id, event_id, due_ms) VALUES (:key, :room_id, :event_id, :due_ms)"
+    " ON CONFLICT (key) DO NOTHING"
+)
+_COME = text("DELETE FROM gaps WHERE EXISTS (SELECT 1 FROM seen WHERE seen.key = gaps.key)")
+_OVERDUE = text(
+    "SELECT room_id, event_id, due_ms FROM gaps WHERE due_ms <= :now ORDER BY due_ms, key LIMIT :limit"
+)
+_SETTLE = text("DELETE FROM gaps WHERE key = :key")
+_BATCH = 500
+
+
+class SqlGaps:
+    """`ports.Gaps`. The inbox key of a Matrix event is `short_hash("event", event_id)`, and so it is here."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def expect(self, events: Sequence[Expected]) -> int:
+        """Counts those that were never accepted, also where they were expected before."""
+        wanted = {short_hash("event", event.event_id): event for event in events}
+
+        def job(transaction: Transaction) -> int:
+            keys = list(wanted)
+            come: set[bytes] = set()
+            for start in range(0, len(keys), _BATCH):
+                rows = transaction.rows(_SEEN, {"keys": keys[start : start + _BATCH]})
+                come.update(bytes(row[0]) for row in rows)
+            missing = [(key, event) for key, event in wanted.items() if key not in come]
+            transaction.change_each(
+                _EXPECT,
+                [
+                    {
+                        "key": key,
+                        "room_id": event.room_id,
+                        "event_id": event.event_id,
+                        "due_ms": event.due_ms,
+                    }
+                    for key, event in missing
+                ],
+            )
+            return len(missing)
+
+        return await self._desk.write(job) if wanted else 0
+
+    async def overdue(self, now_ms: int, limit: int = 100) -> Sequence[Expected]:
+        """Longest due first."""
+
+        def job(transaction: Transaction) -> Sequence[Expected]:
+            transaction.change(_COME)
+            return [
+                Expected(room_id=row.room_id, event_id=row.event_id, due_ms=row.due_ms)
+                for row in transaction.rows(_OVERDUE, {"now": now_ms, "limit": limit})
+            ]
+
+        return await self._desk.write(job)
+
+    async def settle(self, event_id: EventId) -> None:
+        """No longer owed."""
+        key = short_hash("event", event_id)
+        self._desk.later(lambda transaction: transaction.change(_SETTLE, {"key": key}))

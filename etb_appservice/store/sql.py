@@ -1,0 +1,163 @@
+"""The store: opens the database, checks its tables and its key, and gives out units of work and views."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import Connection, text
+
+from etb_appservice.ports import (
+    AuditLog,
+    Clock,
+    Commands,
+    Gaps,
+    Inbox,
+    Incidents,
+    Messages,
+    Once,
+    Outbox,
+    Rooms,
+    Work,
+)
+from etb_appservice.store.addresses import read_address
+from etb_appservice.store.copies import SqlIncidents, SqlRooms
+from etb_appservice.store.desk import Desk, Transaction
+from etb_appservice.store.engines import Lines, PostgresLines, SqliteLines
+from etb_appservice.store.errors import NotCurrent
+from etb_appservice.store.inbox import SqlInbox
+from etb_appservice.store.outbox import SqlOutbox
+from etb_appservice.store.records import SqlAuditLog, SqlCommands, SqlGaps, SqlMessages, SqlOnce
+from etb_appservice.store.schema import check_current
+from etb_appservice.store.vault import Vault
+
+_GET_KEEPSAKE = text("SELECT value FROM keepsakes WHERE name = :name")
+_PUT_KEEPSAKE = text(
+    "INSERT INTO keepsakes (name, value, changed_ms) VALUES (:name, :value, :now)"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_ms = excluded.changed_ms"
+)
+
+
+class SqlWork:
+    """`ports.Work`: the repositories of one unit of work, on one desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.inbox: Inbox = SqlInbox(desk)
+        self.outbox: Outbox = SqlOutbox(desk)
+        self.rooms: Rooms = SqlRooms(desk)
+        self.incidents: Incidents = SqlIncidents(desk)
+        self.messages: Messages = SqlMessages(desk)
+        self.commands: Commands = SqlCommands(desk)
+        self.audit: AuditLog = SqlAuditLog(desk)
+        self.once: Once = SqlOnce(desk)
+        self.gaps: Gaps = SqlGaps(desk)
+
+    def now_ms(self) -> int:
+        """The moment at which this unit of work began."""
+        return self.desk.now_ms
+
+
+class SqlStore:
+    """`ports.Store`. Made by `open_store`."""
+
+    def __init__(self, lines: Lines, vault: Vault, clock: Clock) -> None:
+        self._lines = lines
+        self._clock = clock
+        self._scopes: dict[str, str] = {}
+        self.vault = vault
+        self.keepsakes = SqlKeepsakes(self)
+
+    @asynccontextmanager
+    async def work(self) -> AsyncIterator[Work]:
+        """A unit of work.
+
+        A cancellation that comes while the commit is under way is raised after it: the unit is durable then,
+        as it is after a crash at that moment. At any other moment everything is rolled back.
+        """
+        async with self.desk() as desk:
+            yield SqlWork(desk)
+
+    @asynccontextmanager
+    async def view(self) -> AsyncIterator[Work]:
+        """Read only; all of its answers are of one moment."""
+        async with self._lines.reading() as line:
+            desk = Desk(line, self.vault, self._scopes, self._clock.now_ms(), readonly=True)
+            try:
+                yield SqlWork(desk)
+            finally:
+                await desk.roll_back()
+
+    @asynccontextmanager
+    async def desk(self) -> AsyncIterator[Desk]:
+        """A unit of work without repositories, for what is kept outside them."""
+        async with self._lines.writing() as line:
+            desk = Desk(line, self.vault, self._scopes, self._clock.now_ms(), readonly=False)
+            try:
+                yield desk
+                await desk.commit()
+            finally:
+                await desk.roll_back()
+
+    async def destroy_key(self, key_id: bytes) -> int:
+        """Destroy a key of the vault with all that it wraps; answers how many keys went. There is no way back."""
+        async with self.desk() as desk:
+            return await desk.write(lambda transaction: transaction.keys.destroy(key_id))
+
+
+class SqlKeepsakes:
+    """`ports.Keepsakes`."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+
+    async def get(self, name: str) -> bytes | None:
+        """As of the last `put`."""
+
+        def job(transaction: Transaction) -> bytes | None:
+            value = transaction.value(_GET_KEEPSAKE, {"name": name})
+            return None if value is None else transaction.keys.open("keepsakes", name, bytes(value))
+
+        async with self._store.desk() as desk:
+            return await desk.ask(job)
+
+    async def put(self, name: str, value: bytes) -> None:
+        """Durable at return."""
+
+        def job(transaction: Transaction) -> None:
+            sealed = transaction.keys.seal("keepsakes", "keepsake", "keepsakes", name, value)
+            transaction.change(_PUT_KEEPSAKE, {"name": name, "value": sealed, "now": transaction.now_ms})
+
+        async with self._store.desk() as desk:
+            desk.later(job)
+
+
+@asynccontextmanager
+async def open_store(
+    url: str, root_key: bytes, clock: Clock, *, readonly: bool = False
+) -> AsyncIterator[SqlStore]:
+    """Open the database of `url` with CHAT_ENCRYPTION_KEY as 32 bytes (`vault.read_root_key`).
+
+    Raises BadAddress, NotCurrent (run `etb-appservice db upgrade`), MalformedKey or WrongKey. `readonly` opens a
+    database beside a running service: views work, units of work raise.
+    """
+    address = read_address(url)
+    vault = Vault(root_key)
+    if address.file is not None and not address.file.exists():
+        raise NotCurrent(f"the database file {address.file} doesn't exist yet; run: etb-appservice db upgrade")
+    lines: Lines = (
+        PostgresLines(address, readonly=readonly)
+        if address.file is None
+        else SqliteLines(address.file, readonly=readonly)
+    )
+
+    def check(connection: Connection) -> None:
+        check_current(connection)
+        vault.check(connection, clock.now_ms(), may_write=not readonly)
+        connection.commit()
+
+    try:
+        async with lines.reading() if readonly else lines.writing() as line:
+            await line.run(check)
+        yield SqlStore(lines, vault, clock)
+    finally:
+        await asyncio.shield(lines.close())
