@@ -1,0 +1,120 @@
+"""Writes to ETB (`ports.EtbHands`), once in effect though ETB knows no idempotency key.
+
+    first try ───────────────> POST ──> Done(created)
+    any later try ──> GET, look for `external_ref` ──found──> Done(found)
+                              └─not there──> POST
+
+A repetition must never POST before the timeline was read back in full: what can't be read back is Unsure.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from etb_appservice.domain.effects import AddTimelineEntry, EtbEffect
+from etb_appservice.domain.facts import Done
+from etb_appservice.domain.outcomes import Refused, Unsure
+from etb_appservice.etb import parse
+from etb_appservice.etb.client import EtbClient
+from etb_appservice.etb.probe import Modules
+from etb_appservice.etb.wire import JsonObject, Unreadable
+from etb_appservice.ports import Try
+
+_log = structlog.get_logger(__name__)
+
+_TITLE_LIMIT = 255
+_NOT_HERE = frozenset({"404", "405"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class EtbWriter:
+    """One client, and the paths that the probe found."""
+
+    def __init__(self, client: EtbClient, modules: Modules) -> None:
+        self._client = client
+        self._modules = modules
+        self._spelling = client.connection.spelling
+        self._said_unmarked = False
+
+    async def do(self, effect: EtbEffect, attempt: Try) -> Done:
+        """Carry out one effect. Raises all four outcomes; a repetition that can't be proved needless is Unsure."""
+        match effect:
+            case AddTimelineEntry():
+                return await self._add_timeline_entry(effect, attempt)
+
+    async def _add_timeline_entry(self, entry: AddTimelineEntry, attempt: Try) -> Done:
+        """On the incident (docs/etb-contract.md 7.3), else on the war rooms' timeline (7.4)."""
+        is_repetition = attempt.attempts > 0 or attempt.first_tried_ms is not None
+        primary = self._modules.paths.path("incidents.timeline", id=entry.incident_id)
+        fallback = self._modules.paths.path("war_rooms.timeline")
+        for path, on_write, on_read in (
+            (primary, {}, {}),
+            (fallback, {"incident_id": entry.incident_id}, {"incident": entry.incident_id}),
+        ):
+            try:
+                if is_repetition and await self._is_there(path, on_read, entry):
+                    return Done(detail="found")
+                answer = await self._client.post(path, self._body(entry) | on_write, key=attempt.key)
+            except Refused as no:
+                if no.code in _NOT_HERE:
+                    continue
+                raise
+            self._note(answer, path)
+            return Done(detail="created")
+        raise Refused(
+            f"ETB has no timeline at {primary} nor at {fallback}: set etb.paths.incidents.timeline", code="404"
+        )
+
+    async def _is_there(self, path: str, params: Mapping[str, str], entry: AddTimelineEntry) -> bool:
+        """Read the timeline back. Later when ETB is away (nothing was sent), Unsure when it can't ever be read."""
+        try:
+            async for rows in self._client.pages(path, params):
+                if any(_is_same(row, entry, self._spelling.write("event_type", entry.event_type)) for row in rows):
+                    return True
+        except Refused as no:
+            if no.code == "404":
+                raise
+            raise Unsure(f"an earlier try may have taken effect and can't be read back: {no}") from None
+        return False
+
+    def _body(self, entry: AddTimelineEntry) -> JsonObject:
+        return {
+            "event_type": self._spelling.write("event_type", entry.event_type),
+            "title": parse.clean(entry.title)[:_TITLE_LIMIT],
+            "description": parse.clean(entry.description),
+            "source_type": "INTEGRATION",
+            "event_time": _iso(entry.event_time_ms),
+            # A serializer that doesn't know `external_ref` drops it, so it stands in the free object too.
+            "event_data": {**entry.event_data, "external_ref": entry.external_ref},
+            "external_ref": entry.external_ref,
+        }
+
+    def _note(self, answer: JsonObject, path: str) -> None:
+        """Say once when ETB keeps no reference: then a lost answer is told by title and time alone."""
+        if answer and not self._said_unmarked and not _reference(answer):
+            self._said_unmarked = True
+            _log.warning("etb keeps no external reference of timeline entries", path=path)
+
+
+def _reference(row: JsonObject) -> object:
+    data = row.get("event_data")
+    return row.get("external_ref") or (data.get("external_ref") if isinstance(data, dict) else None)
+
+
+def _is_same(row: JsonObject, entry: AddTimelineEntry, event_type: str) -> bool:
+    """By reference; where ETB kept none, by type, title and the millisecond of the event."""
+    if reference := _reference(row):
+        return bool(reference == entry.external_ref)
+    try:
+        at_ms = parse.moment_ms(row, "event_time")
+    except Unreadable:
+        return False
+    title = parse.clean(entry.title)[:_TITLE_LIMIT]
+    return at_ms == entry.event_time_ms and row.get("title") == title and row.get("event_type") == event_type
+
+
+def _iso(moment_ms: int) -> str:
+    """UTC with milliseconds and `Z` (1.1)."""
+    moment = _EPOCH + timedelta(milliseconds=moment_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
