@@ -196,11 +196,11 @@ class Etb(Section):
     poll_interval_s: Seconds = 15.0
     """How often ETB is asked. Also as `ETB_POLL_INTERVAL_S`."""
     web_url: WebUrl = ""
-    """Where a person opens an incident in ETB, with `{id}` for its id; empty gives no links."""
+    """Where a person opens an incident in ETB, with `{id}` or `{number}` for its own; empty gives no links."""
     paths: dict[str, str] = Field(default_factory=dict)
     """Paths that differ from the defaults, by name such as `incidents.list`. Also as `ETB_PATHS`, as JSON."""
-    enums: dict[str, str] = Field(default_factory=dict)
-    """ETB's spelling of a word and ours, such as `Sev1: CRITICAL`. Also as `ETB_ENUM_MAP`, as JSON."""
+    enums: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """By field, ETB's spelling of a word and ours: `severity: {Sev1: CRITICAL}`. Also as `ETB_ENUM_MAP`, as JSON."""
 
     @model_validator(mode="after")
     def _paths_are_paths(self) -> Self:

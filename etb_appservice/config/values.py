@@ -61,10 +61,11 @@ def _url(value: str) -> str:
 
 
 def _web_url(value: str) -> str:
-    if value and (value.count("{id}") != 1 or re.search(r"[{}]", value.replace("{id}", ""))):
-        raise ValueError("must hold {id} once, where the incident's id goes, and no other braces")
     if value:
-        _url(value.replace("{id}", "x").partition("?")[0].partition("#")[0])
+        plain = value.replace("{id}", "x").replace("{number}", "x")
+        if plain == value or re.search(r"[{}]", plain):
+            raise ValueError("must hold {id} or {number} where the incident's own goes, and no other braces")
+        _url(plain.partition("?")[0].partition("#")[0])
     return value
 
 

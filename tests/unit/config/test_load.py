@@ -217,7 +217,7 @@ def test_names_of_etb_itself_are_honoured(tmp_path: Path) -> None:
         ETB_TIMEOUT_S="2.5",
         ETB_VERIFY_TLS="false",
         ETB_PATHS='{"incidents.list": "/x/"}',
-        ETB_ENUM_MAP='{"Sev1": "CRITICAL"}',
+        ETB_ENUM_MAP='{"severity": {"Sev1": "CRITICAL"}}',
         ETB_POLL_INTERVAL_S="60",
         CHANNEL_LAYERS_REDIS_URL="redis://:pw@localhost:6379/0",
         MEDIA_ROOT="/srv/media",
@@ -228,7 +228,7 @@ def test_names_of_etb_itself_are_honoured(tmp_path: Path) -> None:
     assert loaded.settings.ops.audit_log_level == "WARNING"
     assert (etb.base_url, etb.token.get_secret_value(), etb.auth_scheme) == ("http://etb.test", "abc", "Bearer")
     assert (etb.timeout_s, etb.verify_tls, etb.poll_interval_s) == (2.5, False, 60)
-    assert (etb.paths, etb.enums) == ({"incidents.list": "/x/"}, {"Sev1": "CRITICAL"})
+    assert (etb.paths, etb.enums) == ({"incidents.list": "/x/"}, {"severity": {"Sev1": "CRITICAL"}})
     notes = loaded.seed.notes()
     assert [note.partition(":")[0] for note in notes] == [
         "CHANNEL_LAYERS_REDIS_URL",

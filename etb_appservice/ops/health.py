@@ -1,0 +1,63 @@
+"""`/health`, `/ready` and `/metrics`, for the private listener.
+
+    /health   200 while the process answers at all: restart it when it doesn't
+    /ready    200 when every vital part is well, else 503; JSON with each part
+    /metrics  Prometheus' text format
+
+Parts are looked at by injected callables that don't wait for anything outside. Never behind the public listener.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from etb_appservice.ops.metrics import Metrics
+from etb_appservice.ports import Vital
+
+_log = structlog.get_logger(__name__)
+OPTIONAL = frozenset({"etb"})
+"""Parts without which the service goes on: while ETB is away, work waits and copies are shown with their age."""
+
+
+def status_of(vitals: Sequence[Vital]) -> str:
+    """`ready`, `degraded` (only optional parts are unwell) or `not ready`; nothing to look at is not ready."""
+    unwell = {vital.name for vital in vitals if not vital.is_well}
+    if not vitals or unwell - OPTIONAL:
+        return "not ready"
+    return "degraded" if unwell else "ready"
+
+
+def routes(
+    *,
+    look: Callable[[], Sequence[Vital]],
+    metrics: Metrics | None = None,
+    measure: Callable[[], Awaitable[None]] | None = None,
+) -> list[web.RouteDef]:
+    """Routes to add to an aiohttp application. `measure` brings the gauges up to date before a scrape."""
+
+    async def health(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def ready(_request: web.Request) -> web.Response:
+        vitals = look()
+        status = status_of(vitals)
+        if metrics is not None:
+            metrics.ready(status != "not ready")
+        parts = {vital.name: {"well": vital.is_well, "text": vital.text} for vital in vitals}
+        return web.json_response({"status": status, "parts": parts}, status=503 if status == "not ready" else 200)
+
+    async def scrape(_request: web.Request) -> web.Response:
+        assert metrics is not None  # noqa: S101 - the route exists only with metrics
+        metrics.ready(status_of(look()) != "not ready")
+        if measure is not None:
+            try:
+                await measure()
+            except Exception:  # noqa: BLE001 - logged, and the scrape goes on
+                # The database may be what is broken; what was counted must still be seen.
+                _log.warning("the queues could not be measured", exc_info=True)
+        return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    found = [web.get("/health", health), web.get("/ready", ready)]
+    return [*found, web.get("/metrics", scrape)] if metrics is not None else found
