@@ -82,6 +82,7 @@ def sqlite_engine(file: Path, *, begin: str, query_only: bool = False) -> Engine
             "PRAGMA journal_mode=WAL;"
             "PRAGMA synchronous=FULL;"
             "PRAGMA foreign_keys=ON;"
+            "PRAGMA secure_delete=FAST;"
             "PRAGMA temp_store=MEMORY;" + ("PRAGMA query_only=ON;" if query_only else "")
         )
 
