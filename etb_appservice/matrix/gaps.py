@@ -1,0 +1,138 @@
+"""Finds the events that Synapse never pushed, and fetches them.
+
+Synapse's queue for application services doesn't survive every restart of its own. The bot's `/sync` shows the same
+events by another way:
+
+    /sync shows an event ──> did the transaction bring it? ──yes──> nothing to do, nothing written
+                                │ not within a fifth of a second
+                                └──> expected, durably ──grace──> still not here: fetch it, accept it
+
+Must never let the position of `/sync` pass an event that was neither accepted nor noted: `saw` returns when the
+note is durable. Must never stop the service for one room that can't be read.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from etb_appservice.domain.ids import EventId, RoomId
+from etb_appservice.domain.outcomes import Broken, Failure, Refused
+from etb_appservice.matrix.arrivals import Intake, is_id
+from etb_appservice.matrix.keysync import SeenEvent
+from etb_appservice.matrix.server import Homeserver
+from etb_appservice.ports import Clock, Expected, Store
+
+_log = structlog.get_logger(__name__)
+
+GRACE_S = 10.0
+"""How long a transaction may be behind `/sync` before we fetch an event ourselves."""
+_MOMENT_S = 0.2
+_LOOK_EVERY_S = 0.02
+_PAGE = 100
+_PAGES = 50
+"""At most 5,000 events of one room are looked at after an absence."""
+_ROUND_S = 2.0
+_IDLE_ROUNDS = 30
+
+
+class GapFinder:
+    """Give it what `/sync` shows; run it beside."""
+
+    def __init__(
+        self, store: Store, server: Homeserver, intake: Intake, clock: Clock, *, grace_s: float = GRACE_S
+    ) -> None:
+        self._store = store
+        self._server = server
+        self._intake = intake
+        self._clock = clock
+        self._grace_s = grace_s
+        self._busy_until = 0.0
+        self.fetched = 0
+        """Events that only we found, since the start."""
+
+    async def saw(self, events: Sequence[SeenEvent]) -> None:
+        """Take what a look at the rooms showed; at return it is durable, and the position may be stored.
+
+        Raises Later or Unsure: then look again from the old position.
+        """
+        await self._note([(event.room_id, event.event_id) for event in events], patience_s=_MOMENT_S)
+        holes = {event.room_id: event.prev_batch for event in events if event.limited and event.prev_batch}
+        for room_id, before in holes.items():
+            await self._look_back(RoomId(room_id), before)
+
+    async def _look_back(self, room_id: RoomId, before: str) -> None:
+        """Page back through what the look left out, until a whole page holds nothing new to us."""
+        for _ in range(_PAGES):
+            try:
+                page, before = await self._server.messages(room_id, start=before, limit=_PAGE)
+            except (Refused, Broken) as failure:
+                _log.warning("a gap can't be read", room_id=room_id, error=str(failure))
+                return
+            new = await self._note([(room_id, event.get("event_id")) for event in reversed(page)])
+            if new == 0 or not before:
+                return
+        _log.warning("a gap is larger than we look back", room_id=room_id, events=_PAGE * _PAGES)
+
+    async def _note(self, events: Sequence[tuple[object, object]], *, patience_s: float = 0.0) -> int:
+        """Write down those that no transaction brings in a moment; answers how many were new to us."""
+        missing = [
+            (RoomId(str(room_id)), EventId(str(event_id)))
+            for room_id, event_id in events
+            if is_id(room_id) and is_id(event_id)
+        ]
+        until = self._clock.monotonic() + patience_s
+        while missing := [pair for pair in missing if not self._intake.has_recent(pair[1])]:
+            if self._clock.monotonic() >= until:
+                break
+            await self._clock.sleep(_LOOK_EVERY_S)
+        if not missing:
+            return 0
+        due_ms = self._clock.now_ms() + int(self._grace_s * 1000)
+        async with self._store.work() as work:
+            new = await work.gaps.expect(
+                [Expected(room_id=room_id, event_id=event_id, due_ms=due_ms) for room_id, event_id in missing]
+            )
+        if new:
+            self._busy_until = self._clock.monotonic() + self._grace_s + 2 * _ROUND_S
+        return new
+
+    async def run(self) -> None:
+        """Fetch what is overdue, for ever. Idle, it looks into the database once a minute."""
+        idle = 0
+        while True:
+            if self._clock.monotonic() <= self._busy_until or idle % _IDLE_ROUNDS == 0:
+                await self.look()
+            idle += 1
+            await self._clock.sleep(_ROUND_S)
+
+    async def look(self) -> int:
+        """Fetch and accept what is overdue now; answers how many events that brought."""
+        async with self._store.work() as work:
+            overdue = await work.gaps.overdue(self._clock.now_ms())
+        found = 0
+        for expected in overdue:
+            try:
+                found += await self._fetch(expected)
+            except Refused as refusal:
+                _log.warning("a missing event can't be fetched", room_id=expected.room_id, error=str(refusal))
+                await self._settle(expected)
+            except Failure as failure:
+                _log.warning("fetching missing events waits", error=str(failure))
+                self._busy_until = self._clock.monotonic() + 2 * _ROUND_S
+                break
+        if found:
+            self.fetched += found
+            _log.warning("events fetched that the homeserver had not sent", events=found)
+        return found
+
+    async def _fetch(self, expected: Expected) -> int:
+        event = await self._server.event(expected.room_id, expected.event_id)
+        new = 0
+        if event is not None and event.get("event_id") == expected.event_id:
+            new = await self._intake.accept([{**event, "room_id": expected.room_id}])
+        await self._settle(expected)
+        return new
+
+    async def _settle(self, expected: Expected) -> None:
+        async with self._store.work() as work:
+            await work.gaps.settle(expected.event_id)

@@ -1,0 +1,258 @@
+"""Carries out effects in Matrix as the bot. Safe to repeat: by transaction id, else by reading the room back.
+
+    Say ──> tried before, long ago or from another device? ──yes──> read the room back ──found──> Done
+             │ no                                                        │ not there
+             └──> encrypt for our own list of people ──> send under hash(key, bot, device) ──> Done
+
+Must never send a message in clear text, never encrypt for a list of people that a homeserver made, and never say
+anything after an invite or a kick under the key from before it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from etb_appservice.domain.effects import Invite, LeaveRoom, MatrixEffect, OpenRoom, Pin, PutState, Remove, Say
+from etb_appservice.domain.facts import Done
+from etb_appservice.domain.ids import EventId, RoomId, UserId
+from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
+from etb_appservice.matrix.audience import AudienceOf, Recipients
+from etb_appservice.matrix.messages import EFFECT_FIELD, RELATION, Render, content_of, transaction_id
+from etb_appservice.matrix.results import Crypto, Decrypted, KeyMissing, Rotation
+from etb_appservice.matrix.rooms import RoomMaker
+from etb_appservice.matrix.server import Homeserver, status_of
+from etb_appservice.ports import Try
+
+_log = structlog.get_logger(__name__)
+
+RESEND_LIMIT_MS = 20 * 3600 * 1000
+"""Synapse forgets transaction ids after about 24 hours (synapse/rest/client/transactions.py)."""
+_CLOCK_SLACK_MS = 10 * 60 * 1000
+"""How far the homeserver's clock may be behind ours."""
+_PAGES = 200
+_PAGE = 100
+_PINS = "m.room.pinned_events"
+_INVITE_TRIES = 3
+_UNREACHABLE = frozenset({500, 502, 504})
+_GONE = frozenset({"leave", "ban"})
+_PRESENT = frozenset({"join", "invite"})
+
+
+class Hands:
+    """`MatrixHands` on a real homeserver."""
+
+    def __init__(
+        self,
+        server: Homeserver,
+        crypto: Crypto,
+        rooms: RoomMaker,
+        audience_of: AudienceOf,
+        render: Render,
+        rotation: Rotation,
+    ) -> None:
+        self._server = server
+        self._crypto = crypto
+        self._rooms = rooms
+        self._recipients = Recipients(audience_of)
+        self._render = render
+        self._rotation = rotation
+
+    @property
+    def device_id(self) -> str:
+        """The bot's device."""
+        return self._server.device_id
+
+    async def do(self, effect: MatrixEffect, attempt: Try) -> Done:
+        """Carry out one effect; all four outcomes."""
+        match effect:
+            case OpenRoom(spec=spec):
+                return await self._rooms.open(spec, was_tried=_was_tried(attempt))
+            case Say():
+                return await self._say(effect, attempt)
+            case Pin():
+                return await self._pin(effect)
+            case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
+                return Done(event_id=await self._server.put_state(room_id, event_type, state_key, content))
+            case Invite():
+                return await self._invite(effect, attempt)
+            case Remove():
+                return await self._remove(effect)
+            case LeaveRoom(room_id=room_id):
+                return await self._leave(room_id)
+
+    async def membership_changed(self, room_id: RoomId, user_id: UserId) -> None:
+        """Somebody came or went: the next message gets a new key, and their devices are asked for again."""
+        await self._recipients.heard_of(room_id, user_id)
+        await self._forget(room_id, user_id)
+
+    # --- messages -----------------------------------------------------------------------------------------
+
+    async def _say(self, say: Say, attempt: Try) -> Done:
+        found = await self._recipients.of(say.room_id)
+        if found is None:
+            raise Broken(f"{say.room_id} is not a room of ours: nothing is said there")
+        audience, people = found
+        if not audience.encrypted:
+            raise Broken(f"{say.room_id} is not encrypted: nothing is said there")
+        if self._must_look(attempt):
+            known = await self._find(say.room_id, attempt)
+            if known is not None:
+                return Done(event_id=known, detail="found")
+        content = content_of(say, attempt.key, self._render)
+        encrypted = await self._crypto.encrypt(
+            say.room_id,
+            "m.room.message",
+            content,
+            people,
+            rotation=self._rotation,
+            shared_history=audience.shared_history,
+        )
+        envelope = dict(encrypted.content)
+        if RELATION in content:
+            envelope[RELATION] = content[RELATION]
+        txn_id = transaction_id(attempt.key, self._server.user_id, self.device_id)
+        return Done(event_id=await self._server.send(say.room_id, "m.room.encrypted", txn_id, envelope))
+
+    def _must_look(self, attempt: Try) -> bool:
+        """Whether the transaction id alone can't keep this message from being sent twice."""
+        if attempt.first_tried_ms is None:
+            return False
+        return attempt.device_id != self.device_id or attempt.now_ms - attempt.first_tried_ms >= RESEND_LIMIT_MS
+
+    async def _find(self, room_id: RoomId, attempt: Try) -> EventId | None:
+        """The event that an earlier try made; None when surely none did.
+
+        Raises Unsure when something of ours from that time can't be read any more: it might be the one.
+        """
+        since = (attempt.first_tried_ms or 0) - _CLOCK_SLACK_MS
+        only = json.dumps({"senders": [self._server.user_id], "types": ["m.room.encrypted"]})
+        start, unreadable = "", 0
+        for _ in range(_PAGES):
+            events, start = await self._server.messages(room_id, start=start, limit=_PAGE, only=only)
+            for event in events:
+                if event.get("sender") != self._server.user_id or event.get("type") != "m.room.encrypted":
+                    continue
+                sent_ms = event.get("origin_server_ts")
+                if not isinstance(sent_ms, int) or sent_ms < since:
+                    start = ""
+                    break
+                key = await self._effect_key(event)
+                if key == attempt.key and isinstance(event.get("event_id"), str):
+                    return EventId(event["event_id"])
+                unreadable += key is None
+            if not start:
+                break
+        else:
+            raise Unsure(f"looked through {_PAGES * _PAGE} events of {room_id} for an earlier try, in vain")
+        if unreadable:
+            raise Unsure(
+                f"{unreadable} messages of the bot in {room_id} since the first try can't be read: "
+                "one of them may be this one. Look into the room, then retry or drop it."
+            )
+        return None
+
+    async def _effect_key(self, event: Mapping[str, Any]) -> str | None:
+        """The effect's key in a message of ours, "" when it has none; None when it can't be read."""
+        content = event.get("content")
+        if not isinstance(content, Mapping) or "ciphertext" not in content:
+            return None  # redacted: it may have been the one, and then nobody wants it said again
+        match await self._crypto.decrypt(event):
+            case Decrypted(content=inner):
+                key = inner.get(EFFECT_FIELD)
+                return key if isinstance(key, str) else ""
+            case KeyMissing():
+                return None
+            case _:
+                return ""
+
+    # --- state --------------------------------------------------------------------------------------------
+
+    async def _pin(self, pin: Pin) -> Done:
+        content = await self._server.state_content(pin.room_id, _PINS) or {}
+        listed = content.get("pinned")
+        pinned = [event for event in listed if isinstance(event, str)] if isinstance(listed, list) else []
+        wanted = merged_pins(pinned, pin.event_id, pin.instead_of)
+        if wanted == pinned:
+            return Done(detail="pinned already")
+        return Done(event_id=await self._server.put_state(pin.room_id, _PINS, "", {"pinned": wanted}))
+
+    # --- people -------------------------------------------------------------------------------------------
+
+    async def _invite(self, invite: Invite, attempt: Try) -> Done:
+        room_id, user_id = invite.room_id, invite.user_id
+        content = {"user_id": user_id} | ({"reason": invite.reason} if invite.reason else {})
+        try:
+            await self._server.act(room_id, "invite", content)
+        except (Refused, Unsure) as failure:
+            await self._forget(room_id, user_id)
+            membership = await self._server.membership(room_id, user_id)
+            if membership in _PRESENT:
+                return Done(detail=f"was there: {membership}")
+            raise _invite_failure(invite, membership, failure, attempt) from failure
+        self._recipients.was_invited(room_id, user_id)
+        await self._forget(room_id, user_id)
+        return Done(detail="invited")
+
+    async def _remove(self, remove: Remove) -> Done:
+        room_id, user_id = remove.room_id, remove.user_id
+        # Before the call: were it cut off, the next message must not reach whoever may be out already.
+        self._recipients.was_removed(room_id, user_id)
+        await self._forget(room_id, user_id)
+        try:
+            await self._server.act(room_id, "kick", {"user_id": user_id, "reason": remove.reason})
+        except Refused as refusal:
+            if await self._server.membership(room_id, user_id) in _GONE:
+                return Done(detail="was gone")
+            raise Refused(f"{user_id} can't be removed from {room_id}: {refusal}", code=refusal.code) from refusal
+        return Done(detail="removed")
+
+    async def _leave(self, room_id: RoomId) -> Done:
+        try:
+            await self._server.act(room_id, "leave")
+        except Refused as refusal:
+            # 403 not a member, 404 unknown room: we are out, which is what was asked for.
+            if status_of(refusal) in {403, 404}:
+                return Done(detail="was out")
+            raise
+        return Done(detail="left")
+
+    async def _forget(self, room_id: RoomId, user_id: UserId) -> None:
+        await self._crypto.forget_sessions(room_id)
+        await self._crypto.members_changed([user_id])
+
+
+def merged_pins(pinned: list[str], event_id: str, instead_of: str | None) -> list[str]:
+    """The pins with `event_id` among them, in the place of `instead_of` if that one was pinned.
+
+    >>> merged_pins(["$a", "$b"], "$c", "$a"), merged_pins(["$a"], "$c", None)
+    (['$c', '$b'], ['$a', '$c'])
+    """
+    if event_id in pinned:
+        return [pin for pin in pinned if pin == event_id or pin != instead_of]
+    if instead_of in pinned:
+        return [event_id if pin == instead_of else pin for pin in pinned]
+    return [*pinned, event_id]
+
+
+def _was_tried(attempt: Try) -> bool:
+    return attempt.attempts > 0 or attempt.first_tried_ms is not None
+
+
+def _invite_failure(invite: Invite, membership: str, failure: Failure, attempt: Try) -> Failure:
+    """What a failed invite means once it is known that the person isn't in the room."""
+    who, status = invite.user_id, status_of(failure)
+    if membership == "ban":
+        return Refused(f"{who} is banned from {invite.room_id}: lift the ban, then invite again.", code="banned")
+    if isinstance(failure, Refused):
+        return Refused(f"{who} can't be invited to {invite.room_id}: {failure}", code=failure.code)
+    if status not in _UNREACHABLE:
+        return failure
+    if attempt.attempts + 1 < _INVITE_TRIES:
+        return Later(f"{who}'s homeserver can't be reached")
+    return Refused(
+        f"{who} was not invited to {invite.room_id}: their homeserver can't be reached. Check the spelling of the "
+        "id, and whether this homeserver federates with theirs.",
+        code="unreachable",
+    )
