@@ -200,7 +200,7 @@ class Etb(Section):
     paths: dict[str, str] = Field(default_factory=dict)
     """Paths that differ from the defaults, by name such as `incidents.list`. Also as `ETB_PATHS`, as JSON."""
     enums: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """By field, ETB's spelling of a word and ours: `severity: {Sev1: CRITICAL}`. Also as `ETB_ENUM_MAP`, as JSON."""
+    """By field, ETB's spelling and ours: `severity: {Sev1: CRITICAL}`. Also as `ETB_ENUM_MAP`, as JSON."""
 
     @model_validator(mode="after")
     def _paths_are_paths(self) -> Self:

@@ -17,8 +17,9 @@ from etb_appservice.ops.metrics import Metrics
 from etb_appservice.ports import Vital
 
 _log = structlog.get_logger(__name__)
-OPTIONAL = frozenset({"etb"})
-"""Parts without which the service goes on: while ETB is away, work waits and copies are shown with their age."""
+OPTIONAL = frozenset({"etb", "devices"})
+"""Parts without which the service goes on: while ETB is away, work waits and copies are shown with their age; a
+device that can't be given keys is its owner's trouble."""
 
 
 def status_of(vitals: Sequence[Vital]) -> str:

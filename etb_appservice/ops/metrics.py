@@ -141,7 +141,7 @@ class Metrics:
 
 
 def trace(metrics: Metrics, peer: Peer) -> aiohttp.TraceConfig:
-    """For `ClientSession(trace_configs=[...])`: measures every call to a peer, without looking at what is in it."""
+    """For `ClientSession(trace_configs=[...])`: measures every call, never looks at what is in it."""
 
     async def start(_session: object, context: SimpleNamespace, _params: object) -> None:
         context.began = time.monotonic()
