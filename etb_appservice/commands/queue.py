@@ -33,7 +33,8 @@ async def queue(call: Call, action: Literal["retry", "drop"] | None = None, row:
 async def _listed(call: Call) -> Answer:
     now = call.turn.now_ms
     lines = [
-        f"- `i{row.seq}` from {row.source}, {_age(now - row.received_ms)} old, {row.attempts} tries: {plain(row.error)}"
+        f"- `i{row.seq}` from {row.source}, {_age(now - row.received_ms)} old, {row.attempts} tries: "
+        f"{plain(row.error)}"
         for row in await call.work.inbox.parked()
     ] + [
         f"- `o{row.seq}` {row.effect.kind}, {_age(now - row.created_ms)} old, {row.attempts} tries"

@@ -55,8 +55,7 @@ async def status(call: Call) -> Answer:
         f"**{incident.number}: {plain(incident.title)}**",
         "",
         f"- Status: **{plain(incident.status)}**",
-        f"- Severity: **{plain(incident.severity)}**"
-        + (f", {plain(incident.priority)}" if incident.priority else ""),
+        f"- Severity: **{plain(incident.severity)}**{priority}",
         f"- Classification: {call.room.classification.name}",
         *(f"- {', '.join(p.roles).capitalize()}: `{plain(p.username)}`" for p in people),
         *(f"- {plain(d.name)}: {_when(d.target_ms)} ({plain(d.status).lower()})" for d in deadlines),

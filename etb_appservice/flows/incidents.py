@@ -30,7 +30,7 @@ from etb_appservice.ports import EtbReads, Known, Room
 
 _LOOK_AGAIN_MS = 60_000
 _FIXES = {
-    "unmapped": "has no Matrix account here. Add it under `rooms.people.entries` in the configuration.",
+    "unmapped": "has no Matrix account here. Add it under `people.entries` in the configuration.",
     "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB.",
     "inactive": "has an ETB account that is locked or not active.",
     "unknown": "could not be looked up in ETB yet; this is tried again every minute.",

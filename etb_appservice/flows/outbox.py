@@ -50,6 +50,10 @@ class Outbox:
     clock: Clock
     meter: Meter
     wake: Callable[[Sequence[str], Sequence[str]], None]
+    device_since_ms: int = 0
+    """When the bot got its device: transaction ids of an older row, if any, were another device's."""
+    started_ms: int = 0
+    """When this process began to drain: an older row may have been tried by the one before it."""
 
     async def step(self, target: str) -> bool | float:
         """Carry out the next effect of a target; see `lanes.Step`."""
@@ -91,10 +95,11 @@ class Outbox:
                     await work.outbox.trying(row.seq, device_id="")
                 return await self.etb.do(row.effect, attempt)
             case _:
-                # Matrix has transaction ids, so no commit is spent on marking the try. A row that was never marked
-                # may still have been tried just before a crash: its birth is the bound.
-                first = row.first_tried_ms or row.created_ms
-                device = row.device_id or self.matrix.device_id
+                # Matrix has transaction ids, so no commit is spent on marking the try. A row from before our start
+                # may have been tried all the same: its birth is the bound.
+                maybe_tried = row.attempts > 0 or row.created_ms < self.started_ms
+                first = row.first_tried_ms or (row.created_ms if maybe_tried else None)
+                device = row.device_id or ("" if row.created_ms < self.device_since_ms else self.matrix.device_id)
                 return await self.matrix.do(row.effect, replace(attempt, first_tried_ms=first, device_id=device))
 
     async def _failed(self, row: OutboxRow, error: Failure) -> None:

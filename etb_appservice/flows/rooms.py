@@ -96,7 +96,7 @@ class Rooms:
         await turn.trouble(
             ("invite", invite.room_id, invite.user_id),
             f"`{invite.user_id}` could not be invited to **{plain(room.name)}**: {reason} "
-            "Correct the person's Matrix id under `rooms.people`, or ask them to check their account.",
+            "Correct the person's Matrix id under `people`, or ask them to check their account.",
         )
 
     async def _ask_for(self, turn: Turn, spec: RoomSpec) -> None:

@@ -48,6 +48,10 @@ class _NoBodies(logging.Filter):
 _NO_BODIES = _NoBodies()
 _LOUD_LOGGERS = ("mau.http", "mau.crypto", "mau.db")
 
+# mautrix insists on loggers of its own class, made at import; setting up logging later changes the class for new ones.
+for _name in _LOUD_LOGGERS:
+    logging.getLogger(_name)
+
 
 def silence_bodies() -> None:
     """Drop every record of mautrix below INFO: request bodies and decrypted key material appear there."""

@@ -1,0 +1,9 @@
+"""The composition root: the one place that knows every part. It decides nothing itself."""
+
+from etb_appservice.app.check import Finding, check
+from etb_appservice.app.recover import RecoveryReport, recover
+from etb_appservice.app.run import run
+from etb_appservice.app.setup import SetupReport, setup
+from etb_appservice.app.upgrade import upgrade
+
+__all__ = ["Finding", "RecoveryReport", "SetupReport", "check", "recover", "run", "setup", "upgrade"]

@@ -1,0 +1,106 @@
+"""`etb-appservice check`: is everything as it must be, and if not, what to do. Changes nothing of weight."""
+
+import hmac
+from dataclasses import dataclass
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
+
+from etb_appservice.app.foundation import Foundation, foundation
+from etb_appservice.app.run import listen
+from etb_appservice.config import Settings
+from etb_appservice.domain.outcomes import Failure
+from etb_appservice.etb.probe import Presence
+from etb_appservice.matrix.selftest import SelfTest
+from etb_appservice.store.errors import StoreError
+from etb_appservice.store.migrate import is_current
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `text` says what was found, and what to do where it isn't well."""
+
+    part: str
+    is_well: bool
+    text: str
+
+
+async def check(settings: Settings) -> list[Finding]:
+    """Look at database, homeserver (both ways) and ETB. Never raises for what it looks at."""
+    try:
+        if not await is_current(settings.database.etb_url):
+            return [Finding("database", is_well=False, text="not up to date: run `etb-appservice db upgrade`.")]
+        async with foundation(settings) as base:
+            findings = [Finding("database", is_well=True, text=f"{settings.database.kind}, up to date")]
+            findings += await _homeserver(base)
+            return findings + await _etb(base)
+    except (StoreError, OSError) as error:
+        return [Finding("database", is_well=False, text=str(error))]
+
+
+async def _homeserver(base: Foundation) -> list[Finding]:
+    settings = base.settings
+    test = SelfTest(
+        base.door.anonymous,
+        base.clock,
+        appservice_id=settings.appservice.id,
+        alias_prefix=settings.rooms.alias_prefix,
+        server_name=settings.homeserver.domain,
+        ping_tries=2,
+    )
+    runner = None if await _is_running(settings) else await _answer_pings(settings)
+    try:
+        vitals = await test.run()
+    finally:
+        if runner is not None:
+            await runner.cleanup()
+    return [Finding(vital.name, vital.is_well, vital.text) for vital in vitals]
+
+
+async def _etb(base: Foundation) -> list[Finding]:
+    try:
+        report = await base.modules.probe()
+    except Failure as failure:
+        return [Finding("etb", is_well=False, text=str(failure))]
+    well = (Presence.FOUND, Presence.ABSENT)
+    return [
+        Finding(
+            f"etb {one.module}",
+            is_well=one.presence in well,
+            text=one.detail or f"{one.presence.value}: {one.path}",
+        )
+        for one in report.modules
+    ]
+
+
+async def _is_running(settings: Settings) -> bool:
+    """Whether the service itself answers on its private listener."""
+    listen = settings.appservice.listen
+    try:
+        async with (
+            ClientSession(timeout=ClientTimeout(total=2)) as http,
+            http.get(f"http://{listen.host}:{listen.port}/health") as response,
+        ):
+            return response.status < web.HTTPInternalServerError.status_code
+    except (TimeoutError, ClientError, OSError):
+        return False
+
+
+async def _answer_pings(settings: Settings) -> web.AppRunner:
+    """Stands in for the service while it isn't running, so that the homeserver's way to us can be tried.
+
+    Answers pings only: a transaction gets 503, so that the homeserver keeps it for the service.
+    """
+    token = settings.appservice.hs_token.get_secret_value()
+
+    async def ping(request: web.Request) -> web.Response:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        is_right = hmac.compare_digest(given.encode(), token.encode())
+        return web.json_response({} if is_right else {"errcode": "M_FORBIDDEN"}, status=200 if is_right else 403)
+
+    async def later(_request: web.Request) -> web.Response:
+        return web.json_response({"errcode": "M_UNKNOWN", "error": "not running"}, status=503)
+
+    app = web.Application(client_max_size=0)
+    app.router.add_post("/_matrix/app/v1/ping", ping)
+    app.router.add_put("/{path:.*}", later)
+    return await listen(app, settings.appservice.listen, "appservice.listen")

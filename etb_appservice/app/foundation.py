@@ -1,0 +1,93 @@
+"""What every command of the program stands on: clock, database, crypto database, one HTTP session, ETB's client.
+
+Opened in this order and closed in the other. Must never talk to the homeserver or to ETB by itself.
+"""
+
+import base64
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from etb_appservice.config import Settings, policy
+from etb_appservice.domain.policy import Policy
+from etb_appservice.etb.client import EtbClient
+from etb_appservice.etb.connection import EtbConnection
+from etb_appservice.etb.probe import Modules
+from etb_appservice.etb.reads import EtbReader
+from etb_appservice.matrix.door import Door, open_door
+from etb_appservice.ops.clock import SystemClock
+from etb_appservice.ops.metrics import Metrics, trace
+from etb_appservice.ports import Clock, Keepsakes
+from etb_appservice.store.sql import SqlStore, open_store
+
+_PICKLE_KEY = "matrix.pickle_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """The parts that are there before anything runs."""
+
+    settings: Settings
+    policy: Policy
+    clock: Clock
+    store: SqlStore
+    keepsakes: Keepsakes
+    door: Door
+    """To the homeserver and the crypto store."""
+    etb: EtbClient
+    modules: Modules
+    reader: EtbReader
+
+
+@asynccontextmanager
+async def foundation(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Foundation]:
+    """Open everything. Raises StoreError with what to do when the database can't be used."""
+    clock = SystemClock()
+    connector = aiohttp.TCPConnector(limit=100)
+    timeout = aiohttp.ClientTimeout(total=settings.homeserver.request_timeout_s + settings.homeserver.sync_wait_s)
+    async with (
+        open_store(settings.database.etb_url, settings.encryption.key_bytes, clock) as store,
+        aiohttp.ClientSession(
+            connector=connector, timeout=timeout, trace_configs=[trace(metrics, "homeserver")] if metrics else []
+        ) as http,
+        open_door(
+            homeserver_url=settings.homeserver.url,
+            as_token=settings.appservice.as_token.get_secret_value(),
+            http=http,
+            bot=settings.bot_id,
+            device_name=settings.bot.device_name,
+            crypto_url=settings.database.etb_crypto_url,
+            pickle_key=await _pickle_key(store.keepsakes),
+            keepsakes=store.keepsakes,
+        ) as door,
+        EtbClient(etb_connection(settings), clock) as etb,
+    ):
+        modules = Modules(etb)
+        reader = EtbReader(etb, modules, clock, limit_s=settings.etb.timeout_s)
+        yield Foundation(settings, policy(settings), clock, store, store.keepsakes, door, etb, modules, reader)
+
+
+def etb_connection(settings: Settings) -> EtbConnection:
+    """How ETB is reached."""
+    return EtbConnection(
+        base_url=settings.etb.base_url,
+        token=settings.etb.token.get_secret_value(),
+        auth_scheme=settings.etb.auth_scheme,
+        timeout_s=settings.etb.timeout_s,
+        verify_tls=settings.etb.verify_tls,
+        paths=settings.etb.paths,
+        enums=settings.etb.enums,
+        web_url_template=settings.etb.web_url,
+    )
+
+
+async def _pickle_key(keepsakes: Keepsakes) -> str:
+    """The key of the crypto store: random, made once, kept sealed by the vault; never a constant."""
+    kept = await keepsakes.get(_PICKLE_KEY)
+    if kept is None:
+        kept = base64.b64encode(os.urandom(32))
+        await keepsakes.put(_PICKLE_KEY, kept)
+    return kept.decode()

@@ -1,0 +1,361 @@
+"""All parts of a running service, wired. Reads as a parts list; whatever is decided stands in flows.
+
+transactions, webhook, poll ─► inbox ─► Intake (lanes) ─► outbox ─► Outbox (targets) ─► Matrix, ETB
+keys ─► rows that waited        gaps ─► inbox            answers ─► inbox
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from etb_appservice import commands as command_package
+from etb_appservice.app.foundation import Foundation
+from etb_appservice.app.vitals import HouseVitals
+from etb_appservice.domain.facts import ServiceStarted, Troubled
+from etb_appservice.domain.ids import RoomId, new_id, short_hash
+from etb_appservice.domain.text import plain
+from etb_appservice.etb.codec import IncidentDecoder
+from etb_appservice.etb.hands import EtbWriter
+from etb_appservice.etb.poll import Poller
+from etb_appservice.etb.webhook import WebhookIntake
+from etb_appservice.flows.chatops import Chatops
+from etb_appservice.flows.commands import find
+from etb_appservice.flows.conversation import Conversation
+from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.incidents import Incidents
+from etb_appservice.flows.intake import Intake
+from etb_appservice.flows.lanes import LaneRunner
+from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.rooms import Rooms
+from etb_appservice.flows.turn import SERVICE_LANE
+from etb_appservice.matrix.arrivals import Intake as MatrixIntake
+from etb_appservice.matrix.audience import audience_from
+from etb_appservice.matrix.codec import Decoder, encrypted_rooms
+from etb_appservice.matrix.gaps import GapFinder
+from etb_appservice.matrix.hands import Hands
+from etb_appservice.matrix.identity import Established
+from etb_appservice.matrix.keysync import KeySync, RoomWatch, SeenEvent
+from etb_appservice.matrix.results import Rotation, SyncResult
+from etb_appservice.matrix.rooms import RoomMaker
+from etb_appservice.matrix.selftest import SelfTest
+from etb_appservice.matrix.server import Homeserver
+from etb_appservice.matrix.transactions import Transactions
+from etb_appservice.ops.metrics import Metrics
+from etb_appservice.ports import Arrival
+from etb_appservice.render.render import render
+from etb_appservice.store.codec import FactJson
+
+log = structlog.get_logger(__name__)
+_KEYS_AT = "matrix.position.keys"
+_ROOMS_AT = "matrix.position.rooms"
+DEVICE_SINCE = "matrix.device_since"
+"""Set by recovery: UTC milliseconds since which the bot speaks from its present device."""
+_RETRY_KEYS_EVERY_S = 30.0
+_TELL_AFTER_TRIES = 3
+_CLEAN_EVERY_S = 3600.0
+
+
+@dataclass(slots=True)
+class LaneMap:
+    """Which lane a room's events belong to; a room that isn't here has a lane of its own until it is bound."""
+
+    lanes: dict[RoomId, str] = field(default_factory=dict)
+
+    def of(self, room_id: str) -> str:
+        """The lane of a room."""
+        return self.lanes.get(RoomId(room_id), room_id)
+
+    def bind(self, room_id: RoomId, lane: str) -> None:
+        """From now on the room's events go to this lane."""
+        self.lanes[room_id] = lane
+
+
+class House:
+    """One running service. `run` works until it is cancelled or something fatal happens."""
+
+    def __init__(self, base: Foundation, metrics: Metrics) -> None:
+        """Wires what needs no homeserver; the rest follows once the bot's device is established."""
+        self.base = base
+        self.metrics = metrics
+        self.lanes = LaneMap()
+        self.vitals = HouseVitals(base.clock, started_s=base.clock.monotonic())
+        self.codec = FactJson()
+        self.decoder = IncidentDecoder(base.etb.connection)
+        self.arrivals = MatrixIntake(base.store, self.lanes.of, self.wake_inbox)
+        self._inbox: LaneRunner | None = None
+        self._outbox: LaneRunner | None = None
+        if base.settings.etb.poll:
+            self.vitals.poller = self._poller()
+
+    # --- what the listeners serve -------------------------------------------------------------------------
+
+    def transactions(self) -> Transactions:
+        """The homeserver's endpoint; works from the first moment, also while the bot isn't established."""
+        return Transactions(
+            self.arrivals,
+            [self.base.settings.appservice.hs_token.get_secret_value()],
+            user_exists=self._user_exists,
+            alias_exists=self._alias_exists,
+        )
+
+    def webhook(self) -> WebhookIntake | None:
+        """ETB's endpoint, where webhooks are taken."""
+        settings = self.base.settings.webhook
+        if not settings.enabled:
+            return None
+        return WebhookIntake(
+            self.base.store,
+            self.decoder,
+            [secret.get_secret_value() for secret in settings.secrets],
+            accepted=self.wake_inbox,
+        )
+
+    def wake_inbox(self, lanes: Sequence[str] = ()) -> None:
+        """Something was accepted."""
+        if self._inbox:
+            self._inbox.wake(lanes)
+
+    # --- running ------------------------------------------------------------------------------------------
+
+    async def run(self, established: Established) -> None:
+        """Drain inbox and outbox, take keys, find gaps, poll ETB, until cancelled."""
+        base = self.base
+        await self._load_lanes()
+        server = Homeserver(established.actor)
+        hands = self._hands(server, established)
+        decider = self._decider()
+        intake = Intake(
+            store=base.store,
+            matrix=Decoder(established.cipher, encrypted_rooms(base.store), base.settings.bot_id),
+            hands=hands,
+            etb=self.decoder,
+            codec=self.codec,
+            decider=decider,
+            policy=base.policy,
+            clock=base.clock,
+            meter=self.metrics,
+            wake=self._wake,
+            bind=self.lanes.bind,
+        )
+        outbox = Outbox(
+            store=base.store,
+            matrix=hands,
+            etb=EtbWriter(base.etb, base.modules),
+            codec=self.codec,
+            policy=base.policy,
+            clock=base.clock,
+            meter=self.metrics,
+            wake=self._wake,
+            device_since_ms=int(await base.keepsakes.get(DEVICE_SINCE) or b"0"),
+            started_ms=base.clock.now_ms(),
+        )
+        self._inbox = LaneRunner(intake.step, self._busy_lanes, self._soonest_in, base.clock)
+        self._outbox = LaneRunner(outbox.step, self._busy_targets, self._soonest_out, base.clock)
+        gaps = GapFinder(base.store, server, self.arrivals, base.clock)
+        await self._accept_started()
+        await intake.recheck_waiting()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._inbox.run(), name="inbox")
+            group.create_task(self._outbox.run(), name="outbox")
+            group.create_task((await self._key_sync(established, intake)).run(), name="keys")
+            group.create_task((await self._room_watch(gaps)).run(), name="rooms")
+            group.create_task(gaps.run(), name="gaps")
+            group.create_task(self._retry_keys(established), name="refused keys")
+            group.create_task(self._self_test(server), name="self-test")
+            group.create_task(self._clean(), name="clean")
+            if self.vitals.poller:
+                group.create_task(self.vitals.poller.run(), name="poll")
+            self.vitals.is_leading = True
+            log.info("the service is ready", bot=base.settings.bot_id, device=established.actor.device_id)
+
+    def _hands(self, server: Homeserver, established: Established) -> Hands:
+        rooms = self.base.policy.rooms
+        return Hands(
+            server,
+            established.cipher,
+            RoomMaker(server, self.base.settings.homeserver.domain, self.base.clock),
+            audience_from(self.base.store),
+            render,
+            Rotation(rooms.rotation_period_msgs, rooms.rotation_period_ms),
+        )
+
+    def _decider(self) -> Decider:
+        base = self.base
+        incidents = Incidents(base.reader, base.policy)
+        return Decider(
+            store=base.store,
+            incidents=incidents,
+            rooms=Rooms(base.policy, incidents),
+            conversation=Conversation(base.policy),
+            chatops=Chatops(
+                find(command_package), base.reader, base.policy, base.clock, self.vitals, self.metrics
+            ),
+        )
+
+    def _poller(self) -> Poller:
+        base = self.base
+        return Poller(
+            client=base.etb,
+            modules=base.modules,
+            reads=base.reader,
+            decoder=self.decoder,
+            store=base.store,
+            keepsakes=base.keepsakes,
+            clock=base.clock,
+            encode_fact=self.codec.encode,
+            interval_s=base.settings.etb.poll_interval_s,
+            accepted=self.wake_inbox,
+        )
+
+    def _wake(self, lanes: Sequence[str], targets: Sequence[str]) -> None:
+        if lanes and self._inbox:
+            self._inbox.wake(lanes)
+        if targets and self._outbox:
+            self._outbox.wake(targets)
+
+    # --- what the lane runners ask ------------------------------------------------------------------------
+
+    async def _busy_lanes(self) -> Sequence[str]:
+        async with self.base.store.work() as work:
+            return await work.inbox.lanes(self.base.clock.now_ms())
+
+    async def _busy_targets(self) -> Sequence[str]:
+        async with self.base.store.view() as view:
+            return await view.outbox.targets()
+
+    async def _soonest_in(self) -> int | None:
+        async with self.base.store.view() as view:
+            return await view.inbox.soonest_ms()
+
+    async def _soonest_out(self) -> int | None:
+        async with self.base.store.view() as view:
+            return await view.outbox.soonest_ms()
+
+    # --- loops --------------------------------------------------------------------------------------------
+
+    async def _key_sync(self, established: Established, intake: Intake) -> KeySync:
+        """Takes room keys; its position belongs to the device."""
+        name = f"{_KEYS_AT}.{established.actor.device_id}"
+
+        async def handled(result: SyncResult, position: str) -> None:
+            self.vitals.keys_synced_s = self.base.clock.monotonic()
+            self.vitals.key_requests_refused += result.key_requests_refused
+            for _ in range(result.olm_failures):
+                self.metrics.undecryptable("olm")
+            sessions = [(RoomId(room), session) for room, session in (*result.new_sessions, *result.withheld)]
+            if sessions:
+                await intake.keys_arrived(sessions)
+            await self.base.keepsakes.put(name, position.encode())
+
+        return KeySync(
+            established.actor.client,
+            established.cipher,
+            self.base.clock,
+            position=await self._position(name),
+            handled=handled,
+        )
+
+    async def _room_watch(self, gaps: GapFinder) -> RoomWatch:
+        """Looks which events exist, for what Synapse's queue dropped."""
+
+        async def seen(events: tuple[SeenEvent, ...], position: str) -> None:
+            await gaps.saw(events)
+            self.vitals.rooms_looked_s = self.base.clock.monotonic()
+            self.vitals.events_fetched = gaps.fetched
+            await self.base.keepsakes.put(_ROOMS_AT, position.encode())
+
+        return RoomWatch(
+            self.base.door.watcher.client,
+            self.base.clock,
+            position=await self._position(_ROOMS_AT),
+            seen=seen,
+        )
+
+    async def _retry_keys(self, established: Established) -> None:
+        """Devices that could not be given a key are tried again; those that stay refused are named once."""
+        while True:
+            await self.base.clock.sleep(_RETRY_KEYS_EVERY_S)
+            refused = await established.cipher.retry_refused()
+            self.vitals.refused_devices = len(refused)
+            for one in refused:
+                self.metrics.keys_refused(one.reason)
+                if one.tries >= _TELL_AFTER_TRIES:
+                    await self._accept_own(
+                        Troubled(
+                            key=f"refused/{one.user_id}/{one.device_id}",
+                            text=f"Device `{plain(one.device_id)}` of `{one.user_id}` can't be given room keys: "
+                            f"{one.reason}. Its owner should sign in again on that device, or remove it.",
+                        ),
+                        ("refused", one.user_id, one.device_id),
+                    )
+
+    async def _self_test(self, server: Homeserver) -> None:
+        """Proves once after a start that events, sync and sending work; the ping brings what waited at once."""
+        settings = self.base.settings
+        test = SelfTest(
+            server,
+            self.base.clock,
+            appservice_id=settings.appservice.id,
+            alias_prefix=settings.rooms.alias_prefix,
+            server_name=settings.homeserver.domain,
+        )
+        self.vitals.self_test = await test.run()
+        for vital in self.vitals.self_test:
+            if not vital.is_well:
+                log.error("self-test failed", part=vital.name, reason=vital.text)
+                await self._accept_own(
+                    Troubled(key=f"self-test/{vital.name}", text=f"Self-test **{vital.name}**: {vital.text}"),
+                    ("self-test", vital.name, str(self.base.clock.now_ms())),
+                )
+
+    async def _clean(self) -> None:
+        """Forget keys of what was seen long ago."""
+        keep_ms = self.base.settings.retention.seen_keys_days * 86_400_000
+        while True:
+            async with self.base.store.work() as work:
+                forgotten = await work.inbox.forget_keys(self.base.clock.now_ms() - keep_ms)
+            if forgotten:
+                log.info("forgot keys of what was seen long ago", keys=forgotten)
+            await self.base.clock.sleep(_CLEAN_EVERY_S)
+
+    async def measure(self) -> None:
+        """Depth and age of the queues, for the metrics; asked for by each scrape."""
+        now = self.base.clock.now_ms()
+        async with self.base.store.view() as view:
+            inbox, outbox = await view.inbox.depth(now), await view.outbox.depth(now)
+            self.metrics.rooms(await view.rooms.count())
+        self.metrics.depth("inbox", *inbox)
+        self.metrics.depth("outbox", *outbox)
+
+    # --- small things -------------------------------------------------------------------------------------
+
+    async def _load_lanes(self) -> None:
+        async with self.base.store.view() as view:
+            for room in await view.rooms.all_current():
+                if room.room_id and room.incident_id:
+                    self.lanes.bind(room.room_id, room.incident_id)
+
+    async def _accept_started(self) -> None:
+        await self._accept_own(ServiceStarted(), ("started", new_id(self.base.clock.now_ms())))
+
+    async def _accept_own(self, fact: ServiceStarted | Troubled, key: tuple[str, ...]) -> None:
+        arrival = Arrival(
+            source="own", lane=SERVICE_LANE, key=short_hash("own", *key), payload=self.codec.encode(fact)
+        )
+        async with self.base.store.work() as work:
+            await work.inbox.accept([arrival])
+        self.wake_inbox([SERVICE_LANE])
+
+    async def _position(self, name: str) -> str | None:
+        kept = await self.base.keepsakes.get(name)
+        return kept.decode() if kept else None
+
+    async def _user_exists(self, user_id: str) -> bool:
+        return user_id == self.base.settings.bot_id
+
+    async def _alias_exists(self, alias: str) -> bool:
+        """Rooms are made by us with their aliases; one that the homeserver doesn't know yet isn't there."""
+        del alias
+        return False

@@ -1,0 +1,68 @@
+"""How every part does, gathered from the parts themselves; asks nobody and waits for nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from etb_appservice.etb.poll import Poller
+from etb_appservice.ports import Clock, Vital
+
+_STALE_S = 120.0
+
+
+@dataclass(slots=True)
+class HouseVitals:
+    """`Vitals` of a running service; the loops write down when they last did well."""
+
+    clock: Clock
+    poller: Poller | None = None
+    probe: Callable[[], Sequence[Vital]] = tuple
+    self_test: tuple[Vital, ...] = ()
+    keys_synced_s: float | None = None
+    rooms_looked_s: float | None = None
+    refused_devices: int = 0
+    key_requests_refused: int = 0
+    events_fetched: int = 0
+    is_leading: bool = False
+    started_s: float = field(default=0.0)
+
+    def look(self) -> Sequence[Vital]:
+        """Every part, the homeserver first."""
+        return (
+            Vital("service", self.is_leading, self._uptime()),
+            self._loop("keys", self.keys_synced_s, "room keys arrive by sync"),
+            self._loop("rooms", self.rooms_looked_s, f"{self.events_fetched} lost events fetched since the start"),
+            Vital(
+                "devices",
+                self.refused_devices == 0,
+                f"{self.refused_devices} devices could not be given a key"
+                if self.refused_devices
+                else "every device was given its keys",
+            ),
+            self._etb(),
+            *(vital for vital in self.self_test if not vital.is_well),
+        )
+
+    def _loop(self, name: str, last_s: float | None, well: str) -> Vital:
+        if last_s is None:
+            return Vital(name, is_well=False, text="the homeserver has not answered yet")
+        age_s = self.clock.monotonic() - last_s
+        if age_s > _STALE_S:
+            return Vital(name, is_well=False, text=f"the homeserver has not answered for {age_s:.0f} s")
+        return Vital(name, is_well=True, text=well)
+
+    def _etb(self) -> Vital:
+        off = [vital.name for vital in self.probe() if not vital.is_well]
+        without = f"; not available: {', '.join(off)}" if off else ""
+        if self.poller is None:
+            return Vital("etb", is_well=True, text=f"pushes by webhook{without}")
+        state = self.poller.state
+        if state.trouble:
+            return Vital("etb", is_well=False, text=state.trouble)
+        if state.last_success_ms is None:
+            return Vital("etb", is_well=False, text="was not asked yet")
+        age_s = max(0, self.clock.now_ms() - state.last_success_ms) / 1000
+        return Vital("etb", is_well=True, text=f"answered {age_s:.0f} s ago{without}")
+
+    def _uptime(self) -> str:
+        minutes = int(self.clock.monotonic() - self.started_s) // 60
+        return f"leads, up for {minutes} min" if self.is_leading else "is starting"
