@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from stack.state import ROOT, RUN, Person, Progress, StackError, State
 from tests.harness.http import MatrixError
-from tests.harness.jsclient import ensure_js
+from tests.harness.jsclient import JsClient, ensure_js
 from tests.harness.processes import Child
 from tests.harness.synapse import Synapse
 
@@ -55,6 +55,10 @@ class Stack:
 
     async def stop(self) -> None:
         await self._exit.aclose()
+
+    def keep(self, client: JsClient) -> None:
+        """Let a client live as long as the stack, so that it can hand room keys to its person's other devices."""
+        self._exit.push_async_callback(client.stop)
 
     async def wait_for_an_end(self) -> str:
         """Return when a part has ended by itself: its name, and where its log is."""

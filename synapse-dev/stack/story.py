@@ -54,35 +54,35 @@ async def tell(stack: Stack, progress: Progress) -> Story:
         homeserver, RESPONDER, person.password, create_recovery_key=person.recovery_key is None,
         recovery_key=person.recovery_key, device_name="matrix-js-sdk in Node", log=RUN / "logs" / "client.log",
     )  # fmt: skip
-    async with client:
-        person.recovery_key = client.recovery_key
-        stack.state.save()
-        clock = _Clock(story, progress)
-        incident = await _report(stack)
-        clock.step(
-            f"{REPORTER} reported {incident['incident_number']} to ETB over HTTP",
-            f"incident {incident['id']}: {incident['title']}",
-        )
-        story.alias = f"#_etb_{incident['id']}:{DOMAIN}"
-        story.room_id = await _wait_for_room(client, story.alias)
-        clock.step("the service made its room", f"room    {story.room_id}", f"alias   {story.alias}")
-        invite = await client.wait_for_invite(room=story.room_id, timeout=_PATIENCE_S)
-        clock.step(f"{RESPONDER} was invited by {invite.inviter}", f"encrypted from the start: {invite.encrypted}")
-        await client.join(story.room_id)
-        clock.step(f"{RESPONDER} joined")
-        card = await client.wait_for(
-            room=story.room_id, sender=BOT, type="m.room.message", body=incident["incident_number"],
-            timeout=_PATIENCE_S,
-        )  # fmt: skip
-        clock.step("the client decrypted the incident card", *await _testify(client, card))
-        command = await client.send(story.room_id, "!status")
-        clock.step("the client sent !status, encrypted", f"event   {command}")
-        answer = await client.wait_for(
-            room=story.room_id, sender=BOT, type="m.room.message", relates_to=command, timeout=_PATIENCE_S
-        )
-        clock.step("the client decrypted the answer", *await _testify(client, answer))
-        if not (await client.shield(story.room_id, answer.event_id)).clean:
-            raise StackError("the client read the answer, but shows a warning beside it: see above")
+    stack.keep(client)
+    person.recovery_key = client.recovery_key
+    stack.state.save()
+    clock = _Clock(story, progress)
+    incident = await _report(stack)
+    clock.step(
+        f"{REPORTER} reported {incident['incident_number']} to ETB over HTTP",
+        f"incident {incident['id']}: {incident['title']}",
+    )
+    story.alias = f"#_etb_{incident['id']}:{DOMAIN}"
+    story.room_id = await _wait_for_room(client, story.alias)
+    clock.step("the service made its room", f"room    {story.room_id}", f"alias   {story.alias}")
+    invite = await client.wait_for_invite(room=story.room_id, timeout=_PATIENCE_S)
+    clock.step(f"{RESPONDER} was invited by {invite.inviter}", f"encrypted from the start: {invite.encrypted}")
+    await client.join(story.room_id)
+    clock.step(f"{RESPONDER} joined")
+    card = await client.wait_for(
+        room=story.room_id, sender=BOT, type="m.room.message", body=incident["incident_number"],
+        timeout=_PATIENCE_S,
+    )  # fmt: skip
+    clock.step("the client decrypted the incident card", *await _testify(client, card))
+    command = await client.send(story.room_id, "!status")
+    clock.step("the client sent !status, encrypted", f"event   {command}")
+    answer = await client.wait_for(
+        room=story.room_id, sender=BOT, type="m.room.message", relates_to=command, timeout=_PATIENCE_S
+    )
+    clock.step("the client decrypted the answer", *await _testify(client, answer))
+    if not (await client.shield(story.room_id, answer.event_id)).clean:
+        raise StackError("the client read the answer, but shows a warning beside it: see above")
     return story
 
 
