@@ -1,0 +1,169 @@
+"""The service itself as its operator runs it: a process of its own, a configuration file, signals.
+
+Nothing of it runs in the test's process, so that it can be killed at any moment and started again on what it left.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from tests.harness.processes import Child, free_port
+from tests.harness.sandbox import Sandbox
+from tests.harness.synapse import Slot, Synapse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(slots=True)
+class Service:
+    """One configured service. `program` is what is run in its place by tests that break it on purpose."""
+
+    folder: Path
+    config: Path
+    slot: Slot
+    public_port: int
+    webhook_secret: str
+    environment: dict[str, str] = field(default_factory=dict)
+    program: Sequence[str] = field(default=(sys.executable, "-m", "etb_appservice"))
+    child: Child | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        folder: Path,
+        synapse: Synapse,
+        slot: Slot,
+        sandbox: Sandbox,
+        *,
+        operators: Sequence[str] = (),
+        database: str = "sqlite:///etb.db",
+        run: bool = True,
+        **sections: Mapping[str, Any],
+    ) -> Self:
+        """Write the configuration, upgrade the database and (unless `run` is False) start and wait until ready.
+
+        `sections` are laid over the configuration: `etb={"poll": False}`.
+        """
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        service = cls(
+            folder=folder,
+            config=folder / "config.yaml",
+            slot=slot,
+            public_port=free_port(),
+            webhook_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        )
+        service.write(synapse, sandbox, operators, database, sections)
+        done = await service.cli("db", "upgrade")
+        if done.returncode != 0:
+            raise RuntimeError(f"db upgrade failed: {done.stdout}{done.stderr}")
+        if run:
+            await service.run()
+        return service
+
+    def write(
+        self,
+        synapse: Synapse,
+        sandbox: Sandbox,
+        operators: Sequence[str],
+        database: str,
+        sections: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Write the configuration file (as JSON, which is YAML)."""
+        slot = self.slot
+        settings: dict[str, dict[str, Any]] = {
+            "homeserver": {"url": synapse.url, "domain": synapse.server_name},
+            "appservice": {
+                "id": slot.id,
+                "url": slot.url,
+                "listen": f"127.0.0.1:{slot.port}",
+                "as_token": slot.as_token,
+                "hs_token": slot.hs_token,
+                "sender_localpart": slot.sender_localpart,
+                "user_prefix": slot.user_prefix.lstrip("@"),
+            },
+            "bot": {"localpart": slot.bot_localpart},
+            "database": {"url": database},
+            "encryption": {"key": base64.b64encode(secrets.token_bytes(32)).decode()},
+            "etb": {"base_url": sandbox.url, "token": sandbox.token, "poll_interval_s": 0.5},
+            "webhook": {"enabled": True, "secrets": [self.webhook_secret]},
+            "gateway": {"listen": f"127.0.0.1:{self.public_port}"},
+            "rooms": {"alias_prefix": slot.alias_prefix.lstrip("#")},
+            "people": {"template": f"@{{username}}:{synapse.server_name}"},
+            "control_room": {"operators": list(operators)},
+            "classification": {"default": "INTERNAL", "by_category": {"Security": "CONFIDENTIAL"}},
+        }
+        for name, section in sections.items():
+            settings[name] = settings.get(name, {}) | dict(section)
+        self.config.write_text(json.dumps(settings, indent=1))
+        self.config.chmod(0o600)
+
+    @property
+    def url(self) -> str:
+        """The private listener."""
+        return self.slot.url
+
+    @property
+    def webhook_url(self) -> str:
+        """Where ETB's webhooks go."""
+        return f"http://127.0.0.1:{self.public_port}/hooks/etb/incident/"
+
+    async def run(self, *, ready: bool = True) -> None:
+        """Start the process; with `ready`, wait until it says so."""
+        self.child = await Child.start(
+            [*self.program, "run", "--config", str(self.config)],
+            name=f"service-{self.slot.id}",
+            log=self.folder / "service.log",
+            env=self.environment,
+            cwd=ROOT,
+        )
+        if ready:
+            await self.child.wait_for_http(f"{self.url}/ready", timeout=60)
+
+    async def stop(self) -> int:
+        """Stop it as an operator does; the exit status."""
+        return await self.child.stop() if self.child else 0
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self.child:
+            await self.child.kill()
+
+    async def cli(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:  # noqa: ASYNC109
+        """Run a command of the program beside it."""
+        command = [sys.executable, "-m", "etb_appservice", *arguments, "--config", str(self.config)]
+        return await asyncio.to_thread(
+            subprocess.run,
+            command,
+            cwd=ROOT,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a page of the private listener."""
+        async with aiohttp.ClientSession() as http, http.get(self.url + path) as response:
+            return response.status, await response.text()
+
+    def log(self) -> str:
+        """What it has written to its log, over all its starts."""
+        path = self.folder / "service.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
