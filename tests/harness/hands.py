@@ -153,6 +153,11 @@ class Workbench:
         """A user of our namespace, by our token. Close it."""
         return MatrixUser(self.synapse.url, self.slot.as_token, as_user=user_id)
 
+    def as_person(self, person: Bot) -> MatrixUser:
+        """Plain calls as a person who is a bot of another slot. Close it."""
+        assert person.established is not None
+        return MatrixUser(self.synapse.url, person.established.actor.client.api.token, as_user=person.mxid)
+
     async def open(self, spec: RoomSpec, *joined: str) -> RoomId:
         """A room, written into the tables; the bot and `joined` are in it, by the tables."""
         done = await self.do(OpenRoom(war_room=spec.war_room, spec=spec), f"open/{spec.war_room}")
