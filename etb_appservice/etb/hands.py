@@ -14,7 +14,7 @@ import structlog
 
 from etb_appservice.domain.effects import AddTimelineEntry, EtbEffect
 from etb_appservice.domain.facts import Done
-from etb_appservice.domain.outcomes import Refused, Unsure
+from etb_appservice.domain.outcomes import Broken, Refused, Unsure
 from etb_appservice.etb import parse
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.probe import Modules
@@ -60,11 +60,19 @@ class EtbWriter:
                 if no.code in _NOT_HERE:
                     continue
                 raise
+            except Broken:
+                if path is fallback:
+                    await self._must_exist(entry)
+                raise
             self._note(answer, path)
             return Done(detail="created")
         raise Refused(
             f"ETB has no timeline at {primary} nor at {fallback}: set etb.paths.incidents.timeline", code="404"
         )
+
+    async def _must_exist(self, entry: AddTimelineEntry) -> None:
+        """The fallback answers 400 for an incident that is gone, as for a mistake of ours: tell them apart."""
+        await self._client.get(self._modules.paths.below("incidents.list", entry.incident_id))
 
     async def _is_there(self, path: str, params: Mapping[str, str], entry: AddTimelineEntry) -> bool:
         """Read the timeline back. Later when ETB is away (nothing was sent), Unsure when it can't ever be read."""

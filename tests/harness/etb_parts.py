@@ -18,12 +18,17 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NOW_MS = 1_760_000_000_000
 
 
+class Enough(Exception):
+    """The clock was slept on as often as the test wanted to see."""
+
+
 class HandClock:
-    """Stands still; `sleep` moves it on at once and remembers for how long."""
+    """Stands still; `sleep` moves it on at once and remembers for how long; raises Enough after `enough` times."""
 
     def __init__(self, now_ms: int = NOW_MS) -> None:
         self.ms = now_ms
         self.slept: list[float] = []
+        self.enough = 0
 
     def now_ms(self) -> int:
         return self.ms
@@ -34,6 +39,8 @@ class HandClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.ms += round(seconds * 1000)
+        if len(self.slept) == self.enough:
+            raise Enough
         await asyncio.sleep(0)
 
 

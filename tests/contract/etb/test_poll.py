@@ -1,0 +1,244 @@
+"""The poll against an ETB by script."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from etb_appservice.domain.facts import Fact, OnCallSeen
+from etb_appservice.domain.ids import Username
+from etb_appservice.domain.incident import OnCall
+from etb_appservice.domain.outcomes import Refused
+from etb_appservice.etb.client import EtbClient
+from etb_appservice.etb.codec import IncidentDecoder
+from etb_appservice.etb.poll import CURSOR, ON_CALL_LANE, Poller
+from etb_appservice.etb.probe import Modules
+from tests.harness.etb_parts import (
+    NOW_MS,
+    Enough,
+    HandClock,
+    InboxInMemory,
+    KeepsakesInMemory,
+    ScriptedEtb,
+    incident_row,
+    json_answer,
+    page,
+)
+from tests.harness.fakes_etb import FakeEtb
+
+Connect = Callable[..., EtbClient]
+LIST = "/api/incidents/incidents/"
+
+
+def at(seconds_ago: float) -> str:
+    return datetime.fromtimestamp(NOW_MS / 1000 - seconds_ago, UTC).isoformat().replace("+00:00", "Z")
+
+
+@dataclass
+class Desk:
+    """A poller and everything around it."""
+
+    etb: ScriptedEtb
+    client: EtbClient
+    clock: HandClock
+    inbox: InboxInMemory
+    keepsakes: KeepsakesInMemory
+    duty: FakeEtb
+    facts: list[Fact]
+    poller: Poller
+
+    def lanes(self) -> list[str]:
+        return [row.lane for row in self.inbox.rows]
+
+    def titles(self) -> list[str]:
+        return [json.loads(row.payload)["incident"]["title"] for row in self.inbox.rows if row.source == "etb"]
+
+    def restarted(self) -> "Desk":
+        """A new process: what was in memory is gone, what was stored is not."""
+        return desk_of(self.etb, self.client, self.clock, self.inbox, self.keepsakes, self.duty)
+
+
+def desk_of(
+    etb: ScriptedEtb,
+    client: EtbClient,
+    clock: HandClock,
+    inbox: InboxInMemory,
+    keepsakes: KeepsakesInMemory,
+    duty: FakeEtb,
+) -> Desk:
+    facts: list[Fact] = []
+
+    def encode(fact: Fact) -> bytes:
+        facts.append(fact)
+        return repr(fact).encode()
+
+    poller = Poller(
+        client=client,
+        modules=Modules(client),
+        reads=duty,
+        decoder=IncidentDecoder(client.connection),
+        store=inbox.store,
+        keepsakes=keepsakes,
+        clock=clock,
+        encode_fact=encode,
+        dice=lambda: 0.5,
+    )
+    return Desk(etb, client, clock, inbox, keepsakes, duty, facts, poller)
+
+
+@pytest.fixture
+def desk(etb: ScriptedEtb, connect: Connect, clock: HandClock) -> Desk:
+    return desk_of(etb, connect(), clock, InboxInMemory(), KeepsakesInMemory(), FakeEtb())
+
+
+def row(number: int, ago: float, **changes: Any) -> dict[str, Any]:
+    return incident_row(number, **({"title": f"t{number}", "updated_at": at(ago)} | changes))
+
+
+async def test_the_first_poll_ever_takes_every_open_incident(desk: Desk) -> None:
+    following = f"{desk.etb.url}{LIST}?page=2"
+    first = page([row(1, 10), row(2, 20, status="CLOSED")], following)
+    desk.etb.on(LIST, first, page([row(3, 9e6), row(4, 9e7, status="FROZEN")]))
+    assert await desk.poller.poll_incidents() == 3
+    assert desk.titles() == ["t1", "t3", "t4"]
+    assert desk.etb.asked(LIST)[0] == {"page_size": "100", "ordering": "-updated_at"}
+    assert json.loads(desk.keepsakes.kept[CURSOR]) == {"updated_ms": NOW_MS - 10_000, "id": row(1, 10)["id"]}
+
+
+async def test_later_polls_take_what_changed_also_closed_ones_and_double_nothing(desk: Desk) -> None:
+    desk.etb.on(LIST, page([row(1, 10)]))
+    await desk.poller.poll_incidents()
+    desk.etb.on(LIST, page([row(2, 5, status="CLOSED"), row(1, 10)]))
+    assert await desk.poller.poll_incidents() == 1
+    commits = desk.inbox.commits
+    assert await desk.poller.poll_incidents() == 0
+    assert desk.inbox.commits == commits
+    assert desk.titles() == ["t1", "t2"]
+    assert desk.etb.asked(LIST)[1]["updated_after"] == at(130)
+    assert await desk.restarted().poller.poll_incidents() == 0
+
+
+async def test_a_poll_stops_at_the_cursor_when_etb_ignores_the_filter(desk: Desk) -> None:
+    following = f"{desk.etb.url}{LIST}?page=2"
+    desk.etb.on(LIST, page([row(1, 10)]))
+    await desk.poller.poll_incidents()
+    desk.etb.on(LIST, page([row(2, 5), row(1, 10), row(3, 9e6)], following))
+    assert await desk.poller.poll_incidents() == 1
+    assert len(desk.etb.asked(LIST)) == 2
+    assert desk.titles() == ["t1", "t2"]
+
+
+async def test_a_list_in_another_order_is_read_to_its_end(desk: Desk) -> None:
+    following = f"{desk.etb.url}{LIST}?page=2"
+    desk.etb.on(LIST, page([row(1, 10)]))
+    await desk.poller.poll_incidents()
+    desk.etb.on(LIST, page([row(3, 9e6), row(1, 10)], following), page([row(2, 5)]))
+    assert await desk.poller.poll_incidents() == 1
+    assert desk.titles() == ["t1", "t2"]
+
+
+async def test_the_cursor_stays_when_the_commit_fails(desk: Desk) -> None:
+    desk.etb.on(LIST, page([row(1, 10)]))
+    desk.inbox.broken = True
+    with pytest.raises(OSError, match="disk full"):
+        await desk.poller.round()
+    assert CURSOR not in desk.keepsakes.kept
+    desk.inbox.broken = False
+    await desk.poller.round()
+    assert desk.titles() == ["t1"]
+
+
+async def test_the_cursor_stays_when_a_later_page_fails(desk: Desk) -> None:
+    following = f"{desk.etb.url}{LIST}?page=2"
+    desk.etb.on(LIST, page([row(1, 10)], following), json_answer({}, 403))
+    with pytest.raises(Refused):
+        await desk.poller.poll_incidents()
+    assert desk.titles() == ["t1"]
+    assert CURSOR not in desk.keepsakes.kept
+
+
+async def test_a_change_dated_in_the_future_hides_nothing_that_follows(desk: Desk) -> None:
+    desk.etb.on(LIST, page([row(1, -1e9)]))
+    await desk.poller.poll_incidents()
+    assert json.loads(desk.keepsakes.kept[CURSOR])["updated_ms"] == NOW_MS
+    desk.clock.ms += 30_000
+    desk.etb.on(LIST, page([row(1, -1e9), row(2, -20)]))
+    assert await desk.poller.poll_incidents() == 1
+    assert desk.titles() == ["t1", "t2"]
+
+
+async def test_a_row_that_cannot_be_read_is_kept_for_a_person_and_the_rest_goes_on(desk: Desk) -> None:
+    odd = [row(1, 10, id=["x"]), row(2, 11, title=7), row(3, 12, updated_at=5), row(4, 13)]
+    desk.etb.on(LIST, page(odd))
+    assert await desk.poller.poll_incidents() == 4
+    assert [arrival.park_reason is not None for arrival in desk.inbox.rows] == [True, False, False, False]
+    assert await desk.poller.poll_incidents() == 0
+
+
+async def test_incidents_without_a_time_are_told_by_their_content(desk: Desk) -> None:
+    plain = incident_row(1, updated_at=...)
+    closed = incident_row(1, updated_at=..., status="CLOSED")
+    desk.etb.on(LIST, page([plain]), page([plain]), page([closed]), page([plain]))
+    new = []
+    for _ in range(4):
+        desk.clock.ms += 1000
+        new.append(await desk.poller.poll_incidents())
+    assert new == [1, 0, 1, 1]
+
+
+async def test_a_cursor_that_cannot_be_read_means_a_first_poll(desk: Desk) -> None:
+    desk.keepsakes.kept[CURSOR] = b'{"updated_ms": "x"}'
+    desk.etb.on(LIST, page([row(3, 9e6)]))
+    assert await desk.poller.poll_incidents() == 1
+
+
+async def test_who_is_on_call_is_told_when_it_changes_and_each_time(desk: Desk) -> None:
+    alice, bob = OnCall("Platform", Username("alice")), OnCall("Platform", Username("bob"))
+    assert not await desk.poller.poll_on_call()
+    for duty in ([alice], [alice], [bob, alice], [alice], [alice, OnCall("Web", Username("alice"))]):
+        desk.duty.duty = duty
+        await desk.poller.poll_on_call()
+    told = [fact.usernames for fact in desk.facts if isinstance(fact, OnCallSeen)]
+    assert told == [("alice",), ("alice", "bob"), ("alice",)]
+    assert [(arrival.source, arrival.lane) for arrival in desk.inbox.rows] == [("own", ON_CALL_LANE)] * 3
+    assert not await desk.restarted().poller.poll_on_call()
+
+
+async def test_a_poll_outlives_every_failure_and_tells_health(desk: Desk) -> None:
+    desk.etb.on(LIST, json_answer({}, 401))
+    desk.etb.on("/api/sla-oncall/api/v1/oncall-assignments/", page([]))
+    desk.duty.down()
+    await desk.poller.round()
+    await desk.poller.round()
+    assert desk.poller.state.failures == 2
+    assert "check etb.token" in desk.poller.state.trouble
+    assert "can't be reached" in desk.poller.state.on_call_trouble
+    assert desk.poller.state.last_success_ms is None
+    desk.etb.on(LIST, page([row(1, 10)]))
+    desk.duty.up()
+    await desk.poller.round()
+    assert (desk.poller.state.failures, desk.poller.state.trouble, desk.poller.state.on_call_trouble) == (
+        0,
+        "",
+        "",
+    )
+    assert desk.poller.state.last_success_ms == desk.clock.ms
+    assert desk.poller.state.accepted == 1
+
+
+async def test_the_poll_waits_its_interval_and_longer_after_failures(desk: Desk) -> None:
+    desk.etb.on(LIST, page([]), page([]), json_answer({}, 401))
+    desk.clock.enough = 6
+    with pytest.raises(Enough):
+        await desk.poller.run()
+    assert desk.clock.slept == [30.0, 30.0, 60.0, 120.0, 240.0, 300.0]
+
+
+async def test_setup_takes_open_incidents_without_moving_the_cursor(desk: Desk) -> None:
+    desk.etb.on(LIST, page([row(1, 10), row(2, 20, status="RESOLVED")]))
+    assert [count async for count in desk.poller.open_incidents()] == [1]
+    assert json.loads(desk.inbox.rows[0].payload)["via"] == "setup"
+    assert CURSOR not in desk.keepsakes.kept
