@@ -7,7 +7,7 @@ are asked for.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import Row, bindparam, text
+from sqlalchemy import Row, Text, bindparam, text
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username, WarRoomId
@@ -52,7 +52,7 @@ _SET_MEMBER = text(
     " ON CONFLICT (room_id, user_id) DO UPDATE SET membership = excluded.membership"
 )
 _MEMBERS = text("SELECT user_id FROM members WHERE room_id = :room_id AND membership IN :memberships").bindparams(
-    bindparam("memberships", expanding=True)
+    bindparam("memberships", expanding=True, type_=Text())
 )
 _SHARED = text(
     "SELECT rooms.room_id FROM members JOIN rooms ON rooms.room_id = members.room_id"

@@ -72,6 +72,7 @@ def sqlite_engine(file: Path, *, begin: str, query_only: bool = False) -> Engine
     engine = create_engine(
         f"sqlite+pysqlite:///{file}",
         poolclass=NullPool,
+        hide_parameters=True,  # an error is logged, and nothing of a row belongs there
         connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _BUSY_MS / 1000},
     )
 
@@ -166,6 +167,7 @@ def postgres_engine(address: Address) -> AsyncEngine:
     """A pool whose connections see the schema `etb` only."""
     return create_async_engine(
         address.url,
+        hide_parameters=True,
         pool_size=8,
         max_overflow=8,
         pool_recycle=3600,

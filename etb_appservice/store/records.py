@@ -6,7 +6,7 @@ Bodies, command names, arguments and results are sealed under their room's key. 
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Row, bindparam, text
+from sqlalchemy import LargeBinary, Row, bindparam, text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
 from etb_appservice.domain.ids import EventId, RoomId, short_hash
@@ -275,7 +275,9 @@ class SqlOnce:
         return await self._desk.write(lambda transaction: bool(see(transaction, [key])))
 
 
-_SEEN = text("SELECT key FROM seen WHERE key IN :keys").bindparams(bindparam("keys", expanding=True))
+_SEEN = text("SELECT key FROM seen WHERE key IN :keys").bindparams(
+    bindparam("keys", expanding=True, type_=LargeBinary())
+)
 _EXPECT = text(
     "INSERT INTO gaps (key, room_id, event_id, due_ms) VALUES (:key, :room_id, :event_id, :due_ms)"
     " ON CONFLICT (key) DO NOTHING"

@@ -1,0 +1,184 @@
+"""Facts and effects come back from bytes as they were, and a bad one says where and not what it holds."""
+
+import dataclasses
+import typing
+from typing import Any
+
+import pytest
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.effects import (
+    AddTimelineEntry,
+    Effect,
+    Invite,
+    LeaveRoom,
+    OpenRoom,
+    Pin,
+    PutState,
+    Remove,
+    Say,
+)
+from etb_appservice.domain.facts import (
+    CardDue,
+    Done,
+    EffectAnswered,
+    EventRedacted,
+    Fact,
+    IncidentSeen,
+    KeyAwaited,
+    Loss,
+    MembershipChanged,
+    MessageReceived,
+    MessageUnreadable,
+    NotDone,
+    OnCallSeen,
+    PeopleDue,
+    PlainMessageReceived,
+    ServiceStarted,
+    StateChanged,
+    Troubled,
+    Trust,
+)
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
+from etb_appservice.domain.incident import Card, Deadline, Incident, Responder
+from etb_appservice.domain.outcomes import Broken
+from etb_appservice.domain.rooms import RoomPolicy, control_room, incident_room, incidents_space
+from etb_appservice.store.codec import (
+    FactJson,
+    decode_effect,
+    decode_fact,
+    encode_effect,
+    encode_fact,
+    whole,
+)
+from etb_appservice.store.errors import Unreadable
+
+ROOM, EVENT, USER, INCIDENT_ID = RoomId("!r"), EventId("$e"), UserId("@u:x"), IncidentId("i")
+ORIGIN: dict[str, Any] = {"room_id": ROOM, "event_id": EVENT, "sender": USER, "origin_ms": 7}
+INCIDENT = Incident(
+    id=INCIDENT_ID, number="INC-1", title="Fire 🧯\x00", severity="HIGH", status="NEW", updated_at_ms=1 << 50,
+    assignee=Username("alice"), stated=Classification.RESTRICTED,
+)  # fmt: skip
+CARD = Card(
+    number="INC-1", title="t", severity="s", status="s", category="c", priority="p",
+    classification=Classification.TOP_SECRET,
+    responders=(
+        Responder(Username("a"), ("reporter",), UserId("@a:x")),
+        Responder(Username("b"), (), None, "unmapped"),
+    ),
+    deadlines=(Deadline("n", "k", "s", 9),),
+)  # fmt: skip
+POLICY = RoomPolicy(bot=UserId("@etb:x"), version="11", additional_creators=(UserId("@glass:x"),))
+EFFECTS: list[Effect] = [
+    OpenRoom(war_room=WarRoomId("w"), spec=incident_room(INCIDENT, Classification.PUBLIC, POLICY, generation=2)),
+    OpenRoom(war_room=WarRoomId("control"), spec=control_room(POLICY)),
+    OpenRoom(war_room=WarRoomId("space"), spec=incidents_space(POLICY)),
+    Invite(room_id=ROOM, user_id=USER, reason="r"),
+    Remove(room_id=ROOM, user_id=USER, reason="r"),
+    LeaveRoom(room_id=ROOM),
+    PutState(room_id=ROOM, event_type="m.space.child", state_key="", content={"via": ["x"], "n": None, "f": 1.5}),
+    Pin(room_id=ROOM, event_id=EVENT, instead_of=EventId("$o")),
+    Say(room_id=ROOM, content="text"),
+    Say(room_id=ROOM, content=CARD, notify=True, mentions=(USER,), reply_to=EVENT, edits=EVENT, purpose="card"),
+    AddTimelineEntry(
+        incident_id=INCIDENT_ID, event_type="t", title="t", description="d", event_time_ms=1, external_ref="r",
+        event_data={"a": "b"},
+    ),
+]  # fmt: skip
+FACTS: list[Fact] = [
+    MessageReceived(
+        **ORIGIN,
+        device_id="D",
+        trust=Trust.UNSIGNED,
+        msgtype="m.text",
+        body="b",
+        thread_root=EVENT,
+        effect_key="k",
+    ),
+    PlainMessageReceived(**ORIGIN, event_type="m.room.message"),
+    MessageUnreadable(**ORIGIN, loss=Loss.WRONG_SENDER, session_id="s"),
+    KeyAwaited(**ORIGIN, session_id="s", waited_s=1.25),
+    MembershipChanged(**ORIGIN, user_id=USER, membership="join", previous="invite", is_upgrade=True),
+    EventRedacted(**ORIGIN, redacts=EVENT),
+    StateChanged(**ORIGIN, event_type="m.room.topic", state_key=""),
+    IncidentSeen(incident=INCIDENT, via="poll"),
+    OnCallSeen(usernames=(Username("a"), Username("b"))),
+    PeopleDue(incident_id=INCIDENT_ID),
+    CardDue(incident_id=INCIDENT_ID),
+    ServiceStarted(),
+    Troubled(key="k", text="t"),
+    *(EffectAnswered(key="k", effect=effect, answer=Done(event_id=EVENT, detail="d")) for effect in EFFECTS),
+    EffectAnswered(key="k", effect=EFFECTS[3], answer=NotDone(state="unknown", reason="r")),
+]
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.kind)
+def test_a_fact_comes_back_as_it_was(fact: Fact) -> None:
+    assert decode_fact(encode_fact(fact)) == fact
+    assert type(decode_fact(encode_fact(fact))) is type(fact)
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.kind)
+def test_an_effect_comes_back_as_it_was(effect: Effect) -> None:
+    assert decode_effect(encode_effect(effect)) == effect
+
+
+def test_every_fact_and_effect_has_an_example_here() -> None:
+    assert {type(fact) for fact in FACTS} == set(typing.get_args(Fact))
+    assert {type(effect) for effect in EFFECTS} == set(typing.get_args(Effect))
+
+
+def test_half_a_surrogate_pair_anywhere_is_replaced() -> None:
+    fact = IncidentSeen(
+        incident=dataclasses.replace(INCIDENT, title="a\ud83db", stated=Classification.PUBLIC), via="poll"
+    )
+    again = decode_fact(encode_fact(fact))
+    assert again == dataclasses.replace(fact, incident=dataclasses.replace(fact.incident, title="a\ufffdb"))
+    say = Say(room_id=ROOM, content=dataclasses.replace(CARD, title="\udfff"), mentions=(USER,))
+    assert decode_effect(encode_effect(say)) == dataclasses.replace(
+        say, content=dataclasses.replace(CARD, title="\ufffd")
+    )
+    state = PutState(room_id=ROOM, event_type="t", state_key="", content={"\ud83d": ["\ud83d"]})
+    assert decode_effect(encode_effect(state)) == dataclasses.replace(state, content={"\ufffd": ["\ufffd"]})
+    answered = EffectAnswered(key="k", effect=say, answer=Done(detail="\ud83d"))
+    assert decode_fact(encode_fact(answered)) == dataclasses.replace(
+        answered, effect=decode_effect(encode_effect(say)), answer=Done(detail="\ufffd")
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"kind": "Marmalade"}',
+        b'{"kind": "PeopleDue"}',
+        b'{"kind":"Troubled","key":"marmalade","text":5}',
+    ],
+)
+def test_bytes_that_are_no_fact_are_refused_without_showing_them(data: bytes) -> None:
+    with pytest.raises(Unreadable) as refused:
+        decode_fact(data)
+    assert "armalade" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    with pytest.raises(Broken):
+        FactJson().decode(data)
+
+
+def test_an_older_fact_without_a_newer_field_is_still_read() -> None:
+    old = (
+        b'{"kind":"MembershipChanged","room_id":"!r","event_id":"$e","sender":"@u:x","origin_ms":7,'
+        b'"user_id":"@u:x","membership":"join"}'
+    )
+    assert decode_fact(old) == MembershipChanged(**ORIGIN, user_id=USER, membership="join")
+
+
+def test_the_codec_of_the_port_writes_and_reads() -> None:
+    fact = PeopleDue(incident_id=INCIDENT_ID)
+    assert FactJson().decode(FactJson().encode(fact)) == fact
+
+
+def test_whole_texts_hold_no_nul_and_no_half_pair() -> None:
+    assert whole("a\x00b\ud83dc🧯é") == "a\ufffdb\ufffdc🧯é"
+    assert whole("plain") == "plain"
