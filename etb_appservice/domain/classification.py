@@ -31,7 +31,7 @@ class Classification(IntEnum):
                 return cls(value)
             case str():
                 return cls.__members__.get(value.strip().upper().replace(" ", "_").replace("-", "_"))
-            case {"level": int(level)} if level in cls._value2member_map_:
+            case {"level": int(level)} if level is not True and level in cls._value2member_map_:
                 return cls(level)
             case {"name": str(name)}:
                 return cls.read(name)

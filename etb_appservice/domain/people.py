@@ -1,7 +1,8 @@
 """Who is who: ETB usernames and Matrix user ids, in both directions, by the operator's configuration.
 
 An exact entry wins over the template. A Matrix id that the template could have made belongs to that username
-only when no entry gives the username another id: else two people could speak as one.
+only when no entry gives the username another id, nor the id to another username; an id that several entries claim
+speaks for none of them: else two people could speak as one.
 """
 
 from collections.abc import Mapping
@@ -30,14 +31,15 @@ class PeopleMap:
         if username in self.entries:
             return self.entries[username]
         if self.template and username and set(username) <= _LOCALPART:
-            return UserId(self.template.format(username=username))
+            made = UserId(self.template.format(username=username))
+            return None if made in self.entries.values() else made
         return None
 
     def username(self, user_id: UserId) -> Username | None:
         """The ETB user who is behind a Matrix id, or None for a stranger."""
-        for username, mapped in self.entries.items():
-            if mapped == user_id:
-                return username
+        claims = [username for username, mapped in self.entries.items() if mapped == user_id]
+        if claims:
+            return claims[0] if len(claims) == 1 else None
         head, _, tail = self.template.partition("{username}")
         if self.template and user_id.startswith(head) and user_id.endswith(tail):
             candidate = Username(user_id[len(head) : len(user_id) - len(tail)])

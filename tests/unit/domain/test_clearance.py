@@ -1,0 +1,97 @@
+"""The whole truth table of `decide`: a rule of who is refused and why, written a second time, by hand."""
+
+from itertools import product
+
+import pytest
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.clearance import Actor, Right, Subject, decide, may_enter
+from etb_appservice.domain.ids import UserId, Username
+
+YES_NO = (True, False)
+TABLE = list(
+    product(
+        Right, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, [None, *Classification], Classification
+    )
+)
+
+
+def expected(  # noqa: PLR0913
+    right: Right,
+    *,
+    control: bool,
+    joined: bool,
+    operator: bool,
+    known: bool,
+    active: bool,
+    responder: bool,
+    clearance: Classification | None,
+    level: Classification,
+) -> str:
+    """The first word that is missing, or nothing."""
+    if not joined:
+        return "not in this room"
+    if control:
+        return "" if operator else "role operator"
+    missing = [
+        ("control room only", right is Right.OPERATOR),
+        ("not linked", not known),
+        ("not active", not active),
+        ("clearance", clearance is None or clearance < level),
+        ("role responder", right is Right.RESPONDER and not responder),
+    ]
+    return next((reason for reason, holds in missing if holds), "")
+
+
+def test_every_combination_of_actor_action_and_subject_is_decided_as_written() -> None:
+    allowed = 0
+    for right, control, joined, operator, known, active, responder, clearance, level in TABLE:
+        actor = Actor(
+            user_id=UserId("@a:x"),
+            username=Username("a") if known else None,
+            clearance=clearance,
+            is_active=active,
+            is_operator=operator,
+            is_joined=joined,
+            is_responder=responder,
+        )
+        decision = decide(actor, right, Subject(classification=level, is_control_room=control))
+        reason = expected(
+            right,
+            control=control,
+            joined=joined,
+            operator=operator,
+            known=known,
+            active=active,
+            responder=responder,
+            clearance=clearance,
+            level=level,
+        )
+        assert decision.allowed is (reason == ""), (actor, right, level)
+        assert reason in decision.reason
+        allowed += decision.allowed
+    assert 0 < allowed < len(TABLE) / 2
+
+
+def test_an_actor_of_whom_nothing_is_known_may_do_nothing() -> None:
+    nobody = Actor(user_id=UserId("@a:x"))
+    for right, level, control in product(Right, Classification, YES_NO):
+        assert not decide(nobody, right, Subject(classification=level, is_control_room=control)).allowed
+
+
+def test_a_refusal_says_nothing_about_the_incident() -> None:
+    actor = Actor(user_id=UserId("@a:x"), username=Username("a"), is_active=True, is_joined=True)
+    reason = decide(actor, Right.MEMBER, Subject(classification=Classification.TOP_SECRET)).reason
+    assert "SECRET" not in reason.upper()
+
+
+@pytest.mark.parametrize("level", Classification)
+@pytest.mark.parametrize("clearance", [None, *Classification])
+@pytest.mark.parametrize("active", YES_NO)
+def test_only_an_active_person_cleared_for_the_level_may_enter(
+    level: Classification, clearance: Classification | None, active: bool
+) -> None:
+    decision = may_enter(clearance, is_active=active, level=level)
+    assert decision.allowed is (active and clearance is not None and clearance >= level)
+    if not decision.allowed:
+        assert decision.reason == ("inactive" if not active else "clearance")
