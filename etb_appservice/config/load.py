@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from etb_appservice.config.environment import Override, SeedVariables, overrides, seed_variables
 from etb_appservice.config.settings import Section, Settings
@@ -259,3 +259,15 @@ def _anchor_sqlite(data: dict[str, Any], folder: Path) -> None:
             path = url.removeprefix("sqlite:///")
             if ":memory:" not in path:
                 database[key] = f"sqlite:///{(folder / path).absolute()}"
+
+
+def secrets_of(settings: BaseModel) -> list[str]:
+    """Every secret value of these settings, for the net that keeps them out of the logs."""
+    found: list[str] = []
+    for value in vars(settings).values():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, SecretStr):
+                found.append(item.get_secret_value())
+            elif isinstance(item, BaseModel):
+                found += secrets_of(item)
+    return found

@@ -218,8 +218,6 @@ class Webhook(Section):
     """Secrets (`whsec_...`), any of which may sign: two while one replaces the other. Secret."""
     secret_files: tuple[Path, ...] = ()
     """Files that hold one secret each, beside or instead of `secrets`."""
-    tolerance_s: Seconds = 300.0
-    """How far a webhook's timestamp may be from now."""
 
     @model_validator(mode="after")
     def _signed(self) -> Self:

@@ -7,6 +7,7 @@
 Parts are looked at by injected callables that don't wait for anything outside. Never behind the public listener.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -20,6 +21,7 @@ _log = structlog.get_logger(__name__)
 OPTIONAL = frozenset({"etb", "devices"})
 """Parts without which the service goes on: while ETB is away, work waits and copies are shown with their age; a
 device that can't be given keys is its owner's trouble."""
+_MEASURE_S = 5.0
 
 
 def status_of(vitals: Sequence[Vital]) -> str:
@@ -36,13 +38,28 @@ def routes(
     metrics: Metrics | None = None,
     measure: Callable[[], Awaitable[None]] | None = None,
 ) -> list[web.RouteDef]:
-    """Routes to add to an aiohttp application. `measure` brings the gauges up to date before a scrape."""
+    """Routes to add to an aiohttp application.
+
+    `measure` brings the gauges up to date by asking the database; failing, it makes the service not ready.
+    """
 
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
 
+    async def database() -> Vital:
+        if measure is None:
+            return Vital("database", is_well=True, text="not looked at")
+        try:
+            async with asyncio.timeout(_MEASURE_S):
+                await measure()
+        except Exception:  # noqa: BLE001 - logged and shown; whatever it is, the database doesn't answer
+            _log.warning("the queues could not be measured", exc_info=True)
+            return Vital("database", is_well=False, text="doesn't answer; the log says why")
+        return Vital("database", is_well=True, text="answers")
+
     async def ready(_request: web.Request) -> web.Response:
-        vitals = look()
+        seen = look()
+        vitals = [await database(), *seen] if seen else []
         status = status_of(vitals)
         if metrics is not None:
             metrics.ready(status != "not ready")
@@ -51,13 +68,8 @@ def routes(
 
     async def scrape(_request: web.Request) -> web.Response:
         assert metrics is not None  # noqa: S101 - the route exists only with metrics
-        metrics.ready(status_of(look()) != "not ready")
-        if measure is not None:
-            try:
-                await measure()
-            except Exception:  # noqa: BLE001 - logged, and the scrape goes on
-                # The database may be what is broken; what was counted must still be seen.
-                _log.warning("the queues could not be measured", exc_info=True)
+        # The database may be what is broken; what was counted must still be seen.
+        metrics.ready(status_of([await database(), *look()]) != "not ready")
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     found = [web.get("/health", health), web.get("/ready", ready)]

@@ -9,7 +9,7 @@ from etb_appservice.ops.health import routes
 from etb_appservice.ops.metrics import Metrics, trace
 from etb_appservice.ports import Vital
 
-WELL = (Vital("database", True, "sqlite"), Vital("homeserver", True, "answers"), Vital("etb", True, "answers"))
+WELL = (Vital("keys", True, "arrive"), Vital("homeserver", True, "answers"), Vital("etb", True, "answers"))
 Client = TestClient[web.Request, web.Application]
 
 
@@ -68,6 +68,15 @@ async def test_metrics_are_shown_though_the_queues_can_not_be_measured() -> None
 
     status, text = await answer(application(WELL, metrics=Metrics(process=False), measure=measure), "/metrics")
     assert (status, "gone" in text) == (200, False)
+
+
+async def test_without_its_database_it_is_not_ready() -> None:
+    async def measure() -> None:
+        raise RuntimeError("the database is gone")
+
+    status, text = await answer(application(WELL, measure=measure), "/ready")
+    assert (status, "is gone" in text) == (503, False)
+    assert '"database": {"well": false' in text
 
 
 async def test_metrics_can_be_switched_off() -> None:
