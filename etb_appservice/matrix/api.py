@@ -39,7 +39,7 @@ class Actor:
 
 
 class _NoBodies(logging.Filter):
-    """Keeps mautrix's request log above DEBUG whatever the configuration says: its debug lines hold bodies."""
+    """Keeps mautrix's logs above DEBUG whatever the configuration says: debug lines hold bodies."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.INFO

@@ -288,7 +288,7 @@ class Cipher:
         return tally.result()
 
     async def _take(self, event: Mapping[str, Any], since: str, tally: "_Tally") -> None:
-        kind = event.get("type")
+        kind = str(event.get("type"))
         try:
             if kind == "m.room.encrypted":
                 taken = await self._machine.take(event, since)
@@ -304,7 +304,7 @@ class Cipher:
         except BadEvent as reason:
             if kind == "m.room.encrypted":
                 tally.olm_failures += 1
-            _log.warning("to-device event could not be used", kind=str(kind)[:40], reason=str(reason))
+            _log.warning("to-device event could not be used", kind=kind[:40], reason=str(reason))
 
     async def _take_withheld(self, event: Mapping[str, Any], tally: "_Tally") -> None:
         content = dict_of(event.get("content"), "content")

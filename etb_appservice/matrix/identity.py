@@ -276,9 +276,7 @@ class Identity:
                 f"crypto store holds. {_RECOVER}"
             )
 
-    async def _publish(
-        self, record: _Record, client: Client, keys: dict[str, Any], *, identity: bool
-    ) -> None:
+    async def _publish(self, record: _Record, client: Client, keys: dict[str, Any], *, identity: bool) -> None:
         await self._make_device(record.device_id)
         await call(client, Method.POST, Path.v3.keys.upload, {"device_keys": keys})
         await self._run(self._mark_shared)

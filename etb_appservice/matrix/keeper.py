@@ -59,5 +59,3 @@ def _clean_context() -> contextvars.Context:
     context.run(_database.conn_var.set, None)
     context.run(_sqlite.in_transaction.set, False)
     return context
-
-

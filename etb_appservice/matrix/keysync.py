@@ -110,8 +110,8 @@ class KeySync:
         """One request, handled and handed over. Raises the outcomes, and the database's errors."""
         since = self.position
         answer = await _sync(self._client, since, _KEYS_ONLY, 0 if since is None else wait_ms)
-        result = await self._cipher.handle_sync(answer, since=since or "")
         next_batch = _next_batch(answer)
+        result = await self._cipher.handle_sync(answer, since=since or "")
         await self._handled(result, next_batch)
         self.position = next_batch
 

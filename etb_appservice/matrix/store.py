@@ -161,6 +161,12 @@ class CryptoStore(PgCryptoStore):
             for row in await self.db.fetch(query, user_id)
         ]
 
+    async def is_device_of_another(self, user_id: str, identity_key: str) -> bool:
+        """Whether a device with this key is known, and of somebody else only."""
+        query = "SELECT user_id FROM crypto_device WHERE identity_key=$1"
+        owners = {row["user_id"] for row in await self.db.fetch(query, identity_key)}
+        return bool(owners) and user_id not in owners
+
     async def put_devices(self, user_id: UserID, devices: dict[DeviceID, DeviceIdentity]) -> None:
         """Replace the list; who is missing in it stays as deleted. Marks the user as tracked."""
         async with self.transaction():

@@ -32,7 +32,7 @@ from etb_appservice.matrix.results import Trust
 _log = structlog.get_logger(__name__)
 _QUERY_TIMEOUT_MS = 5_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 900.0
-_ASK_AGAIN_S = 30.0
+_ASK_AGAIN_S = 5.0
 _CACHE_LIMIT = 5_000
 _DEVICE_LIMIT = 500
 """More devices of one person than this are not stored: a hostile server could name any number."""
@@ -94,13 +94,16 @@ class Directory:
 
     async def owner(self, user_id: str, identity_key: str, signing_key: str) -> Owner:
         """The device of `user_id` with these keys. Asks once more when it isn't among the known ones."""
-        asked = await self._refresh((user_id,))
+        asked_before = self._asked.get(user_id, float("-inf"))
+        known = await self._refresh((user_id,))
         device = await self._find(user_id, identity_key)
-        if device is None and asked and time.monotonic() - self._asked.get(user_id, float("-inf")) > _ASK_AGAIN_S:
+        if device is None and known:
             # News of a device may be on its way to us still: believe "no such device" only right after a query.
-            asked = await self._query((user_id,)) == set()
-            device = await self._find(user_id, identity_key)
-            if device is None and asked:
+            if self._asked.get(user_id) == asked_before and time.monotonic() - asked_before > _ASK_AGAIN_S:
+                known = await self._query((user_id,)) == set()
+                device = await self._find(user_id, identity_key)
+            fresh = known and self._asked.get(user_id) != asked_before
+            if device is None and (fresh or await self._store.is_device_of_another(user_id, identity_key)):
                 return Owner(None, None)
         if device is None:
             return Owner(None, Trust.UNKNOWN)
