@@ -59,16 +59,20 @@ class LaneRunner:
                 self._group.create_task(self._work(lane))
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        async with asyncio.TaskGroup() as self._group:
-            while True:
-                self._look.clear()
-                now = self._clock.monotonic()
-                self._held = {lane: due for lane, due in self._held.items() if due > now}
-                free = [lane for lane in await self._busy_lanes() if lane not in self._held]
-                if free:
-                    self.wake(free)
-                await self._pause()
+        """Work until cancelled. A wake that comes while this ends, or after it, begins nothing."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                while True:
+                    self._look.clear()
+                    now = self._clock.monotonic()
+                    self._held = {lane: due for lane, due in self._held.items() if due > now}
+                    free = [lane for lane in await self._busy_lanes() if lane not in self._held]
+                    if free:
+                        self.wake(free)
+                    await self._pause()
+            finally:
+                self._group = None
 
     async def _pause(self) -> None:
         """Until somebody asks for a look, something falls due, or the time of a look is over."""
@@ -100,5 +104,8 @@ class LaneRunner:
                     self._held[lane] = self._clock.monotonic() + went
                     self._look.set()
                 return
+        except BaseException:
+            self._group = None  # it falls with this worker: nothing may begin in it any more
+            raise
         finally:
             del self._working[lane]
