@@ -153,11 +153,12 @@ def split_command(body: str, prefixes: Sequence[str]) -> tuple[str, str] | None:
     text = text[len(prefix) :]
     if prefix == "/" and text.startswith("/"):
         text = text[1:]
-    name, _, rest = text.partition(" ") if " " in text.split("\n", 1)[0] else text.partition("\n")
-    name = name.strip()
-    if not name or not name[0].isalpha() or not name.replace("-", "").isalnum():
+    if not text[:1].isalpha():
         return None
-    return name.casefold(), rest.strip()
+    name = text.split(maxsplit=1)[0]
+    if not name.replace("-", "").isalnum():
+        return None
+    return name.casefold(), text[len(name) :].strip()
 
 
 def read_arguments(one: Command, text: str) -> dict[str, Any]:
@@ -195,13 +196,13 @@ def _word(text: str) -> tuple[str, str]:
         if end == -1:
             raise UsageError(f"The quote {text[0]} is never closed.")
         return text[1:end], text[end + 1 :].strip()
-    word, _, left = text.partition(" ")
-    return word, left.strip()
+    word = text.split(maxsplit=1)[0]
+    return word, text[len(word) :].strip()
 
 
 def _plain(kind: Any) -> Any:
-    """A parameter's type without `| None`."""
-    if isinstance(kind, types.UnionType):
+    """A parameter's type without `| None`; `Literal[…] | None` is a `typing.Union`, `int | None` is not."""
+    if typing.get_origin(kind) in {types.UnionType, typing.Union}:
         return next(one for one in typing.get_args(kind) if one is not type(None))
     return kind
 
@@ -214,7 +215,7 @@ def _value(word: str, kind: Any, name: str) -> Any:
                 return option
         raise UsageError(f"`{name}` is one of {', '.join(f'`{o}`' for o in options)}.")
     if kind is int:
-        if not word.isascii() or not word.lstrip("-").isdigit():
+        if not word.isascii() or not word.removeprefix("-").isdigit():
             raise UsageError(f"`{name}` is a number.")
         return int(word)
     return word
