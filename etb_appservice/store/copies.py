@@ -143,7 +143,7 @@ class SqlRooms:
         """Sorted by code point, on every database."""
         values: Values = {"room_id": room_id, "memberships": list(memberships)}
         return await self._desk.ask(
-            lambda transaction: sorted(row[0] for row in transaction.rows(_MEMBERS, values))
+            lambda transaction: sorted(row[0] for row in transaction.rows_among(_MEMBERS, values))
         )
 
     async def membership(self, room_id: RoomId, user_id: UserId) -> str:

@@ -36,6 +36,10 @@ class Line(Protocol):
         """Run a job to its end, whatever happens to the task that waits."""
         ...
 
+    async def finish(self, job: Callable[[Connection], None]) -> None:
+        """Run a last job before anybody else gets this connection; need not wait for it."""
+        ...
+
 
 class Lines(Protocol):
     """A database that gives out lines."""
@@ -73,7 +77,12 @@ def sqlite_engine(file: Path, *, begin: str, query_only: bool = False) -> Engine
         f"sqlite+pysqlite:///{file}",
         poolclass=NullPool,
         hide_parameters=True,  # an error is logged, and nothing of a row belongs there
-        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _BUSY_MS / 1000},
+        connect_args={
+            "check_same_thread": False,
+            "isolation_level": None,
+            "timeout": _BUSY_MS / 1000,
+            "cached_statements": 256,
+        },
     )
 
     @event.listens_for(engine, "connect")
@@ -112,6 +121,9 @@ class _Thread:
 
     async def run(self, job: Callable[[Connection], T]) -> T:
         return await to_the_end(asyncio.get_running_loop().run_in_executor(self._executor, self._do, job))
+
+    async def finish(self, job: Callable[[Connection], None]) -> None:
+        self._executor.submit(self._do, job)
 
     def _do(self, job: Callable[[Connection], T]) -> T:
         if self._connection is None:
@@ -186,6 +198,9 @@ class _Pooled:
 
     async def run(self, job: Callable[[Connection], T]) -> T:
         return await to_the_end(self._connection.run_sync(job))
+
+    async def finish(self, job: Callable[[Connection], None]) -> None:
+        await self.run(job)
 
 
 class PostgresLines:

@@ -304,7 +304,7 @@ class SqlGaps:
             keys = list(wanted)
             come: set[bytes] = set()
             for start in range(0, len(keys), _BATCH):
-                rows = transaction.rows(_SEEN, {"keys": keys[start : start + _BATCH]})
+                rows = transaction.rows_among(_SEEN, {"keys": keys[start : start + _BATCH]})
                 come.update(bytes(row[0]) for row in rows)
             missing = [(key, event) for key, event in wanted.items() if key not in come]
             transaction.change_each(
