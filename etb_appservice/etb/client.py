@@ -95,14 +95,21 @@ class EtbClient:
         asked = {"page_size": str(page_size), **(params or {})}
         url = self._url(path, asked)
         seen = {url}
-        for _ in range(self.connection.page_limit):
-            rows, following = _page(await self._read(url, path, _TRIES), path)
+        for number in range(self.connection.page_limit):
+            try:
+                answer = await self._read(url, path, _TRIES)
+            except Refused as no:
+                if number and no.code == "404":  # the list has become shorter while it was read
+                    return
+                raise
+            rows, following = _page(answer, path)
             yield rows
             if following is None:
                 return
             url = self._next(url, following, path, asked)
             if url in seen:
-                raise Refused(f"ETB's answer to GET {path}: `next` leads in a circle", code="shape")
+                _log.warning("etb list leads in a circle", path=path, pages=number + 1)
+                return
             seen.add(url)
         _log.warning("etb list cut at the page limit", path=path, pages=self.connection.page_limit)
 

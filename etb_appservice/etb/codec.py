@@ -48,12 +48,21 @@ class IncidentDecoder:
         """ETB's object as ours; raises Unreadable (a ValueError) naming the field."""
         return parse.incident(row, self._spelling, web_url_template=self._web_url_template)
 
+    def is_open(self, row: JsonObject) -> bool:
+        """Whether work on it goes on; what can't be read counts as open, so that it parks before a person."""
+        try:
+            return self.incident(row).is_open
+        except Unreadable:
+            return True
+
     def arrival(self, row: JsonObject, *, via: Via, event: str, moment: str) -> Arrival:
         """How a sighting is accepted. Raises nothing: what can't be read is accepted too, and parks.
 
         `moment` names this very sighting (a webhook's id, the time of a poll). It enters the key only where ETB
-        gives no time of change, since equal content may then be a second change back.
+        gives no time of change, since equal content may then be a second change back, and where an operator asks
+        (`setup`): that must be looked at again though nothing changed.
         """
+        salt = moment if via == "setup" else self._change(row) or moment
         try:
             incident_id: IncidentId | None = parse.identifier(row)
             trouble = None
@@ -62,7 +71,7 @@ class IncidentDecoder:
         return Arrival(
             source="etb",
             lane=incident_id or STRAY_LANE,
-            key=short_hash("incident", incident_id or "", self._change(row) or moment, self.content(row)),
+            key=short_hash("incident", incident_id or "", salt, self.content(row)),
             payload=write_json({"event": event, "incident": row, "via": via}),
             park_reason=trouble,
         )
@@ -81,11 +90,3 @@ class IncidentDecoder:
         if not isinstance(changed, str) or not changed:
             return ""
         return changed.replace("+00:00", "Z")
-
-
-def has_time(row: JsonObject) -> bool:
-    """Whether ETB says when this row changed."""
-    try:
-        return parse.moment_ms(row, "updated_at") is not None
-    except Unreadable:
-        return False

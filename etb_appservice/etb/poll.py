@@ -21,7 +21,7 @@ from etb_appservice.domain.ids import Username, short_hash
 from etb_appservice.domain.outcomes import Failure, Refused
 from etb_appservice.etb import parse
 from etb_appservice.etb.client import EtbClient
-from etb_appservice.etb.codec import IncidentDecoder, Via
+from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.probe import Modules
 from etb_appservice.etb.wire import JsonObject, Unreadable, read_json, write_json
 from etb_appservice.ports import Arrival, Clock, EtbReads, Keepsakes, Store
@@ -141,7 +141,7 @@ class Poller:
                 if changed_ms is not None and (newest is None or changed_ms > newest.updated_ms):
                     newest = _Cursor(changed_ms, str(row.get("id", ""))[:36])
             wanted = [row for row in rows if self._is_wanted(row, since_ms)]
-            new += await self._accept(wanted, "poll")
+            new += await self._accept(wanted)
         # A change dated beyond our clock must not hide all that comes before it.
         now_ms = self._clock.now_ms()
         if newest is None:
@@ -152,13 +152,6 @@ class Poller:
                 CURSOR, write_json({"updated_ms": newest.updated_ms, "id": parse.clean(newest.id)})
             )
         return new
-
-    async def open_incidents(self, via: Via = "setup") -> AsyncIterator[int]:
-        """For `setup`: accept every open incident, page by page; yields how many each page held."""
-        async for rows in self._changed(None):
-            wanted = [row for row in rows if self._is_wanted(row, None)]
-            await self._accept(wanted, via)
-            yield len(wanted)
 
     async def _changed(self, since_ms: int | None) -> AsyncIterator[list[JsonObject]]:
         """Pages, newest first; ends at the first page that reaches behind `since_ms`.
@@ -182,14 +175,11 @@ class Poller:
 
     def _is_wanted(self, row: JsonObject, since_ms: int | None) -> bool:
         if since_ms is None:
-            try:
-                return self._decoder.incident(row).is_open
-            except Unreadable:
-                return True  # accepted, and parked where a person sees it
+            return self._decoder.is_open(row)
         changed_ms = _changed_ms(row)
         return changed_ms is None or changed_ms >= since_ms
 
-    async def _accept(self, rows: list[JsonObject], via: Via) -> int:
+    async def _accept(self, rows: list[JsonObject]) -> int:
         """One commit; what this process has accepted before isn't even offered."""
         moment = str(self._clock.now_ms())
         fresh: dict[str, bytes] = {}
@@ -198,10 +188,10 @@ class Poller:
             # Without a time of change the key differs each round, so content is what tells a change here.
             mark = short_hash("mark", str(row.get("updated_at")), self._decoder.content(row))
             name = str(row.get("id"))
-            if self._seen.get(name) == mark and via == "poll":
+            if self._seen.get(name) == mark:
                 continue
             fresh[name] = mark
-            arrivals.append(self._decoder.arrival(row, via=via, event="", moment=moment))
+            arrivals.append(self._decoder.arrival(row, via="poll", event="", moment=moment))
         if not arrivals:
             return 0
         async with self._store.work() as work:

@@ -74,10 +74,15 @@ async def test_next_at_home_is_followed_whatever_it_asks(etb: ScriptedEtb, conne
     assert etb.asked(LIST)[1] == {"cursor": "abc="}
 
 
-async def test_next_in_a_circle_is_refused(etb: ScriptedEtb, connect: Connect) -> None:
-    etb.on(LIST, page([], f"{etb.url}{LIST}?page=2"))
-    with pytest.raises(Refused, match="in a circle"):
-        await rows_of(connect())
+async def test_next_in_a_circle_ends_the_list(etb: ScriptedEtb, connect: Connect) -> None:
+    second = f"{etb.url}{LIST}?page=2"
+    etb.on(LIST, page([{"n": 1}], second), page([{"n": 2}], second))
+    assert await rows_of(connect()) == [{"n": 1}, {"n": 2}]
+
+
+async def test_a_page_that_is_gone_meanwhile_ends_the_list(etb: ScriptedEtb, connect: Connect) -> None:
+    etb.on(LIST, page([{"n": 1}], f"{etb.url}{LIST}?page=2"), json_answer({"detail": "Invalid page."}, 404))
+    assert await rows_of(connect()) == [{"n": 1}]
 
 
 async def test_pages_end_at_the_limit(etb: ScriptedEtb, connect: Connect) -> None:

@@ -235,10 +235,3 @@ async def test_the_poll_waits_its_interval_and_longer_after_failures(desk: Desk)
     with pytest.raises(Enough):
         await desk.poller.run()
     assert desk.clock.slept == [30.0, 30.0, 60.0, 120.0, 240.0, 300.0]
-
-
-async def test_setup_takes_open_incidents_without_moving_the_cursor(desk: Desk) -> None:
-    desk.etb.on(LIST, page([row(1, 10), row(2, 20, status="RESOLVED")]))
-    assert [count async for count in desk.poller.open_incidents()] == [1]
-    assert json.loads(desk.inbox.rows[0].payload)["via"] == "setup"
-    assert CURSOR not in desk.keepsakes.kept

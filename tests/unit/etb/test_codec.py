@@ -84,3 +84,15 @@ def test_what_cannot_be_read_is_broken_by_name(payload: bytes, why: str) -> None
     with pytest.raises(Broken, match=why) as caught:
         DECODER.decode(payload)
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_set_up_looks_again_at_what_did_not_change() -> None:
+    polled = {DECODER.arrival(incident_row(), via="poll", event="", moment=moment).key for moment in "12"}
+    set_up = {DECODER.arrival(incident_row(), via="setup", event="", moment=moment).key for moment in "12"}
+    assert (len(polled), len(set_up), len(polled | set_up)) == (1, 2, 3)
+
+
+def test_what_cannot_be_read_counts_as_open() -> None:
+    assert DECODER.is_open(incident_row())
+    assert not DECODER.is_open(incident_row(status="CLOSED"))
+    assert DECODER.is_open(incident_row(status={}))

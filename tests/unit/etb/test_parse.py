@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etb_appservice.domain.classification import Classification
@@ -56,6 +56,7 @@ def test_a_wrong_type_is_named_and_never_shown(name: str, value: object) -> None
     assert "s3cret" not in str(caught.value)
 
 
+@settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(sorted(incident_row())),
