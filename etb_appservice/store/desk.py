@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from etb_appservice.store.codec import whole
 from etb_appservice.store.engines import Line
+from etb_appservice.store.errors import DatabaseFailed
 from etb_appservice.store.vault import Keyring, Vault
 
 T = TypeVar("T")
@@ -193,7 +195,12 @@ class Desk:
             return job(self._transaction)
 
         failed, self._failed = self._failed, True  # until it is known to have gone well
-        result = await self._line.run(all_of_it)
+        try:
+            result = await self._line.run(all_of_it)
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            reason = (str(cause).splitlines() or [""])[0][:200]
+            raise DatabaseFailed(f"the database failed: {reason or type(cause).__name__}") from error
         self._failed = failed
         return result
 

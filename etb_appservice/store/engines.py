@@ -52,6 +52,10 @@ class Lines(Protocol):
         """A line that can't write and never waits for one that does."""
         ...
 
+    async def scrub(self) -> None:
+        """Leave nothing of deleted rows in files that we can reach."""
+        ...
+
     async def close(self) -> None:
         """End all connections."""
         ...
@@ -140,6 +144,10 @@ class _Thread:
         self._executor.shutdown(wait=True)
 
 
+def _empty_log(connection: Connection) -> None:
+    connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 class SqliteLines:
     """One writer behind a lock, and a few readers beside it (WAL: neither waits for the other)."""
 
@@ -169,23 +177,30 @@ class SqliteLines:
         finally:
             self._free.put_nowait(reader)
 
+    async def scrub(self) -> None:
+        """Empty the write-ahead log; deleted cells themselves are overwritten (`secure_delete`)."""
+        async with self.writing() as line:
+            await line.run(_empty_log)
+
     async def close(self) -> None:
         """End the connections and their threads."""
         for thread in (*self._readers, *([self._writer] if self._writer else [])):
             await thread.close()
 
 
-def postgres_engine(address: Address) -> AsyncEngine:
-    """A pool whose connections see the schema `etb` only."""
+def postgres_engine(address: Address, *, longest_s: float | None) -> AsyncEngine:
+    """A pool whose connections see the schema `etb` only; a statement that takes longer than `longest_s` fails."""
     return create_async_engine(
         address.url,
         hide_parameters=True,
         pool_size=8,
         max_overflow=8,
         pool_recycle=3600,
+        pool_timeout=300,
         isolation_level="READ COMMITTED",
         connect_args={
             "timeout": 10,
+            "command_timeout": longest_s,
             "prepared_statement_cache_size": 300,
             "server_settings": {"search_path": SCHEMA, "application_name": "etb-appservice", "jit": "off"},
         },
@@ -207,7 +222,7 @@ class PostgresLines:
     """A pool. Views are read-only and see one moment (REPEATABLE READ)."""
 
     def __init__(self, address: Address, *, readonly: bool) -> None:
-        self._engine = postgres_engine(address)
+        self._engine = postgres_engine(address, longest_s=60)
         self._views = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._readonly = readonly
 
@@ -226,6 +241,9 @@ class PostgresLines:
             yield _Pooled(connection)
         finally:
             await to_the_end(connection.close())
+
+    async def scrub(self) -> None:
+        """PostgreSQL alone decides when dead rows go (VACUUM)."""
 
     async def close(self) -> None:
         """End the pool."""

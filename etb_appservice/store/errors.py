@@ -33,5 +33,12 @@ class Unreadable(StoreError):
     """A stored fact, effect or copy isn't one that this version knows."""
 
 
+class DatabaseFailed(StoreError):
+    """The database did not do what it was asked to: full, locked, gone.
+
+    Nothing of the unit of work was kept; of one that failed in its commit nobody knows, as after a crash.
+    """
+
+
 class NotLeader(StoreError):
     """Another process leads already."""

@@ -16,6 +16,7 @@ from etb_appservice.store.schema import HEAD
 
 T = TypeVar("T")
 _SCRIPTS = Path(__file__).parent / "migrations"
+_SCHEMA = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(4543554, 1)")
 
 
@@ -47,7 +48,8 @@ async def is_current(url: str) -> bool:
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(_ONE_AT_A_TIME)
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        if connection.execute(_SCHEMA, {"name": SCHEMA}).scalar() is None:
+            connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -58,7 +60,7 @@ def _upgrade(connection: Connection) -> None:
 async def _with(url: str, job: Callable[[Connection], T], *, begin: str = "BEGIN") -> T:
     address = read_address(url)
     if address.file is None:
-        engine = postgres_engine(address)
+        engine = postgres_engine(address, longest_s=None)
         try:
             async with engine.connect() as connection:
                 return await connection.run_sync(job)

@@ -1,6 +1,5 @@
 """The store: opens the database, checks its tables and its key, and gives out units of work and views."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,7 +21,7 @@ from etb_appservice.ports import (
 from etb_appservice.store.addresses import read_address
 from etb_appservice.store.copies import SqlIncidents, SqlRooms
 from etb_appservice.store.desk import Desk, Transaction
-from etb_appservice.store.engines import Lines, PostgresLines, SqliteLines
+from etb_appservice.store.engines import Lines, PostgresLines, SqliteLines, to_the_end
 from etb_appservice.store.errors import NotCurrent
 from etb_appservice.store.inbox import SqlInbox
 from etb_appservice.store.outbox import SqlOutbox
@@ -99,9 +98,16 @@ class SqlStore:
                 await desk.roll_back()
 
     async def destroy_key(self, key_id: bytes) -> int:
-        """Destroy a key of the vault with all that it wraps; answers how many keys went. There is no way back."""
+        """Destroy a key of the vault with all that it wraps; answers how many keys went. There is no way back.
+
+        On SQLite the key's bytes are gone from the files at return. PostgreSQL keeps them in dead rows until the
+        next VACUUM, and in archived WAL and backups for as long as those are kept; so is any backup of SQLite.
+        Another process that has opened the key forgets it when it ends.
+        """
         async with self.desk() as desk:
-            return await desk.write(lambda transaction: transaction.keys.destroy(key_id))
+            count = await desk.write(lambda transaction: transaction.keys.destroy(key_id))
+        await self._lines.scrub()
+        return count
 
 
 class SqlKeepsakes:
@@ -160,4 +166,4 @@ async def open_store(
             await line.run(check)
         yield SqlStore(lines, vault, clock)
     finally:
-        await asyncio.shield(lines.close())
+        await to_the_end(lines.close())

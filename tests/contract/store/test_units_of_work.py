@@ -11,6 +11,7 @@ from sqlalchemy import text
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.ports import Arrival, InboxRow, Work
 from etb_appservice.store.desk import ReadOnly
+from etb_appservice.store.errors import DatabaseFailed
 from etb_appservice.store.sql import SqlStore, open_store
 from tests.contract.store.conftest import NOON, ROOT, Clock, Reopen
 
@@ -110,7 +111,7 @@ async def test_a_unit_in_which_a_statement_failed_cannot_be_committed(store: Sql
     with pytest.raises(RuntimeError, match="can't be committed"):  # noqa: PT012 - the unit is what raises
         async with store.work() as work:
             await work.inbox.accept([arrival("a")])
-            with pytest.raises(Exception, match=r"no such table|does not exist"):
+            with pytest.raises(DatabaseFailed, match=r"no such table|does not exist"):
                 await work.desk.ask(  # type: ignore[attr-defined]
                     lambda transaction: transaction.value(text("SELECT 1 FROM nowhere"))
                 )
@@ -124,7 +125,7 @@ async def test_a_view_cannot_write(store: SqlStore) -> None:
         with pytest.raises(ReadOnly):
             await view.inbox.finish(1)
     async with store.view() as view:
-        with pytest.raises(Exception, match=r"readonly|read-only"):
+        with pytest.raises(DatabaseFailed, match=r"readonly|read-only"):
             await view.desk.ask(  # type: ignore[attr-defined]
                 lambda transaction: transaction.change(text("DELETE FROM inbox"))
             )

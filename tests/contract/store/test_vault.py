@@ -144,6 +144,19 @@ async def test_destroying_a_scope_is_deletion_of_all_it_held_and_of_nothing_else
         assert await work.messages.by_event(EventId("$3"))
 
 
+async def test_a_destroyed_key_is_gone_from_what_the_database_holds(store: SqlStore, url: str) -> None:
+    await fill(store)
+    async with store.desk() as desk:
+        select = text("SELECT id, wrapped FROM vault_keys WHERE scope = 'room:!room'")
+        keys = [(bytes(row.id), bytes(row.wrapped)) for row in await desk.ask(lambda t: t.rows(select))]
+    before = await everything(url)
+    assert all(wrapped in before for _, wrapped in keys)
+    for key_id, _ in keys:
+        await store.destroy_key(key_id)
+    raw = await everything(url)
+    assert not any(wrapped in raw for _, wrapped in keys)
+
+
 async def test_each_month_has_its_own_key(store: SqlStore, clock: Clock) -> None:
     async with store.work() as work:
         await work.messages.put(message("$1"))
