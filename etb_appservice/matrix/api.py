@@ -48,7 +48,7 @@ class _NoBodies(logging.Filter):
 _NO_BODIES = _NoBodies()
 _LOUD_LOGGERS = ("mau.http", "mau.crypto", "mau.db")
 
-# mautrix insists on loggers of its own class, made at import; setting up logging later changes the class for new ones.
+# mautrix insists on loggers of its own class, made at import; logging set up later changes the class of new ones.
 for _name in _LOUD_LOGGERS:
     logging.getLogger(_name)
 
