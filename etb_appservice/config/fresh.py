@@ -88,8 +88,8 @@ def _put(path: Path, text: str) -> None:
 
 _CONFIG_HEAD = """\
 # Settings of etb-appservice, written by `etb-appservice init`. What isn't here has its default: see
-# config.example.yaml and docs/reference/configuration.md. This file holds secrets; keep a copy of encryption.key in a
-# safe place, for without it nothing that is stored can be read again.
+# config.example.yaml and docs/reference/configuration.md. This file holds secrets; keep a copy of encryption.key
+# in a safe place, for without it nothing that is stored can be read again.
 
 """
 _REGISTRATION_HEAD = """\

@@ -243,7 +243,8 @@ def _read_secret(
 
 
 def _watch_mode(path: Path, place: str) -> list[str]:
-    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+    """A warning where others can read it. Docker's secrets are readable inside a container that has one user."""
+    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and not path.is_relative_to("/run/secrets"):
         return [f"{place}: {path} holds secrets and can be read by other users; run `chmod 600 {path}`"]
     return []
 
