@@ -55,43 +55,45 @@ class GapFinder:
 
         Raises Later or Unsure: then look again from the old position.
         """
-        await self._note([(event.room_id, event.event_id) for event in events], patience_s=_MOMENT_S)
+        due_ms = self._clock.now_ms() + int(self._grace_s * 1000)
+        await self._note([(event.room_id, event.event_id) for event in events], due_ms, patience_s=_MOMENT_S)
         holes = {event.room_id: event.prev_batch for event in events if event.limited and event.prev_batch}
         for room_id, before in holes.items():
-            await self._look_back(RoomId(room_id), before)
+            await self._look_back(RoomId(room_id), before, due_ms)
 
-    async def _look_back(self, room_id: RoomId, before: str) -> None:
+    async def _look_back(self, room_id: RoomId, before: str, due_ms: int) -> None:
         """Page back through what the look left out, until a whole page holds nothing new to us."""
-        for _ in range(_PAGES):
+        for number in range(1, _PAGES + 1):
             try:
                 page, before = await self._server.messages(room_id, start=before, limit=_PAGE)
             except (Refused, Broken) as failure:
                 _log.warning("a gap can't be read", room_id=room_id, error=str(failure))
                 return
-            new = await self._note([(room_id, event.get("event_id")) for event in reversed(page)])
+            older = [(room_id, event.get("event_id")) for event in reversed(page)]
+            new = await self._note(older, due_ms - number * _PAGE)
             if new == 0 or not before:
                 return
         _log.warning("a gap is larger than we look back", room_id=room_id, events=_PAGE * _PAGES)
 
-    async def _note(self, events: Sequence[tuple[object, object]], *, patience_s: float = 0.0) -> int:
-        """Write down those that no transaction brings in a moment; answers how many were new to us."""
+    async def _note(self, events: Sequence[tuple[object, object]], due_ms: int, *, patience_s: float = 0.0) -> int:
+        """Write down those that no transaction brings in a moment; answers how many were new to us.
+
+        Each falls due a millisecond after the one before it, so that they are fetched in the room's order.
+        """
         missing = [
-            (RoomId(str(room_id)), EventId(str(event_id)))
-            for room_id, event_id in events
+            Expected(room_id=RoomId(str(room_id)), event_id=EventId(str(event_id)), due_ms=due_ms + number)
+            for number, (room_id, event_id) in enumerate(events)
             if is_id(room_id) and is_id(event_id)
         ]
         until = self._clock.monotonic() + patience_s
-        while missing := [pair for pair in missing if not self._intake.has_recent(pair[1])]:
+        while missing := [one for one in missing if not self._intake.has_recent(one.event_id)]:
             if self._clock.monotonic() >= until:
                 break
             await self._clock.sleep(_LOOK_EVERY_S)
         if not missing:
             return 0
-        due_ms = self._clock.now_ms() + int(self._grace_s * 1000)
         async with self._store.work() as work:
-            new = await work.gaps.expect(
-                [Expected(room_id=room_id, event_id=event_id, due_ms=due_ms) for room_id, event_id in missing]
-            )
+            new = await work.gaps.expect(missing)
         if new:
             self._busy_until = self._clock.monotonic() + self._grace_s + 2 * _ROUND_S
         return new
@@ -101,7 +103,8 @@ class GapFinder:
         idle = 0
         while True:
             if self._clock.monotonic() <= self._busy_until or idle % _IDLE_ROUNDS == 0:
-                await self.look()
+                while await self.look():
+                    pass
             idle += 1
             await self._clock.sleep(_ROUND_S)
 
