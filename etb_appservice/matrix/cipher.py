@@ -36,6 +36,7 @@ from etb_appservice.matrix.results import (
     Undecryptable,
     Unreadable,
 )
+from etb_appservice.matrix.sealed import Sealed, open_payload
 from etb_appservice.matrix.share import Courier, RoomSession, keys_of, refusals, targets_of
 from etb_appservice.matrix.store import CryptoStore
 from etb_appservice.matrix.trust import Directory
@@ -43,7 +44,7 @@ from etb_appservice.matrix.trust import Directory
 _log = structlog.get_logger(__name__)
 _SESSION_CACHE = 2_000
 _LOCK_LIMIT = 5_000
-_CIPHERTEXT_LIMIT = 128 * 1024
+_LIVE_SESSIONS = 2_000
 _UNWEDGE_PAUSE_S = 3_600.0
 _WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 
@@ -106,6 +107,8 @@ class Cipher:
             if session is None or not await self._is_current(session, recipients, rotation, shared_history):
                 self._rooms.pop(room_id, None)
                 session = await self._open(room_id, recipients, rotation, shared_history=shared_history)
+                if len(self._rooms) >= _LIVE_SESSIONS:
+                    self._rooms.pop(next(iter(self._rooms)))  # its room's next message makes a new one
                 self._rooms[room_id] = session
             body = json.dumps({"room_id": room_id, "type": event_type, "content": dict(content)})
             session.used += 1
@@ -206,12 +209,12 @@ class Cipher:
             content = dict_of(event.get("content"), "content")
             if content.get("algorithm") != MEGOLM:
                 return Undecryptable(Unreadable.UNKNOWN_ALGORITHM)
-            sealed = _Sealed(event, content)
+            sealed = Sealed(event, content)
         except BadEvent as reason:
             return Undecryptable(Unreadable.MALFORMED, str(reason))
         return await self._keeper.run(lambda: self._decrypt(sealed))
 
-    async def _decrypt(self, sealed: "_Sealed") -> Decrypted | KeyMissing | Undecryptable:
+    async def _decrypt(self, sealed: Sealed) -> Decrypted | KeyMissing | Undecryptable:
         session = await self._session(sealed.room_id, sealed.session_id)
         if session is None:
             code = await self._store.withheld_code(sealed.session_id, sealed.sender)
@@ -234,7 +237,7 @@ class Cipher:
         ):
             return Undecryptable(Unreadable.DUPLICATE_INDEX)
         try:
-            event_type, content = _inner(plaintext, sealed)
+            event_type, content = open_payload(plaintext, sealed)
         except BadEvent as reason:
             return Undecryptable(Unreadable.MALFORMED, str(reason))
         return Decrypted(event_type, content, device_id, trust)
@@ -278,7 +281,8 @@ class Cipher:
         lists = _part(sync, "device_lists")
         await self._directory.outdate([*_strings(lists.get("changed")), *_strings(lists.get("left"))])
         tally = _Tally()
-        for event in _part(sync, "to_device").get("events") or ():
+        events = _part(sync, "to_device").get("events")
+        for event in events if isinstance(events, list) else ():
             if isinstance(event, dict):
                 await self._take(event, since, tally)
         await self._stock(sync)
@@ -351,26 +355,6 @@ class Cipher:
             _log.warning("no new Olm session after a broken one", user=user_id, error=str(failure))
 
 
-class _Sealed:
-    """The checked outside of an encrypted event. Raises BadEvent."""
-
-    __slots__ = ("ciphertext", "event_id", "relation", "room_id", "sender", "session_id", "timestamp")
-
-    def __init__(self, event: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-        self.room_id = text_of(event.get("room_id"), "room_id")
-        self.event_id = text_of(event.get("event_id"), "event_id")
-        self.sender = text_of(event.get("sender"), "sender")
-        self.session_id = key_of(content.get("session_id"), "session_id")
-        ciphertext, timestamp = content.get("ciphertext"), event.get("origin_server_ts")
-        if not isinstance(ciphertext, str) or not 0 < len(ciphertext) <= _CIPHERTEXT_LIMIT:
-            raise BadEvent("ciphertext is missing, too long or not a string")
-        if not isinstance(timestamp, int) or isinstance(timestamp, bool) or not 0 <= timestamp < 1 << 53:
-            raise BadEvent("origin_server_ts is not a time")
-        self.ciphertext: str = ciphertext
-        self.timestamp: int = timestamp
-        self.relation = content.get("m.relates_to")
-
-
 class _Tally:
     """What one sync brought, while it is counted."""
 
@@ -382,19 +366,6 @@ class _Tally:
 
     def result(self) -> SyncResult:
         return SyncResult(tuple(self.sessions), tuple(self.withheld), self.refused_requests, self.olm_failures)
-
-
-def _inner(plaintext: str, sealed: _Sealed) -> tuple[str, dict[str, Any]]:
-    try:
-        data = dict_of(json.loads(plaintext), "payload")
-    except (ValueError, RecursionError) as error:
-        raise BadEvent("the payload is not JSON") from error
-    if data.get("room_id") != sealed.room_id:
-        raise BadEvent("the payload is for another room")
-    content = dict(dict_of(data.get("content"), "payload content"))
-    if isinstance(sealed.relation, dict) and "m.relates_to" not in content:
-        content["m.relates_to"] = sealed.relation
-    return text_of(data.get("type"), "payload type"), content
 
 
 def _part(sync: Mapping[str, Any], name: str) -> Mapping[str, Any]:

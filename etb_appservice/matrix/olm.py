@@ -145,8 +145,8 @@ class Machine(OlmMachine):
 
         Raises BadEvent when it can't be read, and the database's own errors.
         """
-        digest = digest_of(event)
         try:
+            digest = digest_of(event)
             async with self.ratchets() as account:
                 before = await self.crypto_store.seen(digest)
                 if before is not None:

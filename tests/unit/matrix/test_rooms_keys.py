@@ -57,7 +57,8 @@ async def test_a_person_who_was_only_invited_can_read_when_the_caller_says_so(ac
 
 async def test_who_was_kicked_does_not_get_the_next_key(actor: MakeActor) -> None:
     bot, alice, kicked = await actor("bot"), await actor("alice"), await actor("kicked")
-    first = await _said(bot, alice, kicked)
+    for _ in range(3):
+        first = await _said(bot, alice, kicked)
     after = await _said(bot, alice)
     assert first["content"]["session_id"] != after["content"]["session_id"]
     await kicked.sync()
@@ -182,6 +183,24 @@ async def test_room_keys_are_marked_as_shared_history_only_when_asked(actor: Mak
     await _said(bot, alice, shared_history=True)
     assert [content.get("org.matrix.msc3061.shared_history") for content in seen] == [None, True]
     assert "m.shared_history" not in seen[1]
+
+
+async def test_a_room_key_carries_the_signed_keys_of_our_device(actor: MakeActor, monkeypatch: Any) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    payloads: list[Any] = []
+    apply = alice.cipher._machine._apply
+
+    async def spy(sender: str, key: str, payload: Any) -> Any:
+        payloads.append(payload)
+        return await apply(sender, key, payload)
+
+    monkeypatch.setattr(alice.cipher._machine, "_apply", spy)
+    await _said(bot, alice)
+    await alice.sync()
+    keys = payloads[0]["sender_device_keys"]
+    published = bot.server.devices[bot.mxid][bot.device_id]
+    assert keys == published, "with the signature of the bot's identity"
+    assert len(keys["signatures"][bot.mxid]) == 2
 
 
 async def test_a_relation_stands_in_clear_text_too(actor: MakeActor) -> None:
