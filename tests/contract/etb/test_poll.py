@@ -135,7 +135,7 @@ async def test_a_list_in_another_order_is_read_to_its_end(desk: Desk) -> None:
     following = f"{desk.etb.url}{LIST}?page=2"
     desk.etb.on(LIST, page([row(1, 10)]))
     await desk.poller.poll_incidents()
-    desk.etb.on(LIST, page([row(3, 9e6), row(1, 10)], following), page([row(2, 5)]))
+    desk.etb.on(LIST, page([row(3, 9e6), row(1, 10), row(4, 8e6)], following), page([row(2, 5)]))
     assert await desk.poller.poll_incidents() == 1
     assert desk.titles() == ["t1", "t2"]
 
