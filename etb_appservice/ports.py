@@ -354,7 +354,7 @@ class Messages(Protocol):
     """The record of the conversation."""
 
     async def put(self, message: Message) -> None:
-        """Add, or replace by `event_id` keeping id and position."""
+        """Add, or replace by `event_id` keeping id, lane and position. What was redacted stays redacted."""
         ...
 
     async def by_event(self, event_id: EventId) -> Message | None: ...
@@ -460,7 +460,10 @@ class Work(Protocol):
 
 
 class Store(Protocol):
-    """The database `etb`. Raises nothing of the four outcomes: a failing database is fatal to its caller."""
+    """The database `etb`. Raises nothing of the four outcomes: a failing database is fatal to its caller.
+
+    A task that holds a unit of work or a view MUST NOT open another one: it could wait for itself.
+    """
 
     def work(self) -> AbstractAsyncContextManager[Work]:
         """A unit of work: committed and durable at exit, rolled back on any exception and on cancellation."""

@@ -107,7 +107,9 @@ async def test_keys_are_read_again_after_a_restart(store: SqlStore, reopen: Reop
         assert found.body == SECRET
 
 
-async def test_a_key_made_in_a_unit_that_was_rolled_back_is_not_used_again(store: SqlStore) -> None:
+async def test_a_key_made_in_a_unit_that_was_rolled_back_is_not_used_again(
+    store: SqlStore, reopen: Reopen
+) -> None:
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the unit is what raises
         async with store.work() as work:
             await work.messages.put(message("$1"))
@@ -115,7 +117,7 @@ async def test_a_key_made_in_a_unit_that_was_rolled_back_is_not_used_again(store
             raise ZeroDivisionError
     async with store.work() as work:
         await work.messages.put(message("$1"))
-    async with store.view() as view:
+    async with reopen() as again, again.view() as view:
         found = await view.messages.by_event(EventId("$1"))
     assert found
     assert found.body == "hello"
