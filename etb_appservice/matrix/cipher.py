@@ -21,7 +21,7 @@ from mautrix.crypto import InboundGroupSession
 from mautrix.types import EventID, RoomID, SessionID
 from olm.group_session import OlmGroupSessionError
 
-from etb_appservice.domain.outcomes import Failure
+from etb_appservice.domain.outcomes import Failure, Later
 from etb_appservice.matrix.api import Actor, outcomes
 from etb_appservice.matrix.keeper import Keeper
 from etb_appservice.matrix.olm import MEGOLM, BadEvent, Machine, dict_of, key_of, text_of
@@ -181,8 +181,13 @@ class Cipher:
             if not session.refused:
                 continue
             async with self._lock(room_id):
-                if self._rooms.get(room_id) is session:
+                if self._rooms.get(room_id) is not session:
+                    continue
+                try:
                     await self.courier.retry(session)
+                except Later as failure:
+                    _log.warning("refused devices could not be tried again", room=room_id, error=str(failure))
+                    break
         return self.refused_devices()
 
     def _lock(self, room_id: str) -> asyncio.Lock:

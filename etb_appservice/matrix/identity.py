@@ -131,12 +131,13 @@ class Identity:
         keepsakes: Keepsakes,
         keeper: Keeper,
         display_name: str,
+        device_name: str = "",
         directory: Directory | None = None,
     ) -> None:
         if len(pickle_key) < SEED_LENGTH:
             raise ValueError("the crypto store's key must be random and at least 32 characters long")
         self._url, self._token, self._http = homeserver_url, as_token, http
-        self._mxid, self._display_name = mxid, display_name
+        self._mxid, self._display_name, self._device_name = mxid, display_name, device_name or display_name
         self._store = CryptoStore(mxid, pickle_key, database)
         self._keepsakes, self._keeper = keepsakes, keeper
         self._name = f"matrix.identity.{mxid}"
@@ -193,6 +194,13 @@ class Identity:
         await self._run(lambda: self._replace_account(account, record.device_id, wipe=not readable))
         _log.warning("new device planned by recovery", user=self._mxid, device=record.device_id)
         return await self._finish(record)
+
+    async def recovery_key(self) -> str | None:
+        """The recovery key as long as no operator has seen it; asks nobody, so that it works beside a service."""
+        record = await self._record()
+        if record is None or record.shown:
+            return None
+        return ssss_key(record.storage_id, record.storage_key).recovery_key
 
     async def recovery_key_shown(self) -> None:
         """The operator has seen the recovery key: never answer it again."""
@@ -304,7 +312,7 @@ class Identity:
         await call(self._client(""), Method.PUT, Path.v3.profile[self._mxid].displayname, name)
 
     async def _make_device(self, device_id: str) -> None:
-        body = {"display_name": self._display_name}
+        body = {"display_name": self._device_name}
         try:
             await call(self._client(""), Method.PUT, Path.v3.devices[device_id], body)
         except MatrixRequestError as error:

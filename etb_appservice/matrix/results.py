@@ -158,7 +158,10 @@ class Crypto(Protocol):
         ...
 
     async def retry_refused(self) -> tuple[Refusal, ...]:
-        """Try once more, for devices whose turn it is, to hand over keys; answers who is still without one."""
+        """Try once more, for devices whose turn it is, to hand over keys; answers who is still without one.
+
+        Raises no outcome: what the homeserver can't do now is tried at the next call.
+        """
         ...
 
     def refused_devices(self) -> tuple[Refusal, ...]:

@@ -154,6 +154,9 @@ async def test_a_device_without_one_time_keys_is_counted_and_gets_the_key_later(
     (refusal,) = bot.cipher.refused_devices()
     assert (refusal.user_id, refusal.device_id, refusal.reason, refusal.tries) == (*here, "no_one_time_key", 1)
     monkeypatch.setattr("etb_appservice.matrix.share.time.monotonic", lambda: 10.0**9)
+    server.unreachable.add("keys/claim")
+    assert await bot.cipher.retry_refused() == (refusal,), "a homeserver that fails is no try and no error"
+    server.unreachable.clear()
     (again,) = await bot.cipher.retry_refused()
     assert again.tries == 2
     server.one_time[here], server.fallback[here] = kept, fallback
