@@ -93,7 +93,7 @@ class Stack:
         await child.wait_for_line(r"listening on (http://\S+)", timeout=60)
 
     def _configure(self) -> None:
-        """`etb-appservice init`, once; then what only this stack needs is written into the files it made."""
+        """`etb-appservice init`, once."""
         if (SERVICE / "registration.yaml").exists():
             return
         SERVICE.mkdir(parents=True, exist_ok=True)
@@ -104,32 +104,24 @@ class Stack:
         _run(
             "init", "--directory", SERVICE, "--homeserver", self.state.url("synapse"), "--domain", DOMAIN,
             "--etb-url", self.state.url("sandbox"), "--etb-token-file", token,
+            "--appservice-url", self.state.url("appservice"), "--listen", self.state.address("appservice"),
+            "--public-listen", self.state.address("gateway"), "--operator", f"@{OPERATOR}:{DOMAIN}",
+            "--people-template", f"@{{username}}:{DOMAIN}", "--webhook",
         )  # fmt: skip
-        appservice = self.state.ports["appservice"]
-        _edit(
-            SERVICE / "config.yaml",
-            {
-                "appservice": {"url": self.state.url("appservice"), "listen": f"127.0.0.1:{appservice}"},
-                "gateway": {"listen": f"127.0.0.1:{self.state.ports['gateway']}"},
-                "webhook": {"enabled": True, "secrets": [self.state.webhook_secret]},
-                "people": {"template": f"@{{username}}:{DOMAIN}"},
-                "control_room": {"operators": [f"@{OPERATOR}:{DOMAIN}"]},
-            },
-        )
-        _edit(SERVICE / "registration.yaml", {"url": self.state.url("appservice")})
 
     async def _start_service(self) -> None:
         config = SERVICE / "config.yaml"
-        await asyncio.to_thread(_run, "db", "upgrade", "--config", config)
+        await asyncio.to_thread(_run, "-c", config, "db", "upgrade")
         child = await self._child(
-            "etb-appservice", [sys.executable, "-m", "etb_appservice", "run", "--config", config], "service.log"
+            "etb-appservice", [sys.executable, "-m", "etb_appservice", "-c", config, "run"], "service.log"
         )
         await child.wait_for_http(f"{self.state.url('appservice')}/ready", timeout=120)
 
     async def _point_webhook(self) -> None:
+        written = YAML(typ="safe").load(SERVICE / "config.yaml")["webhook"]
         options = {
             "webhook_url": f"{self.state.url('gateway')}/hooks/etb/incident/",
-            "webhook_secret": self.state.webhook_secret,
+            "webhook_secret": written["secrets"][0],
         }
         await call(
             "POST",
@@ -179,16 +171,3 @@ def _run(*arguments: str | Path) -> None:
     if done.returncode:
         shown = " ".join(str(part) for part in arguments)
         raise StackError(f"etb-appservice {shown} failed:\n{done.stdout}{done.stderr}")
-
-
-def _edit(path: Path, changes: dict[str, Any]) -> None:
-    """Lay `changes` over a YAML file, one level deep, comments kept."""
-    yaml = YAML()
-    content = yaml.load(path)
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(content.get(key), dict):
-            content[key].update(value)
-        else:
-            content[key] = value
-    with path.open("w") as sink:
-        yaml.dump(content, sink)

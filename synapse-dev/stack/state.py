@@ -1,6 +1,5 @@
 """What the stack must remember from one start to the next: ports, secrets, people's passwords. Kept in `.run/`."""
 
-import base64
 import fcntl
 import json
 import os
@@ -41,7 +40,6 @@ class State:
     ports: dict[str, int]
     etb_token: str
     control_key: str
-    webhook_secret: str
     people: dict[str, Person] = field(default_factory=dict)
 
     @classmethod
@@ -59,7 +57,6 @@ class State:
             ports={part: free_port() for part in PARTS},
             etb_token=secrets.token_hex(20),
             control_key=secrets.token_urlsafe(16),
-            webhook_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         )
         state.save()
         return state, False
@@ -69,8 +66,11 @@ class State:
         file.touch(mode=0o600)
         file.write_text(json.dumps(asdict(self), indent=2))
 
+    def address(self, part: str) -> str:
+        return f"127.0.0.1:{self.ports[part]}"
+
     def url(self, part: str) -> str:
-        return f"http://127.0.0.1:{self.ports[part]}"
+        return f"http://{self.address(part)}"
 
 
 def check_free(part: str, port: int) -> None:
