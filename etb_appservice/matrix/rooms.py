@@ -32,6 +32,7 @@ _PATIENCE_S = 5.0
 _LOOK_EVERY_S = 0.1
 _UNSEEN = "the bot can't see into it"
 _NOT_JOINED = "the bot is not in it"
+_TOMBSTONE = "it was replaced by another room"
 _MAY_PASS = frozenset({_UNSEEN, _NOT_JOINED})
 _NOT_IN_ROOM = frozenset({403, 404})
 _Key = tuple[str, str]
@@ -88,12 +89,22 @@ class RoomMaker:
         _log.warning("room behind our alias replaced", room_id=room_id, alias=alias, reason=reason)
         await self._server.free_alias(alias)
         try:
-            return Done(room_id=await self._create(spec), detail="replaced")
+            successor = await self._create(spec)
         except Broken:
             raise
         except Failure as failure:
             # Whatever now stands behind the alias is looked at from the start by the next try.
             raise Later(f"{alias} named a foreign room ({reason}); making ours failed: {failure}") from failure
+        if reason not in {_UNSEEN, _NOT_JOINED, _TOMBSTONE}:
+            await self._abandon(room_id)
+        return Done(room_id=successor, detail="replaced")
+
+    async def _abandon(self, room_id: RoomId) -> None:
+        """Leave a room that was replaced. It does no harm if that fails: nothing is ever said there."""
+        try:
+            await self._server.act(room_id, "leave")
+        except Failure as failure:
+            _log.info("a replaced room could not be left", room_id=room_id, error=str(failure))
 
     async def _state(self, room_id: RoomId) -> Mapping[_Key, Json]:
         """A room's state by type and state key; empty when we are not in it."""
@@ -152,7 +163,7 @@ def why_not_ours(state: Mapping[_Key, Json], spec: RoomSpec, bot: str) -> str:
     if _content(state.get(("m.room.member", bot), {})).get("membership") != "join":
         return _NOT_JOINED
     if ("m.room.tombstone", "") in state:
-        return "it was replaced by another room"
+        return _TOMBSTONE
     if _content(create).get("room_version") != spec.version and ("m.room.power_levels", "") not in state:
         return "it is incomplete, and of another version than is configured now"
     algorithm = _content(state.get(("m.room.encryption", ""), {})).get("algorithm")

@@ -122,6 +122,7 @@ async def test_a_room_of_ours_that_can_not_become_the_wanted_one_is_replaced(
     done = await opened(bench, spec)
     assert done.detail == "replaced"
     assert done.room_id != old
+    assert await bench.server.membership(old, bench.server.user_id) == "leave"
     assert await bench.server.resolve(f"#{spec.alias_localpart}:localhost") == done.room_id
 
 
@@ -182,3 +183,11 @@ async def test_an_alias_outside_the_namespace_is_refused_with_the_cause(shared: 
     spec = replace(shared.spec(540), alias_localpart="not-ours")
     with pytest.raises(Refused, match="alias namespace"):
         await opened(shared, spec)
+
+
+async def test_a_room_with_a_successor_is_replaced_and_stays_readable(shared: Workbench) -> None:
+    spec = shared.spec(550)
+    old = await shared.open(spec)
+    await shared.server.put_state(old, "m.room.tombstone", "", {"body": "moved", "replacement_room": "!x"})
+    assert (await opened(shared, spec, attempts=1)).detail == "replaced"
+    assert await shared.server.membership(old, shared.server.user_id) == "join"
