@@ -235,6 +235,17 @@ def recover(place: Place, recovery_key_file: Path | None) -> None:
         out.print(f"  {room_id}: {count} messages wait for a key and may stay unreadable", markup=False)
 
 
+@main.command("recovery-key")
+@click.pass_obj
+def recovery_key(place: Place) -> None:
+    """Show the bot's recovery key, once. With it the bot stays itself though every database was lost."""
+    loaded = place.settings()
+    with _complaints(debug=place.debug):
+        is_shown = asyncio.run(app.recovery_key(loaded.settings, _show_recovery_key))
+    if not is_shown:
+        _stop("there is no key to show: it was shown before, or the service has not been started yet", _FAILED)
+
+
 @main.group()
 def db() -> None:
     """The database."""

@@ -24,6 +24,8 @@ from etb_appservice.ports import Clock, Keepsakes
 from etb_appservice.store.sql import SqlStore, open_store
 
 _PICKLE_KEY = "matrix.pickle_key"
+_LONG_POLL_S = 30.0
+"""How long the homeserver may hold a `/sync` open (matrix/keysync.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ async def foundation(settings: Settings, metrics: Metrics | None = None) -> Asyn
     """Open everything. Raises StoreError with what to do when the database can't be used."""
     clock = SystemClock()
     connector = aiohttp.TCPConnector(limit=100)
-    timeout = aiohttp.ClientTimeout(total=settings.homeserver.request_timeout_s + settings.homeserver.sync_wait_s)
+    timeout = aiohttp.ClientTimeout(total=settings.homeserver.request_timeout_s + _LONG_POLL_S)
     async with (
         open_store(settings.database.etb_url, settings.encryption.key_bytes, clock) as store,
         aiohttp.ClientSession(
@@ -58,6 +60,7 @@ async def foundation(settings: Settings, metrics: Metrics | None = None) -> Asyn
             as_token=settings.appservice.as_token.get_secret_value(),
             http=http,
             bot=settings.bot_id,
+            display_name=settings.bot.displayname,
             device_name=settings.bot.device_name,
             crypto_url=settings.database.etb_crypto_url,
             pickle_key=await _pickle_key(store.keepsakes),

@@ -55,9 +55,7 @@ class Homeserver(Section):
     domain: ServerName
     """The homeserver's server name: what stands after the colon in its users' ids."""
     request_timeout_s: Seconds = 30.0
-    """How long one request to the homeserver may take."""
-    sync_wait_s: Seconds = 30.0
-    """How long the homeserver may hold a `/sync` open when nothing is new."""
+    """How long one request to the homeserver may take; a `/sync`, which it holds open, may take 30 s more."""
 
 
 class Appservice(Section):

@@ -6,6 +6,7 @@ Bodies, command names, arguments and results are sealed under their room's key. 
 import json
 from collections.abc import Sequence
 
+import structlog
 from sqlalchemy import LargeBinary, Row, bindparam, text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
@@ -181,6 +182,8 @@ def _command(transaction: Transaction, row: Row[tuple[object, ...]]) -> CommandR
 
 # --- the audit log ----------------------------------------------------------------------------------------
 
+_audit_log = structlog.get_logger("etb_appservice.audit")
+"""Its level is a setting of its own (`ops.audit_log_level`, `CHAT_AUDIT_LOG_LEVEL`)."""
 _HEAD = text("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1")
 _APPEND = text(
     "INSERT INTO audit (seq, at_ms, tag, actor, subject, details, hashes, previous, digest)"
@@ -257,6 +260,8 @@ class SqlAuditLog:
                     "digest": previous,
                 }
             )
+            # Machine words only: who and what stand in the entry, for those who may read it.
+            _audit_log.info("audit entry appended", seq=seq, tag=entry.tag)
         transaction.change_each(_APPEND, rows)
 
 

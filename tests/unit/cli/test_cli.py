@@ -142,6 +142,22 @@ def test_recover_lists_what_can_not_be_read(config: Path, tmp_path: Path, monkey
     assert "!room:example.org: 3 messages" in done.output
 
 
+def test_the_recovery_key_is_shown_once(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["EsTc abcd"]
+
+    async def recovery_key(_settings: Settings, show: Callable[[str], None]) -> bool:
+        if keys:
+            show(keys.pop())
+            return True
+        return False
+
+    monkeypatch.setattr(app, "recovery_key", recovery_key)
+    done = call(config, "recovery-key")
+    assert (done.exit_code, "EsTc abcd" in done.output) == (0, True)
+    done = call(config, "recovery-key")
+    assert (done.exit_code, "shown before" in done.output) == (1, True)
+
+
 # --- run: in a process of its own, since it ends the process ----------------------------------------------
 
 _PROGRAM = """
