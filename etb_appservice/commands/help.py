@@ -1,6 +1,7 @@
 """`help`: what can be asked here, and how."""
 
 from etb_appservice.domain.clearance import Right
+from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, Command, command, nearest
 
 _WHO = {
@@ -24,7 +25,7 @@ async def help(call: Call, about: str | None = None) -> Answer:  # noqa: A001 - 
         return Answer(_explain(here[name], prefix))
     close = nearest(name, list(here))
     hint = f" Did you mean `{prefix}help {close}`?" if close else ""
-    return Answer(f"There is no command `{name[:40]}` here.{hint}", "FAILED")
+    return Answer(f"There is no command {code(name, 40)} here.{hint}", "FAILED")
 
 
 def _explain(one: Command, prefix: str) -> str:

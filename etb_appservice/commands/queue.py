@@ -1,5 +1,6 @@
 """`queue`: what is parked, and what to do with it."""
 
+import re
 from typing import Literal
 
 from etb_appservice.domain.clearance import Right
@@ -48,7 +49,7 @@ async def _listed(call: Call) -> Answer:
 
 
 def _read(row: str | None) -> tuple[str, int]:
-    if row is None or row[:1] not in {"i", "o"} or not row[1:].isdigit() or not row.isascii():
+    if row is None or not re.fullmatch(r"[io][0-9]{1,18}", row):
         raise UsageError("`row` is a row of the list, such as `i12` or `o7`.")
     return row[0], int(row[1:])
 

@@ -14,7 +14,8 @@ async def rooms(call: Call) -> Answer:
     if not every:
         return Answer("There are no incident rooms yet.")
     lines = []
-    for room in list(reversed(every))[:_MOST]:
+    for listed in list(reversed(every))[:_MOST]:
+        room = await call.work.rooms.by_war_room(listed.war_room) or listed  # the list comes without names
         if room.room_id is None:
             lines.append(f"- **{plain(room.name)}** ({room.classification.name}): being opened")
             continue

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.incident import Deadline, Incident
 from etb_appservice.domain.outcomes import Failure
-from etb_appservice.domain.text import plain
+from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
 from etb_appservice.flows.surroundings import Surroundings, responders
 from etb_appservice.ports import EtbReads, Room
@@ -52,12 +52,12 @@ async def status(call: Call) -> Answer:
     people = await responders(call.work, incident, call.room.classification, call.policy, Surroundings())
     priority = f", {plain(incident.priority)}" if incident.priority else ""
     lines = [
-        f"**{incident.number}: {plain(incident.title)}**",
+        f"**{plain(incident.number)}: {plain(incident.title)}**",
         "",
         f"- Status: **{plain(incident.status)}**",
         f"- Severity: **{plain(incident.severity)}**{priority}",
         f"- Classification: {call.room.classification.name}",
-        *(f"- {', '.join(p.roles).capitalize()}: `{plain(p.username)}`" for p in people),
+        *(f"- {', '.join(p.roles).capitalize()}: {code(p.username)}" for p in people),
         *(f"- {plain(d.name)}: {_when(d.target_ms)} ({plain(d.status).lower()})" for d in deadlines),
     ]
     if not fresh and known:

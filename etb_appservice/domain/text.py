@@ -3,6 +3,16 @@
 _SIGNS = frozenset("\\`*_[]<>#~|")
 
 
+def code(text: str, most: int = 300) -> str:
+    """A text from outside as code: Markdown escapes nothing there, so the signs that would end it go.
+
+    >>> code("a`b_c")
+    '`ab_c`'
+    """
+    flat = " ".join(text.replace("`", "").split()) or "?"
+    return f"`{flat if len(flat) <= most else f'{flat[: most - 1]}…'}`"
+
+
 def plain(text: str, most: int = 300) -> str:
     r"""A text from outside, on one line, its Markdown signs shown as they are, cut to `most` characters.
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import Actor, Decision, Subject, decide
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import MessageReceived
@@ -19,7 +20,7 @@ from etb_appservice.domain.ids import UserId, Username, new_id
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import CommandPolicy, Policy
-from etb_appservice.domain.text import plain
+from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import (
     Answer,
     Call,
@@ -159,7 +160,7 @@ class Chatops:
         """What to say, and the command's name for the log."""
         if asked.too_fast:
             text = "That is too fast for me: wait a minute, then ask again."
-            return (Answer(text, "REFUSED") if self._pace.may_warn(fact.sender) else None), asked.name
+            return (Answer(text, "REFUSED") if self._pace.may_warn(fact.sender) else None), "too fast"
         if asked.command is None:
             return self._unknown(room, asked.name), "unknown"
         one = asked.command
@@ -194,9 +195,11 @@ class Chatops:
             return None
         try:
             async with asyncio.timeout(self._policy.commands.etb_wait_s):
-                return await self._etb.user(username)
+                user = await self._etb.user(username)
         except (Failure, TimeoutError):
             return None
+        # Whom ETB knows no longer is nobody from now on, whatever an older copy says.
+        return user or EtbUser(username, username, Classification.PUBLIC, is_active=False)
 
     def _decide(self, actor: Actor, one: Command, room: Room) -> Decision:
         subject = Subject(classification=room.classification, is_control_room=_place(room) == "control")
@@ -240,7 +243,7 @@ class Chatops:
             await turn.note("violation.refusals", actor=fact.sender, subject=room.war_room)
             await turn.trouble(
                 ("refused", fact.sender, fact.event_id),
-                f"`{fact.sender}` was refused {_VIOLATIONS_TO_REPORT} commands in **{plain(room.name)}**.",
+                f"{code(fact.sender)} was refused {_VIOLATIONS_TO_REPORT} commands in **{plain(room.name)}**.",
             )
 
 

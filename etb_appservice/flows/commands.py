@@ -21,6 +21,7 @@ from typing import Any, Literal, NewType
 
 from etb_appservice.domain.clearance import Actor, Right
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.text import plain
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandStatus, EtbReads, Room, Vitals, Work
 
@@ -179,7 +180,7 @@ def read_arguments(one: Command, text: str) -> dict[str, Any]:
             word, left = _word(left)
         values[parameter.name] = _value(word, kind, parameter.name)
     if left:
-        raise UsageError(f"I don't know what to do with “{left[:80]}”.")
+        raise UsageError(f"I don't know what to do with “{plain(left, 80)}”.")
     return values
 
 
@@ -222,8 +223,8 @@ def _value(word: str, kind: Any, name: str) -> Any:
 
 
 def _shown(parameter: inspect.Parameter, kind: Any) -> str:
-    plain = _plain(kind)
-    word = "|".join(typing.get_args(plain)) if typing.get_origin(plain) is Literal else parameter.name
+    kind = _plain(kind)
+    word = "|".join(typing.get_args(kind)) if typing.get_origin(kind) is Literal else parameter.name
     if parameter.default is not inspect.Parameter.empty:
         return f"[{word}]"
     return word if "|" in word else f"<{word}>"

@@ -4,6 +4,8 @@ Bodies reach the store only through the vault, the audit log only as keyed hashe
 whose key isn't its sender's, is recorded and answered with one notice, and never acted upon.
 """
 
+from dataclasses import replace
+
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import (
     EventRedacted,
@@ -16,7 +18,7 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.ids import EventId, new_id, short_hash
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.text import plain
+from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import KeyMissing, Message, MessageState, Room
 
@@ -39,8 +41,8 @@ class Conversation:
     async def said(self, turn: Turn, room: Room, fact: MessageReceived) -> None:
         """Keep a message; an edit by its own sender replaces the body that stands."""
         original = await turn.work.messages.by_event(fact.replaces) if fact.replaces else None
-        if original is not None and fact.replaces is not None and original.sender == fact.sender:
-            await self._put(turn, room, fact, "open", event_id=fact.replaces, body=fact.body)
+        if original is not None and original.sender == fact.sender and original.state == "open":
+            await turn.work.messages.put(replace(original, body=fact.body, decided_ms=turn.now_ms))
         elif fact.replaces is None:
             await self._put(turn, room, fact, "open", body=fact.body, thread_root=fact.thread_root)
         await turn.note(
@@ -64,8 +66,8 @@ class Conversation:
             await self._tell(
                 turn,
                 fact,
-                f"A message that says it is from {fact.sender} was not encrypted. It was recorded and ignored: "
-                "in this room only encrypted messages count.",
+                f"A message that says it is from {code(fact.sender)} was not encrypted. It was recorded and "
+                "ignored: in this room only encrypted messages count.",
             )
 
     async def unreadable(self, turn: Turn, room: Room, fact: MessageUnreadable) -> None:
@@ -75,7 +77,8 @@ class Conversation:
             "message.unreadable", actor=fact.sender, subject=fact.event_id, details={"why": fact.loss.value}
         )
         if await turn.work.once.first_time("unreadable", fact.room_id, fact.sender, fact.loss.value):
-            await self._tell(turn, fact, f"I could not read a message of {fact.sender}: {_LOSSES[fact.loss]}.")
+            why = _LOSSES[fact.loss]
+            await self._tell(turn, fact, f"I could not read a message of {code(fact.sender)}: {why}.")
 
     async def keep_place(self, turn: Turn, room: Room, missing: KeyMissing) -> None:
         """Its key isn't here yet: hold its place, so that replies and pins can name it, and look again in time."""
@@ -117,12 +120,12 @@ class Conversation:
             await self._tell(
                 turn,
                 fact,
-                f"I can't read what {fact.sender} wrote: their client has not sent me the key yet. "
+                f"I can't read what {code(fact.sender)} wrote: their client has not sent me the key yet. "
                 "I go on waiting; writing it again after restarting the client usually helps.",
             )
             await turn.trouble(
                 ("missing key", fact.room_id, fact.sender, fact.session_id),
-                f"A message of `{fact.sender}` in **{plain(room.name)}** waits for its key for "
+                f"A message of {code(fact.sender)} in **{plain(room.name)}** waits for its key for "
                 f"{fact.waited_s:.0f} seconds. It is processed when the key comes.",
             )
 
@@ -143,7 +146,7 @@ class Conversation:
             Message(
                 id=new_id(turn.now_ms),
                 room_id=say.room_id,
-                lane=turn.lane,
+                lane=room.incident_id or say.room_id,
                 event_id=say.edits or event_id,
                 sender=self._policy.rooms.bot,
                 state="open",
@@ -168,7 +171,6 @@ class Conversation:
         fact: Origin,
         state: MessageState,
         *,
-        event_id: EventId | None = None,
         body: str | None = None,
         thread_root: EventId | None = None,
     ) -> None:
@@ -177,7 +179,7 @@ class Conversation:
                 id=new_id(turn.now_ms),
                 room_id=fact.room_id,
                 lane=room.incident_id or turn.lane,
-                event_id=event_id or fact.event_id,
+                event_id=fact.event_id,
                 sender=fact.sender,
                 state=state,
                 origin_ms=fact.origin_ms,

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from etb_appservice.domain.effects import Invite, OpenRoom, Say
+from etb_appservice.domain.effects import Effect, Invite, OpenRoom, Say
 from etb_appservice.domain.facts import (
     CardDue,
     Done,
@@ -27,6 +27,7 @@ from etb_appservice.domain.facts import (
     Troubled,
 )
 from etb_appservice.domain.rooms import CONTROL_ROOM
+from etb_appservice.domain.text import plain
 from etb_appservice.flows.chatops import Asked, Chatops
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.incidents import Incidents
@@ -132,23 +133,23 @@ class Decider:
         match effect, answer:
             case OpenRoom(), Done():
                 await self.rooms.opened(turn, effect, answer)
-            case Say(), Done(event_id=event_id) if event_id:
+            case Say(), Done(event_id=event_id) as done if event_id:
                 room = await turn.work.rooms.by_id(effect.room_id)
                 if room is None:
                     return
                 said = effect.content if isinstance(effect.content, str) else effect.content.title
                 await self.conversation.ours(turn, room, effect, event_id, said)
                 if effect.purpose == "card":
-                    await self.rooms.card_sent(turn, room, effect, event_id)
+                    await self.rooms.card_sent(turn, room, effect, event_id, done)
             case Invite(), NotDone(state="refused", reason=reason):
                 room = await turn.work.rooms.by_id(effect.room_id)
                 if room is not None:
                     await self.rooms.invite_refused(turn, room, effect, reason)
-            case _, NotDone(state=state, reason=reason):
+            case _, NotDone(state=state, reason=reason) if not await self._to_operators(turn, effect):
                 what = "has an unknown outcome" if state == "unknown" else f"was {state}"
+                hint = "" if state == "refused" else " See `queue`."
                 await turn.trouble(
-                    ("effect", fact.key, state),
-                    f"`{effect.kind}` {what}: {reason} See `queue`.",
+                    ("effect", fact.key, turn.ref), f"`{effect.kind}` {what}: {plain(reason)}{hint}"
                 )
             case _:
                 pass
@@ -157,6 +158,13 @@ class Decider:
             subject=fact.key,
             details={"effect": effect.kind, "event": answer.event_id if isinstance(answer, Done) else None},
         )
+
+    async def _to_operators(self, turn: Turn, effect: Effect) -> bool:
+        """Whether it should have told the operators something: that it couldn't, they can't be told either."""
+        if not isinstance(effect, Say):
+            return False
+        room = await turn.work.rooms.by_id(effect.room_id)
+        return room is not None and room.war_room == CONTROL_ROOM
 
     async def _troubled(self, turn: Turn, fact: Troubled) -> None:
         """Say it in the control room, as soon as there is one."""

@@ -16,7 +16,7 @@ from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.incident import Card, Incident, Responder
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import RoomSpec, incident_room
-from etb_appservice.domain.text import plain
+from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.surroundings import (
     Surroundings,
     card_of,
@@ -93,8 +93,9 @@ class Incidents:
         room = await turn.work.rooms.of_incident(fact.incident_id)
         if room is None or room.room_id is None or room.card is None:
             return
-        joined = set(await turn.work.rooms.members(room.room_id, "join")) - {self._policy.rooms.bot}
-        if joined <= set(room.card_holders):
+        if fact.user_id in room.card_holders:
+            return
+        if await turn.work.rooms.membership(room.room_id, fact.user_id) != "join":
             return
         await self._send_card(turn, room, room.room_id, room.card)
 
@@ -176,7 +177,7 @@ class Incidents:
         if person.obstacle or person.user_id is None:
             await turn.trouble(
                 ("responder", incident.id, person.username, person.obstacle),
-                f"**{plain(incident.number)}**: ETB user `{person.username}` ({', '.join(person.roles)}) "
+                f"**{plain(incident.number)}**: ETB user {code(person.username)} ({', '.join(person.roles)}) "
                 f"was not invited: the person {_FIXES[person.obstacle]}",
             )
             return

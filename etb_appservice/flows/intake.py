@@ -18,6 +18,7 @@ from etb_appservice.domain.facts import Fact, MembershipChanged
 from etb_appservice.domain.ids import RoomId
 from etb_appservice.domain.outcomes import Broken, Failure, Later
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.text import plain
 from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import (
@@ -136,9 +137,9 @@ class Intake:
             turn = self._turn(work, row)
             await self.decider.decide(turn, fact, looked)
             await work.inbox.finish(row.seq)
+        self.wake(turn.lanes, turn.targets)
         if isinstance(fact, MembershipChanged):
             await self.hands.membership_changed(fact.room_id, fact.user_id)
-        self.wake(turn.lanes, turn.targets)
 
     async def _set_aside(self, row: InboxRow, missing: KeyMissing) -> None:
         """The event leaves the line at once; its key may have come while we wrote that down, so look again."""
@@ -173,7 +174,7 @@ class Intake:
             await turn.trouble(
                 ("parked", str(row.seq), str(self.clock.now_ms())),
                 f"Something that came in (`i{row.seq}`, from {row.source}) could not be processed and was parked: "
-                f"{reason}. `queue retry i{row.seq}` tries again, `queue drop i{row.seq}` forgets it.",
+                f"{plain(reason)}. `queue retry i{row.seq}` tries again, `queue drop i{row.seq}` forgets it.",
             )
         self.meter.parked("inbox")
         self.wake(turn.lanes, turn.targets)

@@ -11,7 +11,7 @@ from etb_appservice.domain.facts import CardDue, Done, MembershipChanged, People
 from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, RoomSpec, control_room, incidents_space
-from etb_appservice.domain.text import plain
+from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.incidents import Incidents, card_edit
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
@@ -62,7 +62,8 @@ class Rooms:
     async def membership(self, turn: Turn, room: Room | None, fact: MembershipChanged) -> None:
         """Somebody came or went, or the bot was invited somewhere."""
         if room is None or room.room_id is None:
-            if fact.user_id == self._policy.rooms.bot and fact.membership in {"invite", "join"}:
+            # Its own join is left alone: a room of ours whose opening still has no answer looks like a stranger's.
+            if fact.user_id == self._policy.rooms.bot and fact.membership == "invite":
                 await turn.emit("leave", LeaveRoom(room_id=fact.room_id))
                 await turn.note(
                     "stranger.invited", actor=fact.sender, subject=fact.room_id, details={"declined": True}
@@ -80,10 +81,14 @@ class Rooms:
         if fact.membership == "join" and room.kind == "incident" and not self._policy.is_ours(fact.user_id):
             await self._greet(turn, room, fact)
 
-    async def card_sent(self, turn: Turn, room: Room, say: Say, event_id: EventId) -> None:
-        """The card stands in the room: pin it instead of the one before, and show what changed meanwhile."""
+    async def card_sent(self, turn: Turn, room: Room, say: Say, event_id: EventId, done: Done) -> None:
+        """The card stands in the room: pin it instead of the one before, and show what changed meanwhile.
+
+        Who had no device yet doesn't hold its key, and gets it anew on joining.
+        """
         assert room.room_id is not None  # noqa: S101 - a card was sent to it
-        await turn.work.rooms.put(replace(room, card_event=event_id))
+        holders = tuple(user for user in room.card_holders if user not in done.unread_by)
+        await turn.work.rooms.put(replace(room, card_event=event_id, card_holders=holders))
         await turn.emit("pin", Pin(room_id=room.room_id, event_id=event_id, instead_of=room.card_event))
         if room.card is not None and room.card != say.content:
             await turn.emit("card", card_edit(room.room_id, room.card, event_id))
@@ -95,7 +100,7 @@ class Rooms:
             await turn.work.rooms.set_member(invite.room_id, invite.user_id, "leave")
         await turn.trouble(
             ("invite", invite.room_id, invite.user_id),
-            f"`{invite.user_id}` could not be invited to **{plain(room.name)}**: {reason} "
+            f"{code(invite.user_id)} could not be invited to **{plain(room.name)}**: {plain(reason)} "
             "Correct the person's Matrix id under `people`, or ask them to check their account.",
         )
 
@@ -114,6 +119,7 @@ class Rooms:
             )
         )
         await turn.emit_as(f"open/{spec.war_room}/{spec.generation}", OpenRoom(war_room=spec.war_room, spec=spec))
+        await turn.note("room.asked", subject=spec.war_room, details={"classification": spec.classification.name})
 
     async def _incident_opened(self, turn: Turn, room: Room, room_id: RoomId) -> None:
         assert room.incident_id is not None  # noqa: S101 - of kind incident
@@ -150,9 +156,10 @@ class Rooms:
     async def _greet(self, turn: Turn, room: Room, fact: MembershipChanged) -> None:
         """Whoever joins an incident reads its card: sent anew when the one that stands is closed to them."""
         assert room.incident_id is not None  # noqa: S101 - of kind incident
-        if room.card is not None and fact.user_id not in room.card_holders:
+        # Whether they hold its key is looked at then: the answer to a card that is under way says who got none.
+        if room.card is not None:
             await turn.follow(
-                CardDue(incident_id=room.incident_id),
+                CardDue(incident_id=room.incident_id, user_id=fact.user_id),
                 ("card", turn.ref),
                 due_ms=turn.now_ms + _CARD_WAIT_MS,
             )
@@ -163,6 +170,7 @@ class Rooms:
                 continue
             await turn.work.rooms.set_member(room_id, user_id, "invite")
             await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
+            await turn.note("person.invited", subject=CONTROL_ROOM, details={"user": user_id, "roles": "operator"})
 
     async def _link_all(self, turn: Turn, space_id: RoomId) -> None:
         for room in await turn.work.rooms.all_current():
