@@ -10,13 +10,11 @@ from etb_appservice.domain.ids import UserId, Username
 
 YES_NO = (True, False)
 TABLE = list(
-    product(
-        Right, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, [None, *Classification], Classification
-    )
+    product(Right, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, [None, *Classification], Classification)
 )
 
 
-def expected(  # noqa: PLR0913
+def expected(
     right: Right,
     *,
     control: bool,

@@ -22,7 +22,14 @@ SPEC = control_room(RoomPolicy(bot=UserId("@etb:x")))
 
 @pytest.mark.parametrize(
     ("status", "is_open"),
-    [("OPEN", True), ("IN_PROGRESS", True), ("CLOSED", False), ("CANCELLED", False), ("RESOLVED", False), ("?", True)],
+    [
+        ("OPEN", True),
+        ("IN_PROGRESS", True),
+        ("CLOSED", False),
+        ("CANCELLED", False),
+        ("RESOLVED", False),
+        ("?", True),
+    ],
 )
 def test_an_unknown_status_counts_as_open(status: str, is_open: bool) -> None:
     seen = Incident(IncidentId("i"), "1", "t", "HIGH", status, 0)

@@ -1,0 +1,691 @@
+"""A whole house for tests of flows: the real store on SQLite, real flows, and fakes at every other port.
+
+    test ──accept──► inbox (real) ──Intake──► Decider ──► outbox (real) ──Outbox──► World (a homeserver in memory)
+                        ^                                                       └─► FakeEtb
+                        └───────────── echoes of what the bot did ──────────────────┘
+
+`World` and `FakeEtb` are the outside: they outlive a crash of ours, and their ledgers say what was done, how often.
+`House.crash` drops everything in memory and builds the house anew on the same database.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import etb_appservice.commands
+from etb_appservice.domain.audit import AuditEntry, first_break
+from etb_appservice.domain.classification import Classification, ClassificationMap
+from etb_appservice.domain.effects import (
+    Effect,
+    Invite,
+    LeaveRoom,
+    MatrixEffect,
+    OpenRoom,
+    Pin,
+    PutState,
+    Remove,
+    Say,
+)
+from etb_appservice.domain.facts import (
+    Done,
+    EventRedacted,
+    Fact,
+    IncidentSeen,
+    Loss,
+    MembershipChanged,
+    MessageReceived,
+    MessageUnreadable,
+    OnCallSeen,
+    PlainMessageReceived,
+    ServiceStarted,
+    StateChanged,
+    Trust,
+)
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, short_hash
+from etb_appservice.domain.incident import Card, EtbUser, Incident
+from etb_appservice.domain.outcomes import Broken, Failure, Later, Unsure
+from etb_appservice.domain.people import PeopleMap
+from etb_appservice.domain.policy import Backoff, CommandPolicy, KeyPolicy, Policy
+from etb_appservice.domain.rooms import RoomPolicy
+from etb_appservice.flows.chatops import Chatops
+from etb_appservice.flows.commands import Command, find
+from etb_appservice.flows.conversation import Conversation
+from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.incidents import Incidents
+from etb_appservice.flows.intake import Intake
+from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.rooms import Rooms
+from etb_appservice.flows.turn import SERVICE_LANE
+from etb_appservice.ports import Arrival, KeyMissing, Nothing, Room, Store, Try, Vital, Work
+from etb_appservice.store.codec import FactJson
+from etb_appservice.store.migrate import upgrade
+from etb_appservice.store.sql import SqlStore, open_store
+from tests.harness.clock import MovedClock
+from tests.harness.fakes_etb import FakeEtb
+
+BOT = UserId("@etb:x.org")
+ALICE = UserId("@alice:x.org")
+BOB = UserId("@bob:x.org")
+CAROL = UserId("@carol:x.org")
+OPERATOR = UserId("@op:x.org")
+STRANGER = UserId("@mallory:evil.example")
+ROOT_KEY = bytes(range(32))
+NO_1 = IncidentId("11111111-1111-4111-8111-111111111111")
+NO_2 = IncidentId("22222222-2222-4222-8222-222222222222")
+_MOST_ROUNDS = 500
+MakeHouse = Callable[..., Awaitable["House"]]
+
+
+def incident(**changes: Any) -> Incident:
+    """INC-1: reported by alice, assigned to bob."""
+    first = Incident(
+        id=NO_1,
+        number="INC-1",
+        title="Mail is down",
+        severity="HIGH",
+        status="OPEN",
+        updated_at_ms=1000,
+        category="NETWORK",
+        priority="P1",
+        description="Nobody can send mail.",
+        assignee=Username("bob"),
+        reporter=Username("alice"),
+    )
+    return replace(first, **changes)
+
+
+def etb_user(name: str, clearance: Classification = Classification.RESTRICTED, *, active: bool = True) -> EtbUser:
+    """A user as ETB knows them."""
+    return EtbUser(Username(name), name.title(), clearance, active)
+
+
+def policy_of(**changes: Any) -> Policy:
+    """What the operator of the house has decided."""
+    policy = Policy(
+        rooms=RoomPolicy(bot=BOT),
+        people=PeopleMap("", {Username(name): UserId(f"@{name}:x.org") for name in ("alice", "bob", "carol")}),
+        classification=ClassificationMap(default=Classification.INTERNAL),
+        operators=frozenset({OPERATOR}),
+        server_name="x.org",
+        commands=CommandPolicy(burst=5),
+        keys=KeyPolicy(tell_after_s=30, give_up_after_s=3600),
+        intake=Backoff(first_s=1, most_s=4, tries=3),
+        outbox=Backoff(first_s=1, most_s=4, tries=4),
+    )
+    return replace(policy, **changes)
+
+
+class Crash(BaseException):
+    """The process died. Not an Exception: nothing may catch it and go on."""
+
+
+@dataclass
+class Fault:
+    """The next `times` effects that `hits` says yes to fail; `lands`: they take effect all the same."""
+
+    hits: Callable[[Effect], bool]
+    failure: Exception
+    times: int = 1
+    lands: bool = False
+
+
+@dataclass
+class World:
+    """A homeserver in memory, and what the bot did on it. `echo`: it tells us what happens in our rooms."""
+
+    echo: bool = True
+    aliases: dict[str, RoomId] = field(default_factory=dict)
+    opened: list[OpenRoom] = field(default_factory=list)
+    said: list[tuple[EventId, Say]] = field(default_factory=list)
+    invited: list[tuple[RoomId, UserId]] = field(default_factory=list)
+    left: list[RoomId] = field(default_factory=list)
+    pinned: dict[RoomId, list[EventId]] = field(default_factory=dict)
+    state: dict[tuple[RoomId, str, str], dict[str, Any]] = field(default_factory=dict)
+    order: list[Effect] = field(default_factory=list)
+    """What took effect, in this order."""
+    tries: list[tuple[Effect, Try]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    keys: set[tuple[str, str]] = field(default_factory=set)
+    """(room, session) whose room key the bot's device holds."""
+    rotated: list[tuple[RoomId, UserId]] = field(default_factory=list)
+    without_devices: set[UserId] = field(default_factory=set)
+    """People of whom no device is known, so that nothing said can reach them."""
+    rotation_failure: Exception | None = None
+    queue: list[dict[str, Any]] = field(default_factory=list)
+    """Events that wait to be pushed to us."""
+    done: dict[str, Done] = field(default_factory=dict)
+    decoder_trouble: dict[str, Exception] = field(default_factory=dict)
+    """By event id: what decoding raises."""
+    device_id: str = "DEVICE"
+
+    def fail(
+        self,
+        kind: type[Any],
+        failure: Exception,
+        *,
+        times: int = 1,
+        lands: bool = False,
+        only: Callable[[Any], bool] = lambda _: True,
+    ) -> None:
+        """Make effects of a kind fail."""
+        self.faults.append(Fault(lambda one: isinstance(one, kind) and only(one), failure, times, lands))
+
+    def texts(self, room_id: RoomId | None = None) -> list[str]:
+        """What was said as text, in order."""
+        return [
+            say.content for _, say in self.said if isinstance(say.content, str) and room_id in {None, say.room_id}
+        ]
+
+    def cards(self, room_id: RoomId | None = None) -> list[tuple[EventId, Say, Card]]:
+        """Cards that were sent, edits among them."""
+        return [
+            (event_id, say, say.content)
+            for event_id, say in self.said
+            if isinstance(say.content, Card) and room_id in {None, say.room_id}
+        ]
+
+    # --- ports.MatrixHands --------------------------------------------------------------------------------
+
+    async def do(self, effect: MatrixEffect, attempt: Try) -> Done:
+        """Transaction ids make every repetition harmless, as on the real side."""
+        self.tries.append((effect, attempt))
+        fault = next((one for one in self.faults if one.times > 0 and one.hits(effect)), None)
+        if fault is not None:
+            fault.times -= 1
+            if not fault.lands:
+                raise fault.failure
+        if attempt.key not in self.done:
+            self.done[attempt.key] = self._take_effect(effect)
+            self.order.append(effect)
+        if fault is not None:
+            raise fault.failure
+        return self.done[attempt.key]
+
+    async def membership_changed(self, room_id: RoomId, user_id: UserId) -> None:
+        """Noted."""
+        if self.rotation_failure is not None:
+            raise self.rotation_failure
+        self.rotated.append((room_id, user_id))
+
+    def _take_effect(self, effect: MatrixEffect) -> Done:
+        number = len(self.order) + 1
+        event_id = EventId(f"$own{number}")
+        match effect:
+            case OpenRoom(spec=spec):
+                self.opened.append(effect)
+                known = self.aliases.get(spec.alias_localpart)
+                room_id = self.aliases.setdefault(spec.alias_localpart, RoomId(f"!room{number}"))
+                if known is None:
+                    self._push(member(room_id, BOT, "join", sender=BOT, event_id=f"$join{number}"))
+                return Done(room_id=room_id, detail="created" if known is None else "adopted")
+            case Say():
+                self.said.append((event_id, effect))
+                return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
+            case Invite(room_id=room_id, user_id=user_id):
+                self.invited.append((room_id, user_id))
+                self._push(member(room_id, user_id, "invite", sender=BOT, event_id=f"$invite{number}"))
+                return Done(detail="invited")
+            case Pin(room_id=room_id, event_id=pinned, instead_of=before):
+                pins = self.pinned.setdefault(room_id, [])
+                if pinned in pins:
+                    pins[:] = [pin for pin in pins if pin == pinned or pin != before]
+                elif before in pins:
+                    pins[pins.index(before)] = pinned
+                else:
+                    pins.append(pinned)
+                return Done(event_id=event_id)
+            case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
+                self.state[room_id, event_type, state_key] = content
+                return Done(event_id=event_id)
+            case LeaveRoom(room_id=room_id):
+                self.left.append(room_id)
+                return Done(detail="left")
+            case Remove(room_id=room_id, user_id=user_id):
+                self._push(member(room_id, user_id, "leave", sender=BOT, event_id=f"$kick{number}"))
+                return Done(detail="removed")
+
+    def _push(self, event: dict[str, Any]) -> None:
+        if self.echo:
+            self.queue.append(event)
+
+    # --- ports.MatrixDecoder ------------------------------------------------------------------------------
+
+    async def decode(self, payload: bytes) -> Fact | KeyMissing | Nothing:
+        """An event of this module's own making; see `message`, `member`."""
+        event = json.loads(payload)
+        if event["event_id"] in self.decoder_trouble:
+            raise self.decoder_trouble[event["event_id"]]
+        origin = {name: event[name] for name in ("room_id", "event_id", "sender", "origin_ms")}
+        session = event.get("session")
+        if session is not None and (event["room_id"], session) not in self.keys:
+            return KeyMissing(**origin, session_id=session)
+        rest = {name: event[name] for name in event.keys() - origin.keys() - {"is", "session"}}
+        match event["is"]:
+            case "message":
+                return MessageReceived(**origin, device_id="PHONE", trust=Trust.CROSS_SIGNED, **rest)
+            case "plain":
+                return PlainMessageReceived(**origin, event_type="m.room.message")
+            case "unreadable":
+                return MessageUnreadable(**origin, loss=Loss(event["loss"]))
+            case "member":
+                return MembershipChanged(**origin, **rest)
+            case "redaction":
+                return EventRedacted(**origin, **rest)
+            case "state":
+                return StateChanged(**origin, **rest)
+            case _:
+                return Nothing("not for us")
+
+
+def event(what: str, room_id: str, sender: str, *, event_id: str, **fields: Any) -> dict[str, Any]:
+    """An event of a room, as `World.decode` reads it."""
+    return {"is": what, "room_id": room_id, "sender": sender, "event_id": event_id, "origin_ms": 5, **fields}
+
+
+def member(room_id: str, user_id: str, membership: str, *, sender: str, event_id: str) -> dict[str, Any]:
+    """Somebody came or went."""
+    return event("member", room_id, sender, event_id=event_id, user_id=user_id, membership=membership)
+
+
+@dataclass
+class Counts:
+    """`ports.Meter`."""
+
+    facts: list[str] = field(default_factory=list)
+    effects: list[tuple[str, str]] = field(default_factory=list)
+    commands: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    parkings: list[str] = field(default_factory=list)
+
+    def fact(self, kind: str, seconds: float) -> None:
+        self.facts.append(kind)
+
+    def effect(self, kind: str, outcome: str, seconds: float) -> None:
+        self.effects.append((kind, outcome))
+
+    def command(self, name: str, status: str, seconds: float) -> None:
+        self.commands.append((name, status))
+
+    def undecryptable(self, reason: str) -> None:
+        self.lost.append(reason)
+
+    def parked(self, where: Literal["inbox", "outbox"]) -> None:
+        self.parkings.append(where)
+
+
+@dataclass
+class Signs:
+    """`ports.Vitals`."""
+
+    vitals: list[Vital] = field(default_factory=lambda: [Vital("Matrix", True, "syncing")])
+
+    def look(self) -> Sequence[Vital]:
+        return self.vitals
+
+
+class CrashingStore:
+    """The store of a process that dies at its commit number `at`: before it (rolled back) or right after it."""
+
+    def __init__(self, inner: SqlStore, at: int | None, *, before: bool) -> None:
+        self._inner = inner
+        self._left = at
+        self._before = before
+
+    def view(self) -> AbstractAsyncContextManager[Work]:
+        return self._inner.view()
+
+    @asynccontextmanager
+    async def work(self) -> AsyncIterator[Work]:
+        if self._left is not None:
+            self._left -= 1
+        async with self._inner.work() as work:
+            yield work
+            if self._left == 0 and self._before:
+                raise Crash
+        if self._left == 0:
+            raise Crash
+
+
+class _EtbJson:
+    """`ports.EtbDecoder`: what ETB brought is stored as a fact here."""
+
+    def decode(self, payload: bytes) -> Fact | Nothing:
+        if payload == b"nothing":
+            return Nothing("not an incident")
+        return FactJson().decode(payload)
+
+
+class House:
+    """The service, without its edges. Make it with `house_at`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: MovedClock,
+        world: World,
+        etb: FakeEtb,
+        policy: Policy,
+        commands: dict[str, Command],
+    ) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.world = world
+        self.etb = etb
+        self.policy = policy
+        self.commands = commands
+        self.meter = Counts()
+        self.signs = Signs()
+        self.lane_of: dict[str, str] = {}
+        self.woken: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+        self.crashes = 0
+        self._lives: Iterator[int] | None = None
+        self._die_before = False
+        self._number = 0
+        self._stack = AsyncExitStack()
+        self.db: SqlStore
+        self.store: Store
+        self.intake: Intake
+        self.outbox: Outbox
+        self.decider: Decider
+
+    # --- life and death -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Everything that lives in memory, built anew on the database in `folder`."""
+        url = f"sqlite:///{self.folder / 'etb.db'}"
+        self.db = await self._stack.enter_async_context(open_store(url, ROOT_KEY, self.clock))
+        life = None if self._lives is None else next(self._lives) + self._die_before
+        self.store = CrashingStore(self.db, life, before=self._die_before)
+        self.lane_of.clear()
+        incidents = Incidents(self.etb, self.policy)
+        self.decider = Decider(
+            self.store,
+            incidents,
+            Rooms(self.policy, incidents),
+            Conversation(self.policy),
+            Chatops(self.commands, self.etb, self.policy, self.clock, self.signs, self.meter),
+        )
+        self.intake = Intake(
+            self.store,
+            self.world,
+            self.world,
+            _EtbJson(),
+            FactJson(),
+            self.decider,
+            self.policy,
+            self.clock,
+            self.meter,
+            self._wake,
+            self.lane_of.__setitem__,
+        )
+        self.outbox = Outbox(
+            self.store, self.world, self.etb, FactJson(), self.policy, self.clock, self.meter, self._wake
+        )
+
+    async def stop(self) -> None:
+        """Close the database."""
+        await self._stack.aclose()
+        self._stack = AsyncExitStack()
+
+    async def crash(self) -> None:
+        """Die now and come back."""
+        await self.stop()
+        await self.start()
+
+    async def die_again_and_again(self, lives: Sequence[int], *, before: bool) -> None:
+        """From now on each process lives for so many commits, in turn; `before`: the next one is tried and lost."""
+        self._lives = itertools.cycle(lives)
+        self._die_before = before
+        await self.crash()
+
+    async def die_no_more(self) -> None:
+        """From now on a process lives."""
+        self._lives = None
+        await self.crash()
+
+    async def settle(self) -> None:
+        """Work until nothing is due any more, through crashes if there are any."""
+        for _ in range(_MOST_ROUNDS):
+            try:
+                if not await self._round():
+                    return
+            except Crash:
+                self.crashes += 1
+                await self.crash()
+        raise AssertionError("the house does not come to rest")
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, then do what fell due."""
+        self.clock.advance(seconds)
+        await self.settle()
+
+    async def _round(self) -> bool:
+        """One step of every lane and target that has work."""
+        self.clock.advance(0.001)
+        while self.world.queue:
+            await self.accept_event(self.world.queue[0])
+            del self.world.queue[0]
+        async with self.db.work() as work:
+            lanes = await work.inbox.lanes(self.clock.now_ms())
+        went = [await self.intake.step(lane) for lane in lanes]
+        async with self.db.view() as view:
+            targets = await view.outbox.targets()
+        went += [await self.outbox.step(target) for target in targets]
+        return any(one is True for one in went)
+
+    def _wake(self, lanes: Sequence[str], targets: Sequence[str]) -> None:
+        self.woken.append((tuple(lanes), tuple(targets)))
+
+    async def key_comes(self, session: str, room_id: str | None = None) -> None:
+        """The bot's device is given a room key; then at rest."""
+        where = room_id or await self.room_id()
+        self.world.keys.add((where, session))
+        while True:
+            try:
+                await self.intake.keys_arrived([(RoomId(where), session)])
+                break
+            except Crash:
+                self.crashes += 1
+                await self.crash()
+                if not self._die_before:
+                    break
+        await self.settle()
+
+    # --- what comes in ------------------------------------------------------------------------------------
+
+    async def accept(self, *arrivals: Arrival) -> int:
+        """As an edge does it: one commit; answers how many were new."""
+        async with self.db.work() as work:
+            return await work.inbox.accept(arrivals)
+
+    async def accept_event(self, content: dict[str, Any]) -> int:
+        """A room event, by a transaction or fetched."""
+        lane = self.lane_of.get(content["room_id"], content["room_id"])
+        key = short_hash("event", content["event_id"])
+        payload = json.dumps(content).encode()
+        return await self.accept(Arrival(source="matrix", lane=lane, key=key, payload=payload))
+
+    async def report(
+        self, seen: Incident, via: Literal["webhook", "poll"] = "webhook", *, delivery: str = ""
+    ) -> int:
+        """ETB shows an incident."""
+        self.etb.incidents.setdefault(seen.id, seen)
+        payload = FactJson().encode(IncidentSeen(incident=seen, via=via))
+        key = short_hash(via, delivery or repr(seen))
+        return await self.accept(Arrival(source="etb", lane=seen.id, key=key, payload=payload))
+
+    async def own(self, fact: Fact, *, lane: str = SERVICE_LANE) -> None:
+        """A fact of the service's own."""
+        self._number += 1
+        key = short_hash("test", str(self._number), str(self.clock.now_ms()))
+        await self.accept(Arrival(source="own", lane=lane, key=key, payload=FactJson().encode(fact)))
+
+    async def start_service(self) -> None:
+        """As at every start; then at rest."""
+        await self.own(ServiceStarted())
+        await self.settle()
+
+    async def on_call(self, *names: str) -> None:
+        """Other people are on call."""
+        await self.own(OnCallSeen(usernames=tuple(Username(name) for name in names)))
+
+    async def says(self, sender: str, body: str, room_id: str | None = None, **fields: Any) -> str:
+        """Somebody writes; answers the event id. Not yet worked on."""
+        self._number += 1
+        event_id: str = fields.pop("event_id", f"$said{self._number}")
+        what = fields.pop("what", "message")
+        if what == "message":
+            fields = {"msgtype": "m.text", "body": body, **fields}
+        where = room_id or await self.room_id()
+        await self.accept_event(event(what, where, sender, event_id=event_id, **fields))
+        return event_id
+
+    async def moves(self, user_id: str, membership: str, room_id: str | None = None, *, sender: str = "") -> None:
+        """Somebody joins, leaves or is invited; then at rest."""
+        self._number += 1
+        await self.accept_event(
+            member(
+                room_id or await self.room_id(),
+                user_id,
+                membership,
+                sender=sender or user_id,
+                event_id=f"$member{self._number}",
+            )
+        )
+        await self.settle()
+
+    # --- what stands --------------------------------------------------------------------------------------
+
+    async def room(self, incident_id: IncidentId = NO_1) -> Room:
+        """The incident's room."""
+        async with self.db.view() as view:
+            room = await view.rooms.of_incident(incident_id)
+        assert room is not None, "the incident has no room"
+        return room
+
+    async def room_id(self, incident_id: IncidentId = NO_1) -> RoomId:
+        """Its Matrix id."""
+        room = await self.room(incident_id)
+        assert room.room_id is not None, "the room isn't open yet"
+        return room.room_id
+
+    def control_room(self) -> RoomId:
+        """Where operators command."""
+        return self.world.aliases["_etb_control"]
+
+    def troubles(self) -> list[str]:
+        """What the operators were told, in order."""
+        return [
+            say.content
+            for _, say in self.world.said
+            if isinstance(say.content, str) and say.room_id == self.control_room() and say.reply_to is None
+        ]
+
+    def answers(self, event_id: str) -> list[str]:
+        """What was answered to a message."""
+        return [str(say.content) for _, say in self.world.said if say.reply_to == event_id]
+
+    async def ask(self, sender: str, body: str, room_id: str | None = None, **fields: Any) -> str:
+        """Send a command, let it be worked on, and answer the one answer to it."""
+        event_id = await self.says(sender, body, room_id, **fields)
+        await self.settle()
+        [answer] = self.answers(event_id)
+        return answer
+
+    async def audit(self) -> list[AuditEntry]:
+        """The whole log, after a look whether its chain holds."""
+        async with self.db.view() as view:
+            rows = await view.audit.read(limit=100_000)
+        assert first_break([entry for entry, _ in rows], [digest for _, digest in rows]) is None
+        return [entry for entry, _ in rows]
+
+    async def tags(self) -> list[str]:
+        """Tags of the log, in order."""
+        return [entry.tag for entry in await self.audit()]
+
+    async def open_for_alice(self, **changes: Any) -> RoomId:
+        """The control room and INC-1's room, opened and settled; alice has joined."""
+        self.know("alice", "bob", "carol")
+        await self.start_service()
+        await self.moves(OPERATOR, "join", self.control_room())
+        await self.report(incident(**changes))
+        await self.settle()
+        room_id = await self.room_id()
+        await self.moves(ALICE, "join")
+        await self.advance(10)
+        return room_id
+
+    def know(self, *names: str, clearance: Classification = Classification.RESTRICTED) -> None:
+        """ETB knows these people."""
+        for name in names:
+            self.etb.users[Username(name)] = etb_user(name, clearance)
+
+
+@pytest.fixture(scope="session")
+def fast_folder() -> Iterator[Path]:
+    """In memory where the system has such a place: every commit is an fsync."""
+    shm = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def make_house(fast_folder: Path) -> AsyncIterator[MakeHouse]:
+    """`await make_house(policy=…)`: a house on a new database."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**parts: Any) -> House:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder)))
+            house = await house_at(folder, fast_folder / "template.db", **parts)
+            stack.push_async_callback(house.stop)
+            return house
+
+        yield make
+
+
+@pytest.fixture
+async def house(make_house: MakeHouse) -> House:
+    """The usual one."""
+    return await make_house()
+
+
+async def house_at(folder: Path, template: Path, **parts: Any) -> House:
+    """A house on a new database in `folder`; `template` is where the empty tables are kept for all tests."""
+    if not template.exists():
+        await upgrade(f"sqlite:///{template}")
+    shutil.copyfile(template, folder / "etb.db")
+    house = House(
+        folder,
+        clock=parts.get("clock") or MovedClock(),
+        world=parts.get("world") or World(),
+        etb=parts.get("etb") or FakeEtb(),
+        policy=parts.get("policy") or policy_of(),
+        commands=parts.get("commands") or find(etb_appservice.commands),
+    )
+    await house.start()
+    return house
+
+
+def unsure() -> Failure:
+    """No answer came."""
+    return Unsure("no answer came")
+
+
+def later(after_s: float | None = None) -> Failure:
+    """Not now."""
+    return Later("the homeserver is away", after_s=after_s)
+
+
+def broken() -> Failure:
+    """Our fault."""
+    return Broken("a request that can't be right")
