@@ -194,8 +194,10 @@ async def _errors_as_json(
         return await handler(request)
     except web.HTTPRequestEntityTooLarge:
         return _error(413, "M_TOO_LARGE", f"The body is larger than {BODY_LIMIT} bytes.")
-    except web.HTTPException as error:
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
         return _error(error.status, "M_UNRECOGNIZED", "This application service has no such endpoint.")
+    except web.HTTPException as error:
+        return _error(error.status, "M_UNKNOWN", f"The request can't be read: {error.reason}.")
     except Exception as error:  # noqa: BLE001 - the caller gets a clear answer, the log the kind of error
         _log.error("request failed", method=request.method, error=type(error).__name__)
         return _error(500, "M_UNKNOWN", "The application service failed; its log says more.")

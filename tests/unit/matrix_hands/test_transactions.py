@@ -293,6 +293,18 @@ async def test_only_what_exists_is_answered_as_existing(hs: Fixture, path: str, 
 async def test_an_unknown_endpoint_is_answered_in_the_words_of_matrix(hs: Fixture) -> None:
     async with hs.client.get("/_matrix/app/v1/thirdparty/protocol/x", headers=TOKEN) as answer:
         assert (answer.status, (await answer.json())["errcode"]) == (404, "M_UNRECOGNIZED")
+    async with hs.client.post(TXN + "1", headers=TOKEN) as answer:
+        assert (answer.status, (await answer.json())["errcode"]) == (405, "M_UNRECOGNIZED")
+
+
+async def test_a_failure_of_our_own_shows_no_traceback_and_no_secret(hs: Fixture) -> None:
+    async def fails(_name: str) -> bool:
+        raise RuntimeError("secret inside")
+
+    hs.transactions._user_exists = fails
+    async with hs.client.get("/users/@a:x", headers=TOKEN) as answer:
+        assert answer.status == 500
+        assert "secret" not in await answer.text()
 
 
 def test_an_empty_token_is_no_token() -> None:
