@@ -1,0 +1,94 @@
+"""Two sides of `MatrixHands`: the real one on Synapse, and the fake that the flows are tested with."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import RoomId
+from etb_appservice.domain.rooms import RoomPolicy, RoomSpec, incident_room
+from etb_appservice.ports import MatrixHands
+from tests.harness.hands import Workbench, an_incident
+from tests.harness.kit import BOT, World
+from tests.harness.synapse import Slot, Synapse
+
+
+class Side(Protocol):
+    """Hands, and a look at what they did."""
+
+    @property
+    def hands(self) -> MatrixHands: ...
+
+    def spec(self, number: int) -> RoomSpec: ...
+
+    async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
+        """The flows' part: the tables learn of the room."""
+        ...
+
+    async def pins(self, room_id: RoomId) -> Sequence[str]: ...
+
+    async def count_said(self, room_id: RoomId) -> int: ...
+
+
+@dataclass
+class Real:
+    bench: Workbench
+
+    @property
+    def hands(self) -> MatrixHands:
+        return self.bench.hands
+
+    def spec(self, number: int) -> RoomSpec:
+        return self.bench.spec(number)
+
+    async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
+        await self.bench.know(spec, room_id)
+
+    async def pins(self, room_id: RoomId) -> Sequence[str]:
+        content = await self.bench.server.state_content(room_id, "m.room.pinned_events") or {}
+        return list(content.get("pinned", []))
+
+    async def count_said(self, room_id: RoomId) -> int:
+        events, _ = await self.bench.server.messages(room_id, limit=100)
+        return sum(event["type"] == "m.room.encrypted" for event in events)
+
+
+@dataclass
+class Faked:
+    world: World
+
+    @property
+    def hands(self) -> MatrixHands:
+        return self.world
+
+    def spec(self, number: int) -> RoomSpec:
+        return incident_room(an_incident(number), Classification.CONFIDENTIAL, RoomPolicy(bot=BOT))
+
+    async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
+        """The fake has no tables."""
+
+    async def pins(self, room_id: RoomId) -> Sequence[str]:
+        return list(self.world.pinned.get(room_id, []))
+
+    async def count_said(self, room_id: RoomId) -> int:
+        return sum(say.room_id == room_id for _, say in self.world.said)
+
+
+@pytest.fixture(scope="module")
+async def bench(
+    synapse: Synapse, take_slot: Callable[[], Slot], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Workbench]:
+    started = await Workbench.start(synapse, take_slot(), tmp_path_factory.mktemp("contract"))
+    yield started
+    await started.stop()
+
+
+@pytest.fixture(params=["fake", "real"])
+def side(request: pytest.FixtureRequest, tmp_path: Path) -> Side:
+    if request.param == "fake":
+        return Faked(World())
+    real: Side = Real(request.getfixturevalue("bench"))
+    return real

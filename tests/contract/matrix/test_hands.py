@@ -1,0 +1,85 @@
+"""What `ports.MatrixHands` promises, on the real hands and on the fake."""
+
+import itertools
+
+from etb_appservice.domain.effects import Invite, LeaveRoom, MatrixEffect, OpenRoom, Pin, PutState, Remove, Say
+from etb_appservice.domain.facts import Done
+from etb_appservice.domain.ids import EventId, RoomId, UserId
+from tests.contract.matrix.conftest import Side
+from tests.harness.hands import a_try
+
+_NUMBERS = itertools.count(1)
+_KEYS = itertools.count(1)
+SOMEBODY = UserId("@somebody:localhost")
+
+
+async def do(side: Side, effect: MatrixEffect, key: str = "", attempts: int = 0) -> Done:
+    return await side.hands.do(effect, a_try(key or f"key/{next(_KEYS)}", attempts=attempts))
+
+
+async def room_of(side: Side) -> RoomId:
+    spec = side.spec(next(_NUMBERS))
+    done = await do(side, OpenRoom(war_room=spec.war_room, spec=spec))
+    assert done.room_id is not None
+    await side.know(spec, done.room_id)
+    return done.room_id
+
+
+async def test_a_room_opened_twice_is_one_room(side: Side) -> None:
+    spec = side.spec(next(_NUMBERS))
+    first = await do(side, OpenRoom(war_room=spec.war_room, spec=spec))
+    second = await do(side, OpenRoom(war_room=spec.war_room, spec=spec), attempts=1)
+    assert first.room_id == second.room_id is not None
+    assert (first.detail, second.detail) == ("created", "adopted")
+
+
+async def test_one_key_is_said_once_and_another_key_again(side: Side) -> None:
+    room_id = await room_of(side)
+    first = await do(side, Say(room_id=room_id, content="x"), "say/one")
+    again = await do(side, Say(room_id=room_id, content="x"), "say/one", attempts=1)
+    other = await do(side, Say(room_id=room_id, content="x"), "say/two")
+    assert first.event_id == again.event_id is not None
+    assert other.event_id not in {first.event_id, None}
+    assert await side.count_said(room_id) == 2
+
+
+async def test_inviting_and_removing_may_be_repeated(side: Side) -> None:
+    room_id = await room_of(side)
+    for _ in range(2):
+        assert await do(side, Invite(room_id=room_id, user_id=SOMEBODY)) is not None
+    for _ in range(2):
+        assert await do(side, Remove(room_id=room_id, user_id=SOMEBODY, reason="left")) is not None
+
+
+async def test_pins_keep_their_order_and_a_new_one_takes_the_place_of_the_old(side: Side) -> None:
+    room_id = await room_of(side)
+    for name in ("$a", "$b"):
+        await do(side, Pin(room_id=room_id, event_id=EventId(name)))
+    swap = Pin(room_id=room_id, event_id=EventId("$c"), instead_of=EventId("$a"))
+    for _ in range(2):
+        await do(side, swap)
+        assert await side.pins(room_id) == ["$c", "$b"]
+
+
+async def test_state_may_be_put_twice(side: Side) -> None:
+    room_id = await room_of(side)
+    put = PutState(room_id=room_id, event_type="org.etb.x", state_key="", content={"a": 1})
+    for _ in range(2):
+        assert (await do(side, put)).event_id is not None
+
+
+async def test_leaving_may_be_repeated(side: Side) -> None:
+    room_id = await room_of(side)
+    for _ in range(2):
+        assert (await do(side, LeaveRoom(room_id=room_id))).event_id is None
+
+
+async def test_the_device_has_a_name(side: Side) -> None:
+    assert side.hands.device_id
+
+
+async def test_a_changed_membership_may_be_told_twice(side: Side) -> None:
+    room_id = await room_of(side)
+    for _ in range(2):
+        await side.hands.membership_changed(room_id, SOMEBODY)
+    assert (await do(side, Say(room_id=room_id, content="x"))).event_id is not None
