@@ -111,6 +111,16 @@ async def test_one_hostile_device_list_does_not_spoil_the_others(actor: MakeActo
     assert isinstance(await alice.cipher.decrypt(event(bot.mxid, sealed.content)), Decrypted)
 
 
+async def test_a_device_that_did_not_sign_its_keys_is_ignored(actor: MakeActor, server: KeyServer) -> None:
+    bot, alice, mallory = await actor("bot"), await actor("alice"), await actor("mallory")
+    keys = server.devices[alice.mxid][alice.device_id]
+    assert keys is not None
+    forged = mallory.cipher.device_keys()["keys"][f"curve25519:{mallory.device_id}"]
+    keys["keys"][f"curve25519:{alice.device_id}"] = forged
+    sealed = await bot.cipher.encrypt(ROOM, "m.room.message", text("x"), [alice.mxid])
+    assert sealed.without_devices == (alice.mxid,)
+
+
 async def test_a_device_can_not_change_its_keys(actor: MakeActor, server: KeyServer) -> None:
     bot, alice, mallory = await actor("bot"), await actor("alice"), await actor("mallory")
     await _heard(bot, alice)
