@@ -150,10 +150,11 @@ class PeopleDue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardDue:
-    """Someone joined who can't hold the key of the card: send it anew."""
+    """Someone joined: where they can't hold the key of the card, it is sent anew."""
 
     kind: Literal["CardDue"] = "CardDue"
     incident_id: IncidentId
+    user_id: UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +183,8 @@ class Done:
     room_id: RoomId | None = None
     detail: str = ""
     """What an adapter adds for the record, such as `adopted` or `created`."""
+    unread_by: tuple[UserId, ...] = ()
+    """People a message was meant for of whom no device was known, so that nobody got its key for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,10 @@ class Hands:
         if RELATION in content:
             envelope[RELATION] = content[RELATION]
         txn_id = transaction_id(attempt.key, self._server.user_id, self.device_id)
-        return Done(event_id=await self._server.send(say.room_id, "m.room.encrypted", txn_id, envelope))
+        return Done(
+            event_id=await self._server.send(say.room_id, "m.room.encrypted", txn_id, envelope),
+            unread_by=tuple(UserId(user_id) for user_id in encrypted.without_devices),
+        )
 
     def _must_look(self, attempt: Try) -> bool:
         """Whether the transaction id alone can't keep this message from being sent twice."""

@@ -4,7 +4,7 @@
                         ^                                                       └─► FakeEtb
                         └───────────── echoes of what the bot did ──────────────────┘
 
-`World` and `FakeEtb` are the outside: they outlive a crash of ours, and their ledgers say what was done, how often.
+`World` and `FakeEtb` are the outside: they outlive a crash of ours, and their ledgers say what was done.
 `House.crash` drops everything in memory and builds the house anew on the same database.
 """
 
@@ -443,7 +443,7 @@ class House:
         await self.start()
 
     async def die_again_and_again(self, lives: Sequence[int], *, before: bool) -> None:
-        """From now on each process lives for so many commits, in turn; `before`: the next one is tried and lost."""
+        """From now on each process lives for so many commits, in turn; `before`: one more is tried and lost."""
         self._lives = itertools.cycle(lives)
         self._die_before = before
         await self.crash()
@@ -661,7 +661,7 @@ async def house(make_house: MakeHouse) -> House:
 
 async def house_at(folder: Path, template: Path, **parts: Any) -> House:
     """A house on a new database in `folder`; `template` is where the empty tables are kept for all tests."""
-    if not template.exists():
+    if not template.exists():  # noqa: ASYNC240 - a test waits for nothing else
         await upgrade(f"sqlite:///{template}")
     shutil.copyfile(template, folder / "etb.db")
     house = House(

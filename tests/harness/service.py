@@ -107,6 +107,13 @@ class Service:
         self.config.write_text(json.dumps(settings, indent=1))
         self.config.chmod(0o600)
 
+    def change(self, **sections: Mapping[str, Any]) -> None:
+        """Lay `sections` over the configuration file; counts from the next start."""
+        settings = json.loads(self.config.read_text())
+        for name, section in sections.items():
+            settings[name] = settings.get(name, {}) | dict(section)
+        self.config.write_text(json.dumps(settings, indent=1))
+
     @property
     def url(self) -> str:
         """The private listener."""
@@ -120,7 +127,7 @@ class Service:
     async def run(self, *, ready: bool = True) -> None:
         """Start the process; with `ready`, wait until it says so."""
         self.child = await Child.start(
-            [*self.program, "run", "--config", str(self.config)],
+            [*self.program, "--config", str(self.config), "run"],
             name=f"service-{self.slot.id}",
             log=self.folder / "service.log",
             env=self.environment,
@@ -140,7 +147,7 @@ class Service:
 
     async def cli(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:  # noqa: ASYNC109
         """Run a command of the program beside it."""
-        command = [sys.executable, "-m", "etb_appservice", *arguments, "--config", str(self.config)]
+        command = [sys.executable, "-m", "etb_appservice", "--config", str(self.config), *arguments]
         return await asyncio.to_thread(
             subprocess.run,
             command,

@@ -104,7 +104,7 @@ FACTS: list[Fact] = [
     IncidentSeen(incident=INCIDENT, via="poll"),
     OnCallSeen(usernames=(Username("a"), Username("b"))),
     PeopleDue(incident_id=INCIDENT_ID),
-    CardDue(incident_id=INCIDENT_ID),
+    CardDue(incident_id=INCIDENT_ID, user_id=USER),
     ServiceStarted(),
     Troubled(key="k", text="t"),
     *(EffectAnswered(key="k", effect=effect, answer=Done(event_id=EVENT, detail="d")) for effect in EFFECTS),
