@@ -260,9 +260,9 @@ class SqlAuditLog:
                     "digest": previous,
                 }
             )
-            # Machine words only: who and what stand in the entry, for those who may read it.
-            _audit_log.info("audit entry appended", seq=seq, tag=entry.tag)
         transaction.change_each(_APPEND, rows)
+        # Machine words only: who and what stand in the entries, for those who may read them.
+        _audit_log.info("audit entries appended", last=seq, tags=" ".join(str(row["tag"]) for row in rows))
 
 
 # --- once, and gaps ---------------------------------------------------------------------------------------
