@@ -183,21 +183,21 @@ class Directory:
             except Failure as failure:
                 _log.warning("device lists could not be asked for", users=len(marks), error=str(failure))
                 answer = {}
-            lists = answer.get("device_keys")
-            failed: set[str] = set()
-            for user_id, mark in marks.items():
-                devices = lists.get(user_id) if isinstance(lists, dict) else None
-                if not isinstance(devices, dict):
-                    failed.add(user_id)
+            async with self._store.transaction():  # one commit for all: a room of strangers is many lists
+                failed = {user_id for user_id in marks if not await self._take(user_id, answer)}
+            for user_id in marks:
+                self._forget(user_id)  # after the commit: what was read before it is old
+                if user_id in failed:
                     self._pause(user_id)
-                    continue
-                if not await self._take_list(user_id, devices, answer):
-                    failed.add(user_id)
-                    self._pause(user_id)
-                elif mark != self._marks.get(user_id, 0):
-                    await self.outdate((user_id,))  # it changed while the answer was on its way
+            # What changed while the answer was on its way is outdated again.
+            await self.outdate([user for user, mark in marks.items() if mark != self._marks.get(user, 0)])
             self.stamp += 1
             return failed
+
+    async def _take(self, user_id: str, answer: dict[str, Any]) -> bool:
+        lists = answer.get("device_keys")
+        devices = lists.get(user_id) if isinstance(lists, dict) else None
+        return isinstance(devices, dict) and await self._take_list(user_id, devices, answer)
 
     def _pause(self, user_id: str) -> None:
         pause = self._pauses.get(user_id)
@@ -220,8 +220,8 @@ class Directory:
             raise
         except Exception as error:  # noqa: BLE001 - mautrix raises what it likes on hostile input
             _log.warning("device list that can't be read ignored", user=user_id, error=type(error).__name__)
+            await self._store.untrack((user_id,))
             return False
-        self._forget(user_id)
         self._pauses.pop(user_id, None)
         if len(self._asked) >= _CACHE_LIMIT:
             self._asked.clear()
