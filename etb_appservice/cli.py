@@ -30,6 +30,8 @@ from etb_appservice.store.errors import StoreError
 
 _FAILED, _MISUSED = 1, 2
 _STOP_WITHIN_S = 20.0
+_PRIVATE = 0o077
+"""Databases and what stands beside them are for the service's user alone."""
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -42,8 +44,12 @@ class Place:
     config: Path
     debug: bool
 
-    def settings(self) -> Loaded:
-        """The settings, warnings said; logging set up. Ends the program when they can't be used."""
+    def settings(self, *, serving: bool = False) -> Loaded:
+        """The settings, warnings said; logging set up. Ends the program when they can't be used.
+
+        A command that answers a person logs warnings only, unless `--debug` asks for more.
+        """
+        os.umask(_PRIVATE)
         try:
             loaded = load(self.config, os.environ)
             _ = etb_connection(loaded.settings)  # knows the names of ETB's paths and fields
@@ -56,8 +62,8 @@ class Place:
             _stop(f"{self.config}: {error}", _MISUSED)
         ops = loaded.settings.ops
         logs.configure(
-            level="DEBUG" if self.debug else ops.log_level,
-            audit_level=ops.audit_log_level,
+            level="DEBUG" if self.debug else ops.log_level if serving else "WARNING",
+            audit_level=ops.audit_log_level if serving else "WARNING",
             json_lines=ops.json_logs,
             secrets=secrets_of(loaded.settings),
         )
@@ -189,7 +195,7 @@ def check(place: Place) -> None:
 @click.pass_obj
 def run(place: Place) -> None:
     """Serve until stopped (SIGTERM or Ctrl-C)."""
-    loaded = place.settings()
+    loaded = place.settings(serving=True)
     _serve(lambda: app.run(loaded.settings), debug=place.debug)
 
 

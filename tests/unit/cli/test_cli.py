@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ REPO = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
-def _no_logging_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def _leave_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(logs, "configure", lambda **_: None)
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -92,6 +95,15 @@ def test_a_failure_is_one_message_and_status_1(
     assert said in done.output
     assert "Traceback" not in done.output
     assert SECRET not in done.output
+
+
+def test_files_that_a_command_makes_are_for_its_user_alone(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def upgrade(_settings: Settings) -> None:
+        (config.parent / "made.db").touch()
+
+    monkeypatch.setattr(app, "upgrade", upgrade)
+    assert call(config, "db", "upgrade").exit_code == 0
+    assert (config.parent / "made.db").stat().st_mode & 0o077 == 0
 
 
 def test_setup_wants_to_know_what_to_set_up(config: Path) -> None:
