@@ -23,7 +23,17 @@ let password = null;
 let secretStorageKey = null; // [key id, bytes]
 let arrivals = 0;
 const events = new Map(); // event id -> {event, seq}
+const order = []; // the same entries as they arrived
 const waiters = new Set(); // functions, called when anything has changed
+
+let held = null; // functions that send the to-device requests that are kept back; null: they leave at once
+const fetchAtOnce = globalThis.fetch;
+
+globalThis.fetch = (resource, options) => {
+    if (held === null || !String(resource).includes("/sendToDevice/")) return fetchAtOnce(resource, options);
+    held.push(() => fetchAtOnce(resource, { ...options, signal: undefined }));
+    return Promise.resolve(new Response("{}", { headers: { "Content-Type": "application/json" } }));
+};
 
 function say(line) {
     process.stdout.write(JSON.stringify(line) + "\n");
@@ -59,7 +69,11 @@ function until(look, timeout, what) {
 function remember(event) {
     const id = event.getId();
     if (!id || event.status !== null) return; // our own, and the homeserver has not shown it back yet
-    if (!events.has(id)) events.set(id, { event, seq: ++arrivals });
+    if (!events.has(id)) {
+        const entry = { event, seq: ++arrivals };
+        events.set(id, entry);
+        order.push(entry);
+    }
     changed();
 }
 
@@ -289,6 +303,30 @@ const operations = {
         return { seq: arrivals };
     },
 
+    /** Sends `text` `count` times, each after the answer of `sender` to the one before; milliseconds of each, measured here. */
+    async roundTrips({ room, text, sender, count, timeout = 20_000 }) {
+        const took = [];
+        for (let turn = 0; turn < count; turn++) {
+            const known = arrivals;
+            const began = performance.now();
+            await client.sendMessage(room, { msgtype: "m.text", body: text });
+            await until(
+                () => {
+                    for (let at = order.length - 1; at >= 0 && order[at].seq > known; at--) {
+                        const { event } = order[at];
+                        if (event.getRoomId() === room && event.getSender() === sender
+                            && event.getType() === "m.room.message" && !event.isDecryptionFailure()) return true;
+                    }
+                    return false;
+                },
+                timeout,
+                () => `answer ${turn + 1} of ${sender} in ${room}`,
+            );
+            took.push(performance.now() - began);
+        }
+        return { took };
+    },
+
     async waitFor(request) {
         const look = () => {
             for (const entry of events.values()) {
@@ -372,6 +410,18 @@ const operations = {
         const mode = on === false ? new api.AllDevicesIsolationMode(false) : new api.OnlySignedDevicesIsolationMode();
         client.getCrypto().setDeviceIsolationMode(mode);
         return {};
+    },
+
+    /** Keys for others' devices are kept back, as by a network that fails unseen, and sent when it ends. */
+    async holdKeys({ on }) {
+        if (on !== false) {
+            held ??= [];
+            return {};
+        }
+        const late = held ?? [];
+        held = null;
+        await Promise.all(late.map((send) => send()));
+        return { sent: late.length };
     },
 
     async upload({ data, name, mime, encrypted }) {

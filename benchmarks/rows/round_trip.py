@@ -1,0 +1,128 @@
+"""A command's round trip as a person sees it, and what a thousand commands cost us in CPU.
+
+The same client (matrix-js-sdk with its Rust crypto) sends and waits, and measures itself. Floors: a bare echo in
+clear text that remembers nothing, and a bare encrypted echo on mautrix with its SQLite store.
+"""
+
+import statistics
+from pathlib import Path
+
+import psutil
+
+from benchmarks.rows.incident import report
+from benchmarks.stand import PASSWORD, Stand, stand, until
+from benchmarks.table import Row, paired
+from tests.harness.jsclient import JsClient
+from tests.harness.processes import Child
+from tests.harness.service import Service
+
+_EACH = 40
+_WARM = 15
+_THOUSAND = 1000
+
+
+async def rows(folder: Path, pairs: int) -> list[Row]:
+    """Four rows: over clear text, over bare mautrix, `!status`, CPU."""
+    async with stand(folder) as here:
+        service = await here.service()
+        plain = await here.plain_floor()
+        await here.synapse.register("mautrix", PASSWORD)
+        database = str(folder / "mautrix.db")
+        bare = await here.child(
+            "benchmarks.floors.encrypted_echo", here.synapse.url, "@mautrix:localhost", PASSWORD, database
+        )
+        person = await here.person("bea")
+        ours = await _our_room(here, person)
+        clear = await _clear_room(here, person)
+        sealed = await _encrypted_room(person)
+        measured: dict[str, list[float]] = {"ours": [], "clear": [], "sealed": [], "status": []}
+        turns = (
+            ("ours", ours, "!help status", here.ours.bot_mxid),
+            ("clear", clear, "!help status", here.floor.bot_mxid),
+            ("sealed", sealed, "!help status", "@mautrix:localhost"),
+            ("status", ours, "!status", here.ours.bot_mxid),
+        )
+        for _, room, text, sender in turns:
+            await _trips(person, room, text, sender, _WARM)
+        for _ in range(pairs):
+            for name, room, text, sender in turns:
+                measured[name].append(await _trips(person, room, text, sender, _EACH))
+        cpu = await _cpu(here, person, service, bare, ours, sealed)
+        del plain
+        return [
+            paired(
+                "command, over an echo in clear text",
+                list(zip(measured["ours"], measured["clear"], strict=True)),
+                target="1.35",
+                unit="ms",
+                each=_EACH,
+            ),
+            paired(
+                "command, over a bare encrypted mautrix echo",
+                list(zip(measured["ours"], measured["sealed"], strict=True)),
+                target="1.15",
+                unit="ms",
+                each=_EACH,
+            ),
+            paired(
+                "!status with ETB at once, over an echo in clear text",
+                list(zip(measured["status"], measured["clear"], strict=True)),
+                target="-",
+                unit="ms",
+                each=_EACH,
+            ),
+            cpu,
+        ]
+
+
+async def _trips(person: JsClient, room: str, text: str, sender: str, count: int) -> float:
+    answer = await person.call("roundTrips", room=room, text=text, sender=sender, count=count, limit=600)
+    return statistics.median(answer["took"])
+
+
+async def _cpu(here: Stand, person: JsClient, service: Service, bare: Child, ours: str, sealed: str) -> Row:
+    """CPU seconds of our process, and of the bare one, for a thousand commands each."""
+    assert service.child is not None
+    spent = []
+    for child, room, sender in (
+        (service.child, ours, here.ours.bot_mxid),
+        (bare, sealed, "@mautrix:localhost"),
+    ):
+        process = psutil.Process(child.pid)
+        before = process.cpu_times()
+        await _trips(person, room, "!help status", sender, _THOUSAND)
+        after = process.cpu_times()
+        spent.append(after.user + after.system - before.user - before.system)
+    return paired(
+        "our CPU for 1,000 commands, over bare mautrix",
+        [(spent[0], spent[1])],
+        target="-",
+        unit="s",
+        each=_THOUSAND,
+    )
+
+
+async def _our_room(here: Stand, person: JsClient) -> str:
+    await report(here)
+    invite = await person.wait_for_invite(inviter=here.ours.bot_mxid)
+    await person.join(invite.room_id)
+    await person.wait_for(room=invite.room_id, sender=here.ours.bot_mxid, type="m.room.message")
+    return invite.room_id
+
+
+async def _clear_room(here: Stand, person: JsClient) -> str:
+    room = await person.create_room(encrypted=False)
+    await person.invite(room, here.floor.bot_mxid)
+    await here.as_floor_bot("POST", f"rooms/{room}/join")
+    return room
+
+
+async def _encrypted_room(person: JsClient) -> str:
+    room = await person.create_room()
+    await person.invite(room, "@mautrix:localhost")
+
+    async def joined() -> bool:
+        return (await person.members(room)).get("@mautrix:localhost") == "join"
+
+    await until(joined, "mautrix to join")
+    return room

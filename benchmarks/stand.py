@@ -1,0 +1,114 @@
+"""The parts a row needs, on loopback, stopped afterwards: Synapse, the service, the floors, a person."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from benchmarks.etb_at_once import EtbAtOnce
+from tests.harness.jsclient import JsClient
+from tests.harness.processes import Child
+from tests.harness.service import ROOT, Service
+from tests.harness.synapse import Slot, Synapse, write_slot
+
+PASSWORD = "a password for a minute"
+FAST = {"per_minute": 1_000_000, "burst": 1_000_000}
+
+
+@dataclass(slots=True)
+class Stand:
+    """What is running. `ours` and `floor` are application services that Synapse knows."""
+
+    folder: Path
+    synapse: Synapse
+    ours: Slot
+    floor: Slot
+    etb: EtbAtOnce
+    stack: AsyncExitStack
+
+    async def service(self, **sections: dict[str, Any]) -> Service:
+        """The service, ready; polls ETB only now and then, so that webhooks and commands are what is measured."""
+        service = await Service.start(
+            self.folder / "service",
+            self.synapse,
+            self.ours,
+            self.etb,  # type: ignore[arg-type] # has the two attributes that the configuration names
+            commands=FAST,
+            etb={"base_url": self.etb.url, "token": self.etb.token, "poll_interval_s": 3600},
+            **sections,
+        )
+        self.stack.push_async_callback(service.stop)
+        return service
+
+    async def person(self, name: str) -> JsClient:
+        """Somebody with matrix-js-sdk."""
+        await self.synapse.register(name, PASSWORD)
+        return await self.stack.enter_async_context(await JsClient.start(self.synapse.url, name, PASSWORD))
+
+    async def child(self, module: str, *arguments: str, wait_for: str = "ready") -> Child:
+        """A floor, as a process of its own."""
+        child = await Child.start(
+            [sys.executable, "-m", module, *arguments], log=self.folder / f"{module}.log", cwd=ROOT
+        )
+        self.stack.push_async_callback(child.stop)
+        await child.wait_for_line(wait_for)
+        return child
+
+    async def plain_floor(self) -> Child:
+        """The bare echo in clear text."""
+        slot = self.floor
+        await self.register_bot(slot)
+        arguments = (self.synapse.url, slot.as_token, slot.hs_token, slot.bot_mxid, str(slot.port))
+        return await self.child("benchmarks.floors.echo", *arguments)
+
+    async def register_bot(self, slot: Slot) -> None:
+        """An application service's user, for a floor."""
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {slot.as_token}"}) as http:
+            body = {"type": "m.login.application_service", "username": slot.bot_localpart, "inhibit_login": True}
+            async with http.post(f"{self.synapse.url}/_matrix/client/v3/register", json=body) as response:
+                await response.read()
+
+    async def as_floor_bot(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """A call as the floor's bot."""
+        headers = {"Authorization": f"Bearer {self.floor.as_token}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.request(
+                method,
+                f"{self.synapse.url}/_matrix/client/v3/{path}",
+                params={"user_id": self.floor.bot_mxid},
+                json=body if body is not None or method == "GET" else {},
+            ) as response,
+        ):
+            response.raise_for_status()
+            return dict(await response.json())
+
+
+@asynccontextmanager
+async def stand(folder: Path) -> AsyncIterator[Stand]:
+    """Synapse with two application services, and an ETB that answers at once."""
+    async with AsyncExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
+        ours, floor = write_slot(folder, "localhost", "etb1"), write_slot(folder, "localhost", "floor1")
+        synapse = await Synapse.start(folder, registrations=[ours.registration_path, floor.registration_path])
+        stack.push_async_callback(synapse.stop)
+        etb = EtbAtOnce()
+        await etb.start()
+        stack.push_async_callback(etb.stop)
+        yield Stand(folder, synapse, ours, floor, etb, stack)
+
+
+async def until(look: Callable[[], Awaitable[Any]], what: str, seconds: float = 60) -> Any:
+    """The first truthy answer of `look`."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not (found := await look()):
+                await asyncio.sleep(0.02)
+            return found
+    except TimeoutError:
+        raise RuntimeError(f"waited {seconds:g} s in vain for {what}") from None
