@@ -15,6 +15,7 @@ from etb_appservice.app.foundation import Foundation
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.facts import ServiceStarted, Troubled
 from etb_appservice.domain.ids import RoomId, new_id, short_hash
+from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
@@ -55,6 +56,7 @@ DEVICE_SINCE = "matrix.device_since"
 _RETRY_KEYS_EVERY_S = 30.0
 _TELL_AFTER_TRIES = 3
 _CLEAN_EVERY_S = 3600.0
+_CONTROL_ROOM_LOOKS = 30
 
 
 @dataclass(slots=True)
@@ -301,7 +303,10 @@ class House:
             alias_prefix=settings.rooms.alias_prefix,
             server_name=settings.homeserver.domain,
         )
-        self.vitals.self_test = await test.run()
+        vitals = await test.run()
+        if (control := await self._control_room()) is not None:
+            vitals = (*vitals, await test.prove_events(control, self.arrivals))
+        self.vitals.self_test = vitals
         for vital in self.vitals.self_test:
             if not vital.is_well:
                 log.error("self-test failed", part=vital.name, reason=vital.text)
@@ -347,6 +352,16 @@ class House:
         async with self.base.store.work() as work:
             await work.inbox.accept([arrival])
         self.wake_inbox([SERVICE_LANE])
+
+    async def _control_room(self) -> RoomId | None:
+        """The control room, waited for when this is the very first start; None when it doesn't come."""
+        for _ in range(_CONTROL_ROOM_LOOKS):
+            async with self.base.store.view() as view:
+                room = await view.rooms.by_war_room(CONTROL_ROOM)
+            if room is not None and room.room_id is not None:
+                return room.room_id
+            await self.base.clock.sleep(1.0)
+        return None
 
     async def _position(self, name: str) -> str | None:
         kept = await self.base.keepsakes.get(name)

@@ -13,7 +13,6 @@ from etb_appservice.app.house import House
 from etb_appservice.app.run import become_bot, listening
 from etb_appservice.config import Settings
 from etb_appservice.domain.ids import IncidentId, new_id
-from etb_appservice.domain.incident import CLOSED_STATUSES
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.ops.metrics import Metrics
 from etb_appservice.store.errors import NotLeader
@@ -116,10 +115,12 @@ async def _accept_open(base: Foundation) -> Sequence[IncidentId]:
     async for page in base.etb.pages(base.modules.paths.path("incidents.list"), {}):
         arrivals = []
         for row in page:
-            incident = decoder.incident(row)
-            if incident.status not in CLOSED_STATUSES:
-                wanted.append(incident.id)
-                arrivals.append(decoder.arrival(row, via="setup", event="setup", moment=now))
+            if not decoder.is_open(row):
+                continue
+            arrival = decoder.arrival(row, via="setup", event="setup", moment=now)
+            arrivals.append(arrival)
+            if arrival.park_reason is None:
+                wanted.append(IncidentId(arrival.lane))
         async with base.store.work() as work:
             await work.inbox.accept(arrivals)
     return wanted

@@ -102,7 +102,8 @@ class KeySync:
         self.position = position
 
     async def run(self) -> Never:
-        """Until cancelled; raises the database's errors."""
+        """Until cancelled; raises the database's errors. The first request doesn't wait: it shows that all is well."""
+        await self._loop.turn(lambda: self.turn(wait_ms=0))
         while True:
             await self._loop.turn(self.turn)
 
