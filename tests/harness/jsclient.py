@@ -399,6 +399,10 @@ class JsClient:
         """Element's "Exclude insecure devices": neither read nor write to devices not signed by their owner."""
         await self.call("setExcludeInsecure", on=on)
 
+    async def hold_keys(self, *, on: bool = True) -> None:
+        """Keep keys for others' devices back until it is switched off; this client believes they were sent."""
+        await self.call("holdKeys", on=on)
+
     async def upload(self, data: bytes, *, name: str, mime: str, encrypted: bool = True) -> Json:
         """Upload; the `file` object of an encrypted attachment, or `{"url": mxc}` of a plain one."""
         packed = base64.b64encode(data).decode()
