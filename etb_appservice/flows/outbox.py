@@ -105,7 +105,9 @@ class Outbox:
     async def _failed(self, row: OutboxRow, error: Failure) -> None:
         attempt = row.attempts + 1
         reason = str(error)
-        tries = _UNSURE_TRIES if isinstance(error, Unsure) else self.policy.outbox.tries
+        # After an outage the first lost answer is not the last try: the hands must get to look what became of it.
+        is_again = row.error != "" and reason.startswith(row.error)
+        tries = _UNSURE_TRIES if isinstance(error, Unsure) and is_again else self.policy.outbox.tries
         async with self.store.work() as work:
             match error:
                 case Refused():

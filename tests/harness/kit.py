@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import structlog
 
 import etb_appservice.commands
 from etb_appservice.domain.audit import AuditEntry, first_break
@@ -429,7 +430,15 @@ class House:
             self.lane_of.__setitem__,
         )
         self.outbox = Outbox(
-            self.store, self.world, self.etb, FactJson(), self.policy, self.clock, self.meter, self._wake
+            self.store,
+            self.world,
+            self.etb,
+            FactJson(),
+            self.policy,
+            self.clock,
+            self.meter,
+            self._wake,
+            started_ms=self.clock.now_ms(),
         )
 
     async def stop(self) -> None:
@@ -629,6 +638,13 @@ class House:
         """ETB knows these people."""
         for name in names:
             self.etb.users[Username(name)] = etb_user(name, clearance)
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    """What was logged in this test, as data: nothing is spent on printing it."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture(scope="session")
