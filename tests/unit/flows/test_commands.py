@@ -136,7 +136,7 @@ def test_a_line_that_begins_with_a_prefix_and_a_word_is_a_command(body: str, spl
         "!🚀",
         "/home/user/file",
         "…!status",
-        "！status",
+        "\uff01status",
     ],
 )
 def test_anything_else_is_talk(body: str) -> None:
