@@ -61,6 +61,8 @@ class MessageReceived(Origin):
     """The event that this one edits."""
     effect_key: str | None = None
     """The key of our own effect, when this is the echo of something we sent."""
+    session_id: str = ""
+    """The Megolm session it was encrypted with: what was said in it is decided in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

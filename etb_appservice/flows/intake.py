@@ -10,11 +10,11 @@ What was accepted leaves only by a commit. A crash anywhere replays from the las
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
-from etb_appservice.domain.facts import Fact, MembershipChanged
+from etb_appservice.domain.facts import Fact, MembershipChanged, MessageReceived
 from etb_appservice.domain.ids import RoomId
 from etb_appservice.domain.outcomes import Broken, Failure, Later
 from etb_appservice.domain.policy import Policy
@@ -59,6 +59,8 @@ class Intake:
     """Called after a commit with the inbox lanes and the outbox targets that may have work now."""
     bind: Callable[[RoomId, str], None]
     """Called when a room's lane became known, so that its next events go there at once."""
+    looked_back: set[int] = field(default_factory=set)
+    """Rows that let earlier events of their session pass; each for a moment only."""
 
     async def step(self, lane: str) -> bool | float:
         """Do the next row of a lane; see `lanes.Step`."""
@@ -83,6 +85,8 @@ class Intake:
                     await self._forget(row)
                 case KeyMissing():
                     await self._set_aside(row, decoded)
+                case MessageReceived() if await self._overtakes(row, decoded):
+                    pass
                 case _:
                     await self._decide(row, decoded)
                     self.meter.fact(decoded.kind, self.clock.monotonic() - began)
@@ -154,6 +158,21 @@ class Intake:
             await work.inbox.wait_for_key(row.seq, room_id=missing.room_id, session_id=missing.session_id)
         if not isinstance(await self.matrix.decode(row.payload), KeyMissing):
             await self.keys_arrived([(missing.room_id, missing.session_id)])
+
+    async def _overtakes(self, row: InboxRow, fact: MessageReceived) -> bool:
+        """Earlier events of this session still wait, though its key is here by now: they come first.
+
+        Looked at once for each event: the key may be one that doesn't reach back to them.
+        """
+        if row.seq in self.looked_back:
+            self.looked_back.discard(row.seq)
+            return False
+        async with self.store.view() as view:
+            if not fact.session_id or not await view.inbox.is_waiting(fact.room_id, fact.session_id):
+                return False
+        self.looked_back.add(row.seq)
+        await self.keys_arrived([(fact.room_id, fact.session_id)])
+        return True
 
     async def _forget(self, row: InboxRow) -> None:
         async with self.store.work() as work:

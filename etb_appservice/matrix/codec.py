@@ -150,6 +150,7 @@ def _message(inner: Decrypted, envelope: Json, origin: Origin) -> MessageReceive
         thread_root=_event_id(relation.get("event_id")) if relation.get("rel_type") == "m.thread" else None,
         reply_to=None if is_fallback else reply_to,
         replaces=replaces,
+        session_id=str(envelope["session_id"]) if is_id(envelope.get("session_id")) else "",
     )
 
 

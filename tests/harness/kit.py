@@ -157,6 +157,8 @@ class World:
     faults: list[Fault] = field(default_factory=list)
     keys: set[tuple[str, str]] = field(default_factory=set)
     """(room, session) whose room key the bot's device holds."""
+    reach: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The first index that a room key opens, where that isn't 0."""
     rotated: list[tuple[RoomId, UserId]] = field(default_factory=list)
     without_devices: set[UserId] = field(default_factory=set)
     """People of whom no device is known, so that nothing said can reach them."""
@@ -267,12 +269,15 @@ class World:
             raise self.decoder_trouble[event["event_id"]]
         origin = {name: event[name] for name in ("room_id", "event_id", "sender", "origin_ms")}
         session = event.get("session")
-        if session is not None and (event["room_id"], session) not in self.keys:
+        where = (event["room_id"], session)
+        if session is not None and (where not in self.keys or event.get("index", 0) < self.reach.get(where, 0)):
             return KeyMissing(**origin, session_id=session)
-        rest = {name: event[name] for name in event.keys() - origin.keys() - {"is", "session"}}
+        rest = {name: event[name] for name in event.keys() - origin.keys() - {"is", "session", "index"}}
         match event["is"]:
             case "message":
-                return MessageReceived(**origin, device_id="PHONE", trust=Trust.CROSS_SIGNED, **rest)
+                return MessageReceived(
+                    **origin, device_id="PHONE", trust=Trust.CROSS_SIGNED, session_id=session or "", **rest
+                )
             case "plain":
                 return PlainMessageReceived(**origin, event_type="m.room.message")
             case "unreadable":

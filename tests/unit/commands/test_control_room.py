@@ -196,6 +196,17 @@ async def test_help_explains_one_command(house: House) -> None:
     )
 
 
+async def test_help_for_a_command_of_one_line_is_short(house: House) -> None:
+    await house.open_for_alice()
+    assert (await ask(house, "!help health")).splitlines() == [
+        "`!health`",
+        "",
+        "Show how every part of the service does.",
+        "",
+        "For operators.",
+    ]
+
+
 async def test_help_about_what_there_is_not_suggests_the_nearest(house: House) -> None:
     await house.open_for_alice()
     assert await ask(house, "!help queu") == "There is no command `queu` here. Did you mean `!help queue`?"

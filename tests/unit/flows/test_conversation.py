@@ -227,6 +227,35 @@ async def test_when_the_key_comes_everything_is_processed_in_the_order_in_which_
     assert [len(house.answers(f"${number}")) for number in range(5)] == [1] * 5
 
 
+async def test_a_key_that_is_here_before_its_news_lets_nothing_overtake(house: House) -> None:
+    room_id = await house.open_for_alice()
+    for number in range(3):
+        await house.says(ALICE, f"word {number}", event_id=f"${number}", session="late")
+    await house.settle()
+    house.world.keys.add((room_id, "late"))
+    await house.says(ALICE, "word 3", event_id="$3", session="late")
+    await house.settle()
+    noted = [entry.subject for entry in await house.audit() if entry.tag == "message.received"]
+    assert noted == [f"${number}" for number in range(4)]
+    assert house.intake.looked_back == set()
+
+
+async def test_a_key_that_does_not_reach_back_holds_up_nobody(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.says(ALICE, "before you came", event_id="$0", session="late", index=0)
+    await house.settle()
+    house.world.keys.add((room_id, "late"))
+    house.world.reach[room_id, "late"] = 1
+    for number in (1, 2):
+        await house.says(ALICE, f"word {number}", event_id=f"${number}", session="late", index=number)
+    await house.settle()
+    noted = [entry.subject for entry in await house.audit() if entry.tag == "message.received"]
+    assert noted == ["$1", "$2"]
+    assert house.intake.looked_back == set()
+    async with house.db.view() as view:
+        assert await view.inbox.waiting() == [(room_id, "late")]
+
+
 async def test_what_waits_still_waits_after_a_restart_and_a_key_that_came_meanwhile_is_noticed(
     house: House,
 ) -> None:

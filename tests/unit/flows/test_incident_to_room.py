@@ -7,7 +7,7 @@ import pytest
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import AddTimelineEntry, Invite, OpenRoom, Pin, PutState, Say
 from etb_appservice.domain.facts import CardDue, Done, EffectAnswered, NotDone, PeopleDue
-from etb_appservice.domain.ids import UserId, Username
+from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.incident import Deadline, OnCall
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.people import PeopleMap
@@ -524,6 +524,31 @@ async def test_a_room_that_was_opened_twice_is_taken_into_use_once(house: House)
     await house.settle()
     assert len(house.world.order) == before
     assert (await house.room()).room_id == room_id
+
+
+async def test_a_room_whose_incident_has_no_copy_is_opened_and_left_as_it_is(house: House) -> None:
+    await house.start_service()
+    house.world.fail(OpenRoom, later())
+    await house.report(incident())
+    await house.settle()
+    async with house.db.desk() as desk:
+        await desk.write(lambda transaction: transaction.connection.exec_driver_sql("DELETE FROM incidents"))
+    await house.advance(5)
+    room_id = await house.room_id()
+    await house.moves(ALICE, "join")
+    await house.advance(5)
+    assert house.world.cards(room_id) == []
+    assert house.etb.timeline == []
+
+
+async def test_an_invitation_to_a_room_that_is_not_ours_any_more_troubles_nobody(house: House) -> None:
+    await house.start_service()
+    invite = Invite(room_id=RoomId("!gone"), user_id=ALICE)
+    answer = EffectAnswered(key="k", effect=invite, answer=NotDone(state="refused", reason="no"))
+    await house.own(answer)
+    await house.settle()
+    assert house.troubles() == []
+    assert (await house.tags())[-1] == "effect.refused"
 
 
 async def test_a_timeline_entry_whose_answer_was_lost_is_not_written_twice(house: House) -> None:
