@@ -40,10 +40,10 @@ async def runs(house: House) -> list[CommandRun]:
 # --- exactly once -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", ["!status", "/status", "//status", "  !status", "!STATUS"])
-async def test_a_command_is_answered_however_a_client_writes_it(house: House, body: str) -> None:
+async def test_a_command_is_answered_however_a_client_writes_it(house: House) -> None:
     await house.open_for_alice()
-    assert (await house.ask(ALICE, body)).startswith("**INC-1: Mail is down**")
+    for body in ("!status", "/status", "//status", "  !status", "!STATUS"):
+        assert (await house.ask(ALICE, body)).startswith("**INC-1: Mail is down**")
 
 
 async def test_a_command_is_recorded_run_and_answered_once(house: House) -> None:
