@@ -64,6 +64,7 @@ class Scene:
         synapse: Synapse,
         slot: Slot,
         etb: Sandbox,
+        /,
         *,
         run: bool = True,
         database: str = "sqlite:///etb.db",
@@ -113,9 +114,7 @@ class Scene:
         """An ETB user at their client, the same one at each call; made at the first."""
         if username not in self.people:
             await self.account(username)
-            client = await JsClient.start(
-                self.synapse.url, f"{username}-{self.slot.id}", PASSWORD, **options
-            )
+            client = await JsClient.start(self.synapse.url, f"{username}-{self.slot.id}", PASSWORD, **options)
             self.people[username] = await self._stack.enter_async_context(client)
         return self.people[username]
 
@@ -141,16 +140,18 @@ class Scene:
         return f"#{self.slot.alias_prefix}{name}:{self.synapse.server_name}"
 
     async def room_of(self, incident: Mapping[str, Any] | str, *, timeout: float = 20) -> str:  # noqa: ASYNC109
-        """The id of the room, once its alias stands."""
+        """The id of the room, once it is made: it has its name, not only its alias."""
         async with self.as_bot() as bot:
 
             async def look() -> str:
                 try:
-                    return await bot.resolve_alias(self.alias(incident))
+                    room = await bot.resolve_alias(self.alias(incident))
+                    await bot.get_state(room, "m.room.name")
                 except MatrixError as error:
-                    if error.status != 404:
+                    if error.status not in {403, 404}:
                         raise
                     return ""
+                return room
 
             return await eventually(look, f"a room {self.alias(incident)}", timeout=timeout)
 

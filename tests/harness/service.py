@@ -109,7 +109,7 @@ class Service:
 
     def change(self, **sections: Mapping[str, Any]) -> None:
         """Lay `sections` over the configuration file; counts from the next start."""
-        settings = json.loads(self.config.read_text())
+        settings = self.settings()
         for name, section in sections.items():
             settings[name] = settings.get(name, {}) | dict(section)
         self.config.write_text(json.dumps(settings, indent=1))
@@ -134,7 +134,18 @@ class Service:
             cwd=ROOT,
         )
         if ready:
-            await self.child.wait_for_http(f"{self.url}/ready", timeout=60)
+            await self.until_ready()
+
+    async def until_ready(self) -> None:
+        """Wait until the running process says that it is ready."""
+        if self.child is None:
+            raise RuntimeError("this service was not started")
+        await self.child.wait_for_http(f"{self.url}/ready", timeout=60)
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration file as it stands."""
+        found: dict[str, Any] = json.loads(self.config.read_text())
+        return found
 
     async def stop(self) -> int:
         """Stop it as an operator does; the exit status."""
