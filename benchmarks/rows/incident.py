@@ -76,7 +76,7 @@ async def _ours(here: Stand) -> float:
                 return await response.json() if response.status < 300 else None
 
         async def room_id() -> str | None:
-            alias = quote(f"{here.ours.alias_prefix}{row['id']}:localhost")
+            alias = quote(f"#{here.ours.alias_prefix}{row['id']}:localhost")
             found = await get(f"directory/room/{alias}")
             return str(found["room_id"]) if found else None
 
@@ -86,7 +86,7 @@ async def _ours(here: Stand) -> float:
             return await get(f"rooms/{quote(room)}/state/m.room.pinned_events/")
 
         await until(pinned, "the pin")
-        space = (await get(f"directory/room/{quote(here.ours.alias_prefix + 'incidents:localhost')}"))["room_id"]
+        space = (await get(f"directory/room/{quote('#' + here.ours.alias_prefix + 'incidents:localhost')}"))["room_id"]
 
         async def child() -> Any:
             return await get(f"rooms/{quote(space)}/state/m.space.child/{quote(room)}")

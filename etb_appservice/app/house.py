@@ -85,7 +85,7 @@ class House:
         self.vitals = HouseVitals(base.clock, started_s=base.clock.monotonic())
         self.codec = FactJson()
         self.decoder = IncidentDecoder(base.etb.connection)
-        self.arrivals = MatrixIntake(base.store, self.lanes.of, self.wake_inbox)
+        self.arrivals = MatrixIntake(base.store, self.lanes.of, self.wake_inbox, bot=base.settings.bot_id)
         self._inbox: LaneRunner | None = None
         self._outbox: LaneRunner | None = None
         if base.settings.etb.poll:
@@ -150,6 +150,7 @@ class House:
             clock=base.clock,
             meter=self.metrics,
             wake=self._wake,
+            record=decider.record,
             device_since_ms=int(await base.keepsakes.get(DEVICE_SINCE) or b"0"),
             started_ms=base.clock.now_ms(),
         )

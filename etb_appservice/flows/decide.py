@@ -86,7 +86,7 @@ class Decider:
             case Troubled():
                 await self._troubled(turn, fact)
             case EffectAnswered():
-                await self._answered(turn, fact)
+                await self.record(turn, fact)
             case MembershipChanged():
                 room = await turn.work.rooms.by_id(fact.room_id)
                 await self.rooms.membership(turn, room, fact)
@@ -127,7 +127,7 @@ class Decider:
             case _:
                 assert_never(fact)
 
-    async def _answered(self, turn: Turn, fact: EffectAnswered) -> None:
+    async def record(self, turn: Turn, fact: EffectAnswered) -> None:
         """How an effect ended, and what follows from that."""
         effect, answer = fact.effect, fact.answer
         match effect, answer:

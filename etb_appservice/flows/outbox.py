@@ -1,6 +1,6 @@
 """Takes the oldest effect of a target, carries it out, and puts its answer into the lane that asked.
 
-    row ─► do ─► Done ─────► row gone, answer into its lane (one commit)
+    row ─► do ─► Done ─────► row gone, answer recorded or put into its lane (one commit)
             ├──► Refused ──► row gone, refusal into its lane; the target goes on
             ├──► Later ────► the target is held back with back-off and jitter, parked at the end
             ├──► Unsure ───► tried again: the hands look before they repeat; parked as unknown at the end
@@ -11,16 +11,17 @@ under way.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from etb_appservice.domain.effects import AddTimelineEntry
+from etb_appservice.domain.effects import AddTimelineEntry, OpenRoom, Say
 from etb_appservice.domain.facts import Done, EffectAnswered, NotDone
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
 from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import (
     Arrival,
     Clock,
@@ -38,6 +39,15 @@ log = structlog.get_logger(__name__)
 _UNSURE_TRIES = 5
 
 
+def ends_quietly(fact: EffectAnswered) -> bool:
+    """Whether an answer only has to be recorded, so that its order among the lane's facts doesn't matter."""
+    match fact.effect, fact.answer:
+        case (OpenRoom(), _) | (_, NotDone()) | (Say(purpose="card"), _):
+            return False
+        case _:
+            return True
+
+
 @dataclass(frozen=True, slots=True)
 class Outbox:
     """The step of the outbox's lane runner; its lanes are the targets."""
@@ -50,6 +60,8 @@ class Outbox:
     clock: Clock
     meter: Meter
     wake: Callable[[Sequence[str], Sequence[str]], None]
+    record: Callable[[Turn, EffectAnswered], Awaitable[None]]
+    """Decides an answer from which no effect and no other fact follows."""
     device_since_ms: int = 0
     """When the bot got its device: transaction ids of an older row, if any, were another device's."""
     started_ms: int = 0
@@ -72,10 +84,7 @@ class Outbox:
             await self._failed(row, Broken(f"{type(error).__name__}; see the log"))
             outcome = "broken"
         else:
-            async with self.store.work() as work:
-                await work.outbox.finish(row.seq)
-                await self._answer(work, row, done)
-            self.wake([row.lane], ())
+            await self._done(row, done)
             outcome = "done"
         self.meter.effect(row.effect.kind, outcome, self.clock.monotonic() - began)
         return True
@@ -101,6 +110,21 @@ class Outbox:
                 first = row.first_tried_ms or (row.created_ms if maybe_tried else None)
                 device = row.device_id or ("" if row.created_ms < self.device_since_ms else self.matrix.device_id)
                 return await self.matrix.do(row.effect, replace(attempt, first_tried_ms=first, device_id=device))
+
+    async def _done(self, row: OutboxRow, done: Done) -> None:
+        """The row ends.
+
+        An answer from which nothing follows is recorded at once, in the commit that ends the row; any other
+        becomes a fact in the lane that asked.
+        """
+        fact = EffectAnswered(key=row.key, effect=row.effect, answer=done)
+        async with self.store.work() as work:
+            await work.outbox.finish(row.seq)
+            if ends_quietly(fact):
+                await self.record(Turn(work=work, ref=f"o{row.seq}", lane=row.lane, codec=self.codec), fact)
+                return
+            await self._answer(work, row, done)
+        self.wake([row.lane], ())
 
     async def _failed(self, row: OutboxRow, error: Failure) -> None:
         attempt = row.attempts + 1

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from etb_appservice.domain.ids import EventId, RoomId, short_hash
+from etb_appservice.domain.ids import EventId, RoomId, UserId, short_hash
 from etb_appservice.ports import Arrival, Store
 
 ODD_LANE = "matrix/odd"
@@ -74,7 +74,11 @@ def parked(payload: bytes, reason: str) -> Arrival:
 class Intake:
     """Accepts events into the inbox, from a transaction or fetched, and wakes whoever works on their lanes."""
 
-    def __init__(self, store: Store, lane_of: LaneOf, wake: Callable[[Sequence[str]], None]) -> None:
+    def __init__(
+        self, store: Store, lane_of: LaneOf, wake: Callable[[Sequence[str]], None], *, bot: UserId | None = None
+    ) -> None:
+        """`bot`: whose encrypted messages come back to us and tell nothing new; they are passed over unwritten."""
+        self._bot = bot
         self._store = store
         self._lane_of = lane_of
         self._wake = wake
@@ -84,13 +88,27 @@ class Intake:
         """The row for one event; RecursionError when it is nested too deeply to be written."""
         return arrival_of(event, self._lane_of)
 
+    def is_echo(self, event: object) -> bool:
+        """Whether an event is a message of our own: its effect was recorded when the homeserver answered it."""
+        return (
+            self._bot is not None
+            and isinstance(event, Mapping)
+            and event.get("sender") == self._bot
+            and event.get("type") == "m.room.encrypted"
+            and "state_key" not in event
+        )
+
+    def is_ours(self, sender: str) -> bool:
+        """Whether what `sender` sent needs no looking for: it was ours."""
+        return sender == self._bot
+
     def has_recent(self, event_id: EventId) -> bool:
         """Whether this event was accepted a moment ago; False says nothing, the memory is short."""
         return short_hash("event", event_id) in self._recent
 
     async def accept(self, events: Sequence[object]) -> int:
         """Store events in one commit, in this order; answers how many were new."""
-        return await self.accept_arrivals([self.row(event) for event in events])
+        return await self.accept_arrivals([self.row(event) for event in events if not self.is_echo(event)])
 
     async def accept_arrivals(self, arrivals: Sequence[Arrival]) -> int:
         """Store rows in one commit, then wake their lanes; answers how many were new."""

@@ -56,7 +56,8 @@ class GapFinder:
         Raises Later or Unsure: then look again from the old position.
         """
         due_ms = self._clock.now_ms() + int(self._grace_s * 1000)
-        await self._note([(event.room_id, event.event_id) for event in events], due_ms, patience_s=_MOMENT_S)
+        others = [event for event in events if not self._intake.is_ours(event.sender)]
+        await self._note([(event.room_id, event.event_id) for event in others], due_ms, patience_s=_MOMENT_S)
         holes = {event.room_id: event.prev_batch for event in events if event.limited and event.prev_batch}
         for room_id, before in holes.items():
             await self._look_back(RoomId(room_id), before, due_ms)
@@ -69,9 +70,11 @@ class GapFinder:
             except (Refused, Broken) as failure:
                 _log.warning("a gap can't be read", room_id=room_id, error=str(failure))
                 return
-            older = [(room_id, event.get("event_id")) for event in reversed(page)]
+            older = [
+                (room_id, event.get("event_id")) for event in reversed(page) if not self._intake.is_echo(event)
+            ]
             new = await self._note(older, due_ms - number * _PAGE)
-            if new == 0 or not before:
+            if (older and new == 0) or not before:
                 return
         _log.warning("a gap is larger than we look back", room_id=room_id, events=_PAGE * _PAGES)
 

@@ -143,6 +143,8 @@ class Transactions:
     def _rows(self, events: Sequence[object], body: bytes) -> list[Arrival]:
         rows = []
         for event in events:
+            if self._intake.is_echo(event):
+                continue
             try:
                 rows.append(self._intake.row(event))
             except RecursionError:

@@ -443,6 +443,7 @@ class House:
             self.clock,
             self.meter,
             self._wake,
+            self.decider.record,
             started_ms=self.clock.now_ms(),
         )
 

@@ -82,6 +82,7 @@ async def test_a_decrypted_message_becomes_a_fact_with_its_device() -> None:
         origin_ms=5,
         device_id="DEV",
         trust=Trust.CROSS_SIGNED,
+        session_id="s",
         msgtype="m.text",
         body="!status",
     )
