@@ -112,6 +112,10 @@ class Service:
         settings = self.settings()
         for name, section in sections.items():
             settings[name] = settings.get(name, {}) | dict(section)
+        self.write_settings(settings)
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """The configuration file as it shall stand."""
         self.config.write_text(json.dumps(settings, indent=1))
 
     @property

@@ -1,6 +1,5 @@
 """What others can read: the homeserver's operator in its database, and whoever gets hold of our own files."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,9 @@ SECRETS = (b"Zephyrquartz", b"Moonstonelane", b"Gallowglass")
 
 
 @pytest.fixture
-async def restricted(open_scene: OpenScene) -> AsyncIterator[Scene]:
+async def restricted(open_scene: OpenScene) -> Scene:
     classification = {"default": "INTERNAL", "by_category": {"Security": "RESTRICTED"}}
-    yield await open_scene(classification=classification)
+    return await open_scene(classification=classification)
 
 
 def held_in(folder: Path, pattern: str) -> bytes:

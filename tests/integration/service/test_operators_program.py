@@ -1,0 +1,184 @@
+"""The program as an operator uses it, on both databases: setup, check, recovery, and the service itself."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.postgres import Postgres
+from tests.harness.sandbox import Sandbox
+from tests.harness.service import Service
+from tests.harness.stage import OpenScene
+from tests.harness.synapse import Slot, Synapse
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command printed; never a traceback."""
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text, text
+    return text
+
+
+async def well(service: Service, *arguments: str) -> str:
+    """What a command printed that must succeed."""
+    done = await service.cli(*arguments)
+    assert done.returncode == 0, said(done)
+    return said(done)
+
+
+async def failed(service: Service, *arguments: str, status: int = 1) -> str:
+    """What a command printed that must fail."""
+    done = await service.cli(*arguments)
+    assert done.returncode == status, said(done)
+    return said(done)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_setup_twice_then_the_main_job(
+    open_scene: OpenScene, postgres: Postgres, kind: str
+) -> None:
+    database = await postgres.fresh_database() if kind == "postgresql" else "sqlite:///etb.db"
+    scene = await open_scene(run=False, database=database)
+    await scene.account("alice", "bob", "carol")
+    first = await scene.etb.declare(title="Checkout is slow", reporter="alice")
+    second = await scene.etb.declare(title="Search is stale", reporter="alice")
+    closed = await scene.etb.declare(title="Long over", reporter="alice")
+    await scene.etb.patch(closed["id"], status="CLOSED")
+    service = scene.service
+    for _ in range(2):
+        text = await well(service, "setup", "--create-bots", "--create-war-rooms")
+        assert re.search(r"bots: 4\b", text), text
+        assert re.search(r"rooms: 2\b", text), text
+    rooms = [await scene.room_of(incident) for incident in (first, second)]
+    aliases = scene.synapse.query(
+        "SELECT room_alias FROM room_aliases WHERE room_alias LIKE ?", f"#{scene.slot.alias_prefix}%"
+    )
+    names = ("control", "incidents")
+    assert {row[0] for row in aliases} == {scene.alias(one) for one in (first, second, *names)}
+    await service.run()
+    alice, room = await scene.enter("alice", first)
+    assert room == rooms[0]
+    card = await scene.card(alice, room)
+    assert (await alice.shield(room, card.event_id)).clean
+    assert first["incident_number"] in (await scene.ask(alice, room, "!status")).body
+    text = await well(service, "setup", "--create-war-rooms")
+    assert re.search(r"rooms: 2\b", text), text
+    text = await well(service, "check")
+    assert "✗" not in text
+    for part in ("settings", "database", "transactions", "etb incidents"):
+        assert part in text, text
+    await service.stop()
+    await service.run()
+    operator, control = await scene.operator()
+    assert "All is well" in (await scene.ask(operator, control, "!health")).body
+    await scene.ask(alice, room, "!status")
+    await well(service, "db", "upgrade")
+    scene.assert_quiet()
+
+
+async def test_a_lost_crypto_store_is_refused_and_recovered_under_the_same_identity(open_scene: OpenScene) -> None:
+    scene = await open_scene()
+    service = scene.service
+    await scene.account("alice")
+    alice = await scene.person("alice")
+    incident = await scene.etb.declare(title="Checkout is slow", reporter="alice")
+    room = await scene.join(alice, incident)
+    card = await scene.card(alice, room)
+    await scene.ask(alice, room, "!status")
+    before = await alice.devices(scene.bot)
+    key = await well(service, "recovery-key")
+    assert re.search(r"\bEs[\w ]{40,}", key), key
+    await failed(service, "recovery-key")
+    scene.assert_quiet()
+    await service.stop()
+    lost = list(service.folder.glob("etb-crypto.db*"))
+    assert lost
+    for path in lost:
+        path.unlink()
+    await well(service, "db", "upgrade")
+    assert "recover" in await failed(service, "run")
+    missed = await alice.send(room, "!status")
+    assert "new device" in await well(service, "recover")
+    await service.run()
+    answer = await scene.ask(alice, room, "!help")
+    assert (await alice.shield(room, answer.event_id)).clean
+    after = await alice.devices(scene.bot)
+    assert not after.identity_changed
+    assert len(after.devices) == 1
+    assert after.devices[0].signed_by_owner
+    assert after.devices[0].device_id != before.devices[0].device_id
+    await scene.etb.patch(incident["id"], severity="CRITICAL")
+    assert (await scene.card(alice, room, body="CRITICAL")).event_id == card.event_id
+    assert len(await scene.answers(alice, room, missed)) <= 1
+    assert scene.slot.as_token not in service.log()
+
+
+async def test_check_says_what_is_wrong_and_what_to_do(
+    open_scene: OpenScene, tmp_path: Path
+) -> None:
+    scene = await open_scene()
+    service = scene.service
+    good = service.settings()
+    assert "✗" not in await well(service, "check")
+    faults: list[tuple[dict[str, Any], int, tuple[str, ...]]] = [
+        ({"appservice": {"as_token": "wrong-token-wrong"}}, 1, ("as_token",)),
+        ({"homeserver": {"url": "http://127.0.0.1:9"}}, 1, ("homeserver",)),
+        ({"etb": {"token": "wrong-token-wrong"}}, 1, ("etb", "token")),
+        ({"etb": {"base_url": "http://127.0.0.1:9"}}, 1, ("etb",)),
+        ({"rooms": {"alias_prefix": "elsewhere_"}}, 1, ("namespaces.aliases", "rooms.alias_prefix")),
+        ({"bot": {"localpart": "somebody-else"}}, 1, ("namespaces.users",)),
+        ({"database": {"url": "sqlite:///new.db"}}, 1, ("db upgrade",)),
+        ({"encryption": {"key": "AAAA"}}, 2, ("encryption.key", "32 bytes")),
+        ({"rooms": {"colour": "red"}}, 2, ("rooms.colour",)),
+        ({"etb": {"poll_interval_s": "often"}}, 2, ("poll_interval_s",)),
+    ]
+    for change, status, words in faults:
+        service.change(**change)
+        text = await failed(service, "check", status=status)
+        for word in words:
+            assert word in text, (change, text)
+        assert "wrong-token-wrong" not in text
+        service.write_settings(good)
+    service.change(database={"url": "sqlite:////nowhere/at/all.db"})
+    assert "/nowhere" in await failed(service, "db", "upgrade")
+    service.write_settings(good)
+    await service.stop()
+    assert "✗" not in await well(service, "check")
+    service.change(appservice={"hs_token": "wrong-token-wrong"})
+    text = await failed(service, "check")
+    assert "✗ transactions" in text
+    assert "hs_token" in text
+    service.write_settings(good)
+    scene.assert_quiet("wrong hs_token")
+
+
+async def test_a_second_service_stands_by_and_setup_needs_no_stop(open_scene: OpenScene) -> None:
+    scene = await open_scene()
+    text = await failed(scene.service, "recover")
+    assert "another" in text.lower() or "running" in text.lower(), text
+    scene.assert_quiet()
+
+
+async def test_init_writes_what_check_accepts_and_never_overwrites(
+    tmp_path: Path, synapse: Synapse, slot: Slot, running_sandbox: Sandbox
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(running_sandbox.token)
+    token.chmod(0o600)
+    service = Service(folder=tmp_path, config=tmp_path / "new" / "config.yaml", slot=slot, public_port=0, webhook_secret="")
+    arguments = (
+        "init", "--directory", str(tmp_path / "new"), "--homeserver", synapse.url, "--domain", "localhost",
+        "--etb-url", running_sandbox.url, "--etb-token-file", str(token),
+    )  # fmt: skip
+    await well(service, *arguments)
+    for name in ("config.yaml", "registration.yaml"):
+        assert (tmp_path / "new" / name).stat().st_mode & 0o077 == 0
+    before = service.config.read_text()
+    await failed(service, *arguments, status=2)
+    assert service.config.read_text() == before
+    await well(service, "db", "upgrade")
+    text = await failed(service, "check")
+    assert "✓ database" in text, text
+    assert "registration" in text, text
