@@ -86,7 +86,9 @@ async def _ours(here: Stand) -> float:
             return await get(f"rooms/{quote(room)}/state/m.room.pinned_events/")
 
         await until(pinned, "the pin")
-        space = (await get(f"directory/room/{quote('#' + here.ours.alias_prefix + 'incidents:localhost')}"))["room_id"]
+        space = (await get(f"directory/room/{quote('#' + here.ours.alias_prefix + 'incidents:localhost')}"))[
+            "room_id"
+        ]
 
         async def child() -> Any:
             return await get(f"rooms/{quote(space)}/state/m.space.child/{quote(room)}")
