@@ -30,7 +30,7 @@ ALWAYS_ALLOWED = (r"nobody has seen the bot's recovery key",)
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]],
+    look: Callable[[], Awaitable[T | None]],
     what: str,
     *,
     timeout: float = 20,  # noqa: ASYNC109

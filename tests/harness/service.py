@@ -114,6 +114,15 @@ class Service:
             settings[name] = settings.get(name, {}) | dict(section)
         self.write_settings(settings)
 
+    def copy(self, name: str, **sections: Mapping[str, Any]) -> None:
+        """Another configuration file beside this one, with `sections` laid over it."""
+        settings = self.settings()
+        for section, values in sections.items():
+            settings[section] = settings.get(section, {}) | dict(values)
+        path = self.folder / name
+        path.write_text(json.dumps(settings, indent=1))
+        path.chmod(0o600)
+
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """The configuration file as it shall stand."""
         self.config.write_text(json.dumps(settings, indent=1))
@@ -160,9 +169,15 @@ class Service:
         if self.child:
             await self.child.kill()
 
-    async def cli(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:  # noqa: ASYNC109
-        """Run a command of the program beside it."""
-        command = [sys.executable, "-m", "etb_appservice", "--config", str(self.config), *arguments]
+    async def cli(
+        self,
+        *arguments: str,
+        timeout: float = 60,  # noqa: ASYNC109
+        config: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the program beside it, on its configuration or another one of its folder."""
+        path = self.folder / config if config else self.config
+        command = [sys.executable, "-m", "etb_appservice", "--config", str(path), *arguments]
         return await asyncio.to_thread(
             subprocess.run,
             command,

@@ -1,4 +1,4 @@
-"""Fixtures with scenes, for the folders whose conftest imports them. One sandbox for all, emptied for each module."""
+"""Fixtures with scenes, for folders whose conftest imports them. One sandbox for all, emptied for each module."""
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -28,10 +28,15 @@ async def etb(running_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture(scope="module")
 async def scene(
-    tmp_path_factory: pytest.TempPathFactory, synapse: Synapse, take_slot: Callable[[], Slot], etb: Sandbox
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    synapse: Synapse,
+    take_slot: Callable[[], Slot],
+    etb: Sandbox,
 ) -> AsyncIterator[Scene]:
-    """The module's own running service."""
-    async with Scene.open(tmp_path_factory.mktemp("service"), synapse, take_slot(), etb) as scene:
+    """The module's own running service; what the module names `SECTIONS` is laid over its configuration."""
+    sections = getattr(request.module, "SECTIONS", {})
+    async with Scene.open(tmp_path_factory.mktemp("service"), synapse, take_slot(), etb, **sections) as scene:
         yield scene
 
 

@@ -192,14 +192,14 @@ async def test_webhooks_that_can_not_be_trusted_or_read_are_refused_with_a_word(
         (good, signed(scene, good) | {"webhook-timestamp": "soon"}, 401, ""),
         (good, signed(scene, good) | {"webhook-signature": "v1,%%%"}, 401, "signature"),
     ]
-    for body in (
+    unreadable = [
         b"no json",
         b"[]",
         b"{}",
         b'{"event": 5, "incident": {}}',
         b'{"event": "x", "incident": {"id": 5}}',
-    ):
-        cases.append((body, signed(scene, body), 400, "can't be read"))
+    ]
+    cases += [(body, signed(scene, body), 400, "can't be read") for body in unreadable]
     big = b'{"event": "x", "incident": {"id": "' + b"a" * 1_100_000 + b'"}}'
     cases.append((big, signed(scene, big), 413, "larger"))
     for body, headers, status, words in cases:

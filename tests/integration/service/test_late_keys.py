@@ -1,12 +1,13 @@
 """A room key that comes late: the message is processed when it comes, and the room isn't held up meanwhile."""
 
-from tests.harness.stage import OpenScene
+from tests.harness.scene import Scene
+
+SECTIONS = {"encryption": {"tell_after_s": 1}}
 
 
 async def test_a_message_whose_key_is_late_is_answered_when_it_comes_and_holds_nobody_up(
-    open_scene: OpenScene,
+    scene: Scene,
 ) -> None:
-    scene = await open_scene(encryption={"tell_after_s": 1})
     await scene.account("alice", "carol")
     alice, carol = await scene.person("alice"), await scene.person("carol")
     incident = await scene.etb.declare(title="Cache is cold", reporter="alice", assignee="carol")
@@ -30,11 +31,9 @@ async def test_a_message_whose_key_is_late_is_answered_when_it_comes_and_holds_n
         assert len(await scene.answers(alice, room, event_id)) == 1
     said = [one.body for one in await alice.timeline(room, last=200) if one.sender == scene.bot]
     assert sum("can't read" in body for body in said) == 1
-    scene.assert_quiet()
 
 
-async def test_a_redaction_ends_the_wait_for_a_key(open_scene: OpenScene) -> None:
-    scene = await open_scene()
+async def test_a_redaction_ends_the_wait_for_a_key(scene: Scene) -> None:
     await scene.account("alice", "carol")
     alice, carol = await scene.person("alice"), await scene.person("carol")
     incident = await scene.etb.declare(title="Cache is cold", reporter="alice", assignee="carol")
@@ -49,4 +48,3 @@ async def test_a_redaction_ends_the_wait_for_a_key(open_scene: OpenScene) -> Non
     await alice.wait_for(room=room, sender=scene.bot, reply_to=kept)
     await scene.ask(alice, room, "!help")
     assert not await scene.answers(alice, room, taken_back)
-    scene.assert_quiet()

@@ -150,3 +150,16 @@ async def test_the_control_room_answers_its_operators(scene: Scene) -> None:
     assert "Usage: " in (await scene.ask(operator, control, "!queue explode")).body
     assert "no parked row" in (await scene.ask(operator, control, "!queue retry o999999")).body
     assert "don't know" in (await scene.ask(alice, room, "!queue")).body
+
+
+async def test_a_confidential_room_hides_its_title_from_servers_and_an_internal_one_need_not(
+    scene: Scene,
+) -> None:
+    await scene.account("alice")
+    closed = await scene.etb.declare(title="Zephyrquartz", reporter="alice", category="Security")
+    opened = await scene.etb.declare(title="Coffee is out", reporter="alice")
+    async with scene.as_bot() as bot:
+        name = await bot.get_state(await scene.room_of(closed), "m.room.name")
+        assert name == {"name": closed["incident_number"]}
+        name = await bot.get_state(await scene.room_of(opened), "m.room.name")
+        assert name == {"name": f"{opened['incident_number']} Coffee is out"}
