@@ -80,9 +80,8 @@ def _who_html(person: Responder) -> str:
 
 
 def _deadline(deadline: Deadline) -> str:
-    words = [one_line(word, 100) for word in (deadline.name, deadline.kind) if word]
-    name = f"{words[0]} ({words[1]})" if words[1:] and words[0] != words[1] else (words or ["Deadline"])[0]
-    status = f", {one_line(deadline.status, 60)}" if deadline.status else ""
+    name = one_line(deadline.name, 100) or one_line(deadline.kind, 100).replace("_", " ").lower() or "Deadline"
+    status = f" ({one_line(deadline.status, 60).lower()})" if deadline.status else ""
     return f"{name}: {when(deadline.target_ms)}{status}"
 
 

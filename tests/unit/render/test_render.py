@@ -96,7 +96,7 @@ def test_a_card_says_everything_in_text_alone() -> None:
         "- bob, assignee (not invited: no Matrix id is configured)\n"
         "\n"
         "Deadlines:\n"
-        "- Resolution (RESOLUTION_TIME): 2023-11-14 22:13 UTC, ACTIVE\n"
+        "- Resolution: 2023-11-14 22:13 UTC (active)\n"
         "\n"
         "Open in ETB: https://etb.example.org/incidents/7"
     )
