@@ -179,7 +179,12 @@ class Scene:
                     return one if body is None or body in text else None
             return None
 
-        return await eventually(look, f"a pinned card that {person.user_id} can read with {body or 'any text'}")
+        what = f"a pinned card that {person.user_id} can read with {body or 'any text'}"
+        try:
+            return await eventually(look, what, timeout=40)
+        except AssertionError as error:
+            seen = [(one.event_id, one.type, one.failure) for one in await person.timeline(room, last=20)]
+            raise AssertionError(f"{error}; the client has {seen}") from None
 
     async def enter(self, username: str, incident: Mapping[str, Any] | str) -> tuple[JsClient, str]:
         """An ETB user at their client, joined to an incident's room."""
