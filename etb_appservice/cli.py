@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never
 
+import asyncpg
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -300,6 +302,9 @@ def explain(error: BaseException) -> tuple[str, int]:
             return str(error) or type(error).__name__, _FAILED
         case BaseExceptionGroup():
             return explain(error.exceptions[0])
+        case sqlite3.Error() | asyncpg.PostgresError() | asyncpg.InterfaceError():
+            # The store has words of its own, so this is mautrix's database.
+            return f"the crypto database failed: {(str(error).splitlines() or [''])[0][:200]}", _FAILED
         case _:
             # The message of an unforeseen error may quote anything, a secret included: only its type is shown.
             return (

@@ -1,5 +1,6 @@
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -243,4 +244,10 @@ def test_a_second_signal_does_not_wait(config: Path) -> None:
 def test_explaining_never_shows_the_message_of_an_unforeseen_error() -> None:
     message, status = cli.explain(ValueError(SECRET))
     assert SECRET not in message
+    assert status == 1
+
+
+def test_a_failing_crypto_database_is_named() -> None:
+    message, status = cli.explain(BaseExceptionGroup("tasks", [sqlite3.OperationalError("disk I/O error")]))
+    assert message == "the crypto database failed: disk I/O error"
     assert status == 1
