@@ -7,7 +7,7 @@ control key. It must never import the sandbox's code, and it ends only the proce
 import hashlib
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,8 +40,9 @@ class SandboxError(Exception):
 class Sandbox:
     """One running sandbox. `await Sandbox.start(tmp_path)`, and `await sandbox.stop()` or `async with`."""
 
-    def __init__(self, child: Child, url: str, token: str, control_key: str) -> None:
+    def __init__(self, child: Child, url: str, token: str, control_key: str, argv: Sequence[str | Path]) -> None:
         self.child = child
+        self._argv = argv
         self.url = url
         self.token = token
         self.control_key = control_key
@@ -68,15 +69,20 @@ class Sandbox:
         ]
         if not incidents:
             arguments.append("--no-incidents")
-        child = await Child.start(
-            [sys.executable, MANAGE, "serve", *arguments], log=tmp_path / "etb.log", name="the ETB sandbox"
-        )
+        argv = [sys.executable, MANAGE, "serve", *arguments]
+        child = await Child.start(argv, log=tmp_path / "etb.log", name="the ETB sandbox")
         try:
             line = await child.wait_for_line(r"^listening on (http://\S+)$", timeout=START_LIMIT_S)
         except BaseException:
             await child.kill()
             raise
-        return cls(child, line.group(1), token, control_key)
+        return cls(child, line.group(1), token, control_key, argv)
+
+    async def restart(self) -> None:
+        """Starts it again on its data and its port, after its process has ended."""
+        argv = [*self._argv, "--port", self.url.rpartition(":")[2]]  # the last one given counts
+        self.child = await Child.start(argv, log=self.child.log, name=self.child.name)
+        await self.child.wait_for_line(r"^listening on ", timeout=START_LIMIT_S)
 
     async def stop(self) -> None:
         """Ends the process and waits for it. May be repeated."""

@@ -1,0 +1,199 @@
+"""The scenarios that die at every step: each runs once per seam and compares the ledger afterwards."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tests.chaos import ledger
+from tests.chaos.doomed import Doomed, Settled
+from tests.harness.jsclient import JsClient
+
+
+class Scenario(Protocol):
+    """What the tests and the sweep run."""
+
+    async def seams(self) -> list[str]:
+        """The seams it passes."""
+        ...
+
+    async def die(self, at: str) -> bool:
+        """Die at a seam, come back, compare; whether the seam was passed. AssertionError with what is off."""
+        ...
+
+
+@dataclass(slots=True)
+class IncidentToRoom:
+    """ETB reports an incident: one room, its people, its card, its line in ETB."""
+
+    doomed: Doomed
+    person: JsClient
+    number: int = 0
+    incident: Mapping[str, Any] = field(default_factory=dict)
+
+    async def declare(self) -> None:
+        """What sets it off."""
+        self.number += 1
+        self.incident = await self.doomed.scene.etb.declare(
+            title=f"Incident {self.number}", severity="HIGH", reporter="alice", assignee="carol"
+        )
+
+    async def is_done(self) -> bool:
+        """Whether all that is waited for is there; doubles may come after."""
+        scene = self.doomed.scene
+        if not ledger.room_is_there(scene, self.incident):
+            return False
+        return bool(await scene.etb.timeline(self.incident["id"]))
+
+    async def seams(self) -> list[str]:
+        """Also proves that the undisturbed run is right."""
+        found = await self.doomed.seams(self.declare, self.is_done)
+        await self.compare()
+        return found
+
+    async def die(self, at: str) -> bool:
+        died = await self.doomed.die(at, self.declare, self.is_done)
+        await self.compare()
+        return died
+
+    async def compare(self, *, may_replace: bool = False) -> None:
+        """The ledger; then the room is used."""
+        scene = self.doomed.scene
+        invited = {scene.mxid(name) for name in ("alice", "bob", "carol")}
+        room = await ledger.assert_one_room(self.doomed, self.incident, invited, may_replace=may_replace)
+        await scene.join(self.person, self.incident)
+        asked = await self.person.send(room, "!status")
+        answer = await self.person.wait_for(room=room, sender=scene.bot, reply_to=asked)
+        assert self.incident["incident_number"] in answer.body
+        assert (await self.person.shield(room, answer.event_id)).clean
+        self.doomed.assert_sound()
+
+
+@dataclass(slots=True)
+class CommandToAnswer:
+    """A person asks twice. Every message has a key of its own, so taking a room key is part of it."""
+
+    doomed: Doomed
+    person: JsClient
+    room: str
+    number: str
+    asked: dict[str, str] = field(default_factory=dict)
+
+    async def ask(self) -> None:
+        """What sets it off."""
+        self.asked = {}
+        for text, word in (("!help status", "status"), ("!status", self.number)):
+            self.asked[await self.person.send(self.room, text)] = word
+
+    async def is_done(self) -> bool:
+        """Whether all that is waited for is there; doubles may come after."""
+        scene = self.doomed.scene
+        for event_id in self.asked:
+            if not await scene.answers(self.person, self.room, event_id):
+                return False
+        return True
+
+    async def seams(self) -> list[str]:
+        """Also proves that the undisturbed run is right."""
+        before = ledger.said(self.doomed, self.room)
+        found = await self.doomed.seams(self.ask, self.is_done)
+        await self.compare(before)
+        return found
+
+    async def die(self, at: str) -> bool:
+        scene = self.doomed.scene
+        before = ledger.said(self.doomed, self.room)
+        identity = ledger.masters(scene.synapse, scene.bot)
+        died = await self.doomed.die(at, self.ask, self.is_done)
+        await self.compare(before)
+        assert ledger.masters(scene.synapse, scene.bot) == identity
+        assert len(ledger.devices(scene.synapse, scene.bot)) == 1
+        return died
+
+    async def compare(self, before: int) -> None:
+        """The ledger, with `before` messages of the bot from earlier; then it is asked once more."""
+        await ledger.assert_answered_once(self.doomed, self.person, self.room, self.asked, said_before=before)
+        one_more = await self.person.send(self.room, "!status")
+        await self.person.wait_for(room=self.room, sender=self.doomed.scene.bot, reply_to=one_more)
+        self.doomed.assert_sound()
+
+
+@dataclass(slots=True)
+class FirstStart:
+    """The very first start of a service: device, identity, keys, control room, Space. Each on a new one."""
+
+    open: Callable[[], AbstractAsyncContextManager[Doomed]]
+    """A configured service that was never started, and whose only operator is `operator`."""
+    operator: JsClient
+
+    async def seams(self) -> list[str]:
+        """Also proves that the undisturbed run is right."""
+        async with self.open() as doomed:
+            found = await doomed.start_and_die(self._done(doomed))
+            assert not doomed.is_dead
+            await self._compare(doomed)
+            return found
+
+    async def die(self, at: str) -> bool:
+        async with self.open() as doomed:
+            return bool(await self._die_at(doomed, [at]))
+
+    async def die_in_turn(self, at: Sequence[str]) -> list[str]:
+        """One new service dies at the first of these seams, and again at the next; where it died."""
+        async with self.open() as doomed:
+            return await self._die_at(doomed, at)
+
+    async def _die_at(self, doomed: Doomed, at: Sequence[str]) -> list[str]:
+        died: list[str] = []
+        published: set[str] = set()
+        while left := [seam for seam in at if seam not in died]:
+            passed = await doomed.start_and_die(self._done(doomed), left)
+            if not doomed.is_dead:
+                break
+            died.append(passed[-1])
+            before, published = published, self._published(doomed)
+            assert before <= published, "what was published was given up"
+        if doomed.is_dead:
+            await doomed.scene.service.run()
+            await doomed.settle(self._done(doomed))
+        await self._compare(doomed)
+        return died
+
+    def _done(self, doomed: Doomed) -> Settled:
+        """The operator is invited and the Space is there."""
+
+        async def done() -> bool:
+            scene = doomed.scene
+            made = ledger.rooms_of(scene.synapse, scene.bot)
+            return len(made) > 1 and any(
+                ledger.invites(scene.synapse, room, scene.bot)[self.operator.user_id] for room in made
+            )
+
+        return done
+
+    def _published(self, doomed: Doomed) -> set[str]:
+        synapse, bot = doomed.scene.synapse, doomed.scene.bot
+        return {*ledger.masters(synapse, bot), *ledger.devices(synapse, bot)}
+
+    async def _compare(self, doomed: Doomed) -> None:
+        """One identity, one device, one control room, one Space; the operator is answered without a shield."""
+        scene, operator = doomed.scene, self.operator
+        assert len(ledger.masters(scene.synapse, scene.bot)) == 1
+        (device,) = ledger.devices(scene.synapse, scene.bot)
+        control = await scene.room_of("control")
+        space = await scene.room_of("incidents")
+        assert sorted(ledger.rooms_of(scene.synapse, scene.bot)) == sorted([control, space])
+        assert ledger.invites(scene.synapse, control, scene.bot) == {operator.user_id: 1}
+        await operator.wait_for_invite(room=control, inviter=scene.bot)
+        await operator.join(control)
+        asked = await operator.send(control, "!help")
+        answer = await operator.wait_for(room=control, sender=scene.bot, reply_to=asked)
+        shield = await operator.shield(control, answer.event_id)
+        assert shield.clean
+        assert shield.device_id == device
+        identity = await operator.devices(scene.bot)
+        assert identity.cross_signing
+        assert not identity.identity_changed
+        assert [one.signed_by_owner for one in identity.devices] == [True]
+        doomed.assert_sound()
+        await operator.leave(control)
