@@ -173,7 +173,11 @@ class Scene:
                     if error.status != 404:
                         raise
                     return None
-            for one in await person.timeline(room, last=200):
+            seen = await person.timeline(room, last=200)
+            if not any(one.event_id in pinned for one in seen):
+                # Said before this person's homeserver came to the room: it is fetched by looking back.
+                await person.scrollback(room)
+            for one in seen:
                 if one.event_id in pinned and one.failure is None and one.type == "m.room.message":
                     text = str(one.current_content.get("body", ""))
                     return one if body is None or body in text else None
