@@ -6,6 +6,7 @@ at once what dies next, and one database goes through all of them.
 
 import json
 import random
+import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -88,27 +89,33 @@ class Doomed:
         await self.settle(settled)
         return self.disarm()
 
-    async def die(self, at: str, trigger: Callable[[], Awaitable[Any]], settled: Settled) -> bool:
+    async def die(
+        self, at: str, trigger: Callable[[], Awaitable[Any]], settled: Settled, *, by: int = signal.SIGKILL
+    ) -> bool:
         """Run a scenario, die at a seam of it, start again, and wait until the scenario has come to its end.
 
-        False when the seam was not passed this time: then nothing died.
+        False when the seam was not passed this time: then nothing died. By SIGTERM it ends in order, and well.
         """
-        self.arm([at])
+        self.arm([at], signal=int(by))
         await trigger()
 
         async def over() -> bool:
             return self.is_dead or (await settled() and await self.is_idle())
 
         await eventually(over, f"death at {at}, or the end", timeout=SETTLE_S)
-        self.disarm()
-        if died := self.is_dead:
+        if died := at in self.disarm():
+            assert self.scene.service.child is not None
+            status = await self.scene.service.child.wait(timeout=SETTLE_S)
+            assert status == (-by if by == signal.SIGKILL else 0)
             await self.scene.service.run()
         await self.settle(settled)
         return died
 
-    async def start_and_die(self, settled: Settled, at: Sequence[str] = ()) -> list[str]:
+    async def start_and_die(
+        self, settled: Settled, at: Sequence[str] = (), *, by: int = signal.SIGKILL
+    ) -> list[str]:
         """Start, to die at the first of `at`; the seams that were passed. `is_dead` says whether it died."""
-        self.arm(at)
+        self.arm(at, signal=int(by))
         await self.scene.service.run(ready=False)
 
         async def over() -> bool:

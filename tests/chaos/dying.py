@@ -11,12 +11,10 @@ A seam is a moment between two steps that the outside, or the disk, can tell apa
 Everything is wrapped from outside, in this process alone; the service itself knows nothing of it. What happens is
 told by a plan, a JSON file that may come and go while the service runs (`ETB_DYING_PLAN`):
 
-    {"trace": FILE}                     write down each seam as it is passed
-    {"trace": FILE, "at": SEAM}         and die at this one
-    {"trace": FILE, "known": [SEAM…]}   and die at the first that is not among these
-
-    {"trace": FILE, "at": SEAM, "victim": PID, "after_s": S}
-                                        and let that process die, S seconds after, in our place
+    {"trace": FILE, "at": []}           write down each seam as it is passed
+    {"trace": FILE, "at": [SEAM…]}      and die at the first of these
+    {… "signal": 15}                    not die, but be told to stop, as an operator would
+    {… "victim": PID, "after_s": S}     not die, but let that process die, S seconds later
 
 A seam's name is `place#n`: the n-th time that this process passed the place since the plan came. Without a plan
 nothing is done.
@@ -74,11 +72,12 @@ class Plan:
         os.write(trace, f"{name}\n".encode())
         os.close(trace)
         if name in self._plan["at"]:
-            victim = int(self._plan.get("victim", os.getpid()))
-            if victim == os.getpid():
-                os.kill(victim, signal.SIGKILL)
             self._plan["at"] = []
-            threading.Timer(self._plan["after_s"], os.kill, (victim, signal.SIGKILL)).start()
+            if "victim" in self._plan:
+                victim = (self._plan["victim"], signal.SIGKILL)
+                threading.Timer(self._plan["after_s"], os.kill, victim).start()
+            else:
+                os.kill(os.getpid(), self._plan.get("signal", signal.SIGKILL))
 
     def _is_there(self) -> bool:
         try:

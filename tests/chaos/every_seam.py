@@ -74,7 +74,9 @@ class Tally:
     is_whole: bool = False
 
 
-async def sweep(world: World, name: str, until: float, each: int, most: int, say: Callable[[str], None]) -> Tally:
+async def sweep(
+    world: World, name: str, until: float, asked: argparse.Namespace, say: Callable[[str], None]
+) -> Tally:
     """Die at each seam of a scenario."""
     tally = Tally()
     todo: list[str] = []
@@ -83,9 +85,9 @@ async def sweep(world: World, name: str, until: float, each: int, most: int, say
             if not tally.seams:
                 todo = await scenario.seams()
                 tally.seams = len(todo)
-                todo = [one for one in todo if int(one.rpartition("#")[2]) <= each]
-                if most < len(todo):
-                    todo = [one for one in todo if one in set(random.Random(tally.seams).sample(todo, most))]
+                todo = [one for one in todo if asked.at in one and int(one.rpartition("#")[2]) <= asked.each]
+                if asked.most < len(todo):
+                    todo = [one for one in todo if one in set(random.Random(tally.seams).sample(todo, asked.most))]
                 say(f"{name}: {tally.seams} seams, dying at {len(todo)}")
             while todo:
                 if time.monotonic() > until:
@@ -110,6 +112,7 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--minutes", type=float, default=60, help="stop after this time (60)")
+    parser.add_argument("--at", default="", metavar="TEXT", help="only seams whose name holds this")
     parser.add_argument("--each", type=int, default=3, help="how often one place is died at (3)")
     parser.add_argument("--most", type=int, default=10_000, help="seams of each scenario at most, by a fixed seed")
     asked = parser.parse_args()
@@ -134,7 +137,7 @@ async def main() -> int:
         ):
             world = World(folder, synapse, etb, operator, iter(slots))
             for name in asked.scenarios or SCENARIOS:
-                tallies[name] = await sweep(world, name, until, asked.each, asked.most, say)
+                tallies[name] = await sweep(world, name, until, asked, say)
     finally:
         await synapse.stop()
     for name, tally in tallies.items():

@@ -1,5 +1,6 @@
 """The scenarios that die at every step: each runs once per seam and compares the ledger afterwards."""
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ class Scenario(Protocol):
         """The seams it passes."""
         ...
 
-    async def die(self, at: str) -> bool:
+    async def die(self, at: str, *, by: int = signal.SIGKILL) -> bool:
         """Die at a seam, come back, compare; whether the seam was passed. AssertionError with what is off."""
         ...
 
@@ -51,8 +52,8 @@ class IncidentToRoom:
         await self.compare()
         return found
 
-    async def die(self, at: str) -> bool:
-        died = await self.doomed.die(at, self.declare, self.is_done)
+    async def die(self, at: str, *, by: int = signal.SIGKILL) -> bool:
+        died = await self.doomed.die(at, self.declare, self.is_done, by=by)
         await self.compare()
         return died
 
@@ -100,11 +101,11 @@ class CommandToAnswer:
         await self.compare(before)
         return found
 
-    async def die(self, at: str) -> bool:
+    async def die(self, at: str, *, by: int = signal.SIGKILL) -> bool:
         scene = self.doomed.scene
         before = ledger.said(self.doomed, self.room)
         identity = ledger.masters(scene.synapse, scene.bot)
-        died = await self.doomed.die(at, self.ask, self.is_done)
+        died = await self.doomed.die(at, self.ask, self.is_done, by=by)
         await self.compare(before)
         assert ledger.masters(scene.synapse, scene.bot) == identity
         assert len(ledger.devices(scene.synapse, scene.bot)) == 1
@@ -134,23 +135,23 @@ class FirstStart:
             await self._compare(doomed)
             return found
 
-    async def die(self, at: str) -> bool:
+    async def die(self, at: str, *, by: int = signal.SIGKILL) -> bool:
         async with self.open() as doomed:
-            return bool(await self._die_at(doomed, [at]))
+            return bool(await self._die_at(doomed, [at], by))
 
     async def die_in_turn(self, at: Sequence[str]) -> list[str]:
         """One new service dies at the first of these seams, and again at the next; where it died."""
         async with self.open() as doomed:
-            return await self._die_at(doomed, at)
+            return await self._die_at(doomed, at, signal.SIGKILL)
 
-    async def _die_at(self, doomed: Doomed, at: Sequence[str]) -> list[str]:
+    async def _die_at(self, doomed: Doomed, at: Sequence[str], by: int) -> list[str]:
         died: list[str] = []
         published: set[str] = set()
         while left := [seam for seam in at if seam not in died]:
-            passed = await doomed.start_and_die(self._done(doomed), left)
+            passed = await doomed.start_and_die(self._done(doomed), left, by=by)
             if not doomed.is_dead:
                 break
-            died.append(passed[-1])
+            died.append(next(seam for seam in passed if seam in left))
             before, published = published, self._published(doomed)
             assert before <= published, "what was published was given up"
         if doomed.is_dead:

@@ -4,6 +4,7 @@ Every run dies at the seams that can double or lose something, and at others pic
 beside this file dies at every single one.
 """
 
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -49,6 +50,12 @@ OF_A_FIRST_START = (
     "before homeserver POST /_matrix/client/v3/keys/upload#2",
     "after homeserver POST /_matrix/client/v3/keys/upload#2",
     "after homeserver POST /_matrix/client/v3/createRoom#1",
+)
+OF_A_STOP = (
+    "before crypto commit Machine.take()#1",
+    "before crypto commit Courier.deliver()#1",
+    "after homeserver PUT /_matrix/client/v3/sendToDevice/m.room.encrypted#1",
+    "before homeserver PUT /_matrix/client/v3/rooms/*/send/m.room.encrypted#1",
 )
 ALONE = (
     "after crypto commit Identity._replace_account()#1",
@@ -100,6 +107,18 @@ async def test_a_command_is_answered_once_wherever_the_service_is_killed(doomed:
     await doomed.settle(doomed.is_idle)
     scenario = CommandToAnswer(doomed, alice, room, incident["incident_number"])
     await die_at(scenario, chosen(await scenario.seams(), OF_A_COMMAND, most=16))
+
+
+async def test_a_command_is_answered_once_wherever_the_service_is_told_to_stop(doomed: Doomed) -> None:
+    """A stop cancels what is under way; were that to reach the crypto database, later writes would be lost."""
+    alice = await doomed.scene.person("alice")
+    incident = await doomed.scene.etb.declare(title="Asked about", reporter="alice")
+    room = await doomed.scene.join(alice, incident)
+    await doomed.scene.card(alice, room)
+    await doomed.settle(doomed.is_idle)
+    scenario = CommandToAnswer(doomed, alice, room, incident["incident_number"])
+    for seam in OF_A_STOP:
+        assert await scenario.die(seam, by=signal.SIGTERM), seam
 
 
 async def test_a_first_start_makes_one_identity_wherever_it_is_killed(
