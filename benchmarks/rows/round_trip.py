@@ -19,10 +19,11 @@ from tests.harness.service import Service
 _EACH = 40
 _WARM = 15
 _THOUSAND = 1000
+_MIB = 1024 * 1024
 
 
 async def rows(folder: Path, pairs: int) -> list[Row]:
-    """Four rows: over clear text, over bare mautrix, `!status`, CPU."""
+    """Over clear text, over bare mautrix, `!status`, CPU, memory."""
     async with stand(folder) as here:
         service = await here.service()
         plain = await here.plain_floor()
@@ -47,7 +48,7 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
         for _ in range(pairs):
             for name, room, text, sender in turns:
                 measured[name].append(await _trips(person, room, text, sender, _EACH))
-        cpu = await _cpu(here, person, service, bare, ours, sealed)
+        thousand = await _thousand(here, person, service, bare, ours, sealed)
         del plain
         return [
             paired(
@@ -71,7 +72,7 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
                 unit="ms",
                 each=_EACH,
             ),
-            cpu,
+            *thousand,
         ]
 
 
@@ -80,26 +81,32 @@ async def _trips(person: JsClient, room: str, text: str, sender: str, count: int
     return statistics.median(answer["took"])
 
 
-async def _cpu(here: Stand, person: JsClient, service: Service, bare: Child, ours: str, sealed: str) -> Row:
-    """CPU seconds of our process, and of the bare one, for a thousand commands each."""
+async def _thousand(
+    here: Stand, person: JsClient, service: Service, bare: Child, ours: str, sealed: str
+) -> list[Row]:
+    """CPU seconds of our process and of the bare one for a thousand commands each, and our memory around them."""
     assert service.child is not None
-    spent = []
+    spent, memory = [], []
     for child, room, sender in (
         (service.child, ours, here.ours.bot_mxid),
         (bare, sealed, "@mautrix:localhost"),
     ):
         process = psutil.Process(child.pid)
-        before = process.cpu_times()
+        before, memory_before = process.cpu_times(), process.memory_info().rss
         await _trips(person, room, "!help status", sender, _THOUSAND)
         after = process.cpu_times()
         spent.append(after.user + after.system - before.user - before.system)
-    return paired(
-        "our CPU for 1,000 commands, over bare mautrix",
-        [(spent[0], spent[1])],
-        target="-",
-        unit="s",
-        each=_THOUSAND,
-    )
+        memory.append((process.memory_info().rss / _MIB, memory_before / _MIB))
+    return [
+        paired(
+            "our CPU for 1,000 commands, over bare mautrix",
+            [(spent[0], spent[1])],
+            target="-",
+            unit="s",
+            each=_THOUSAND,
+        ),
+        paired("our memory after 1,000 commands, over before", memory[:1], target="-", unit="MiB", each=_THOUSAND),
+    ]
 
 
 async def _our_room(here: Stand, person: JsClient) -> str:
