@@ -218,8 +218,6 @@ def setup(place: Place, create_bots: bool, create_war_rooms: bool) -> None:
         out.print(f"bots: {report.bots}")
     if create_war_rooms:
         out.print(f"rooms: {report.rooms}")
-    if report.recovery_key:
-        _show_recovery_key(report.recovery_key)
     if report.missing:
         _stop(f"{report.missing} open incidents have no room yet; the control room and the log say why", _FAILED)
 

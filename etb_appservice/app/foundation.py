@@ -66,7 +66,7 @@ async def foundation(settings: Settings, metrics: Metrics | None = None) -> Asyn
             pickle_key=await _pickle_key(store.keepsakes),
             keepsakes=store.keepsakes,
         ) as door,
-        EtbClient(etb_connection(settings), clock) as etb,
+        EtbClient(etb_connection(settings), clock, traces=[trace(metrics, "etb")] if metrics else []) as etb,
     ):
         modules = Modules(etb)
         reader = EtbReader(etb, modules, clock, limit_s=settings.etb.timeout_s)

@@ -217,6 +217,9 @@ class House:
             self._inbox.wake(lanes)
         if targets and self._outbox:
             self._outbox.wake(targets)
+        if not lanes and not targets and self._inbox and self._outbox:
+            self._inbox.wake()
+            self._outbox.wake()
 
     # --- what the lane runners ask ------------------------------------------------------------------------
 
@@ -278,12 +281,14 @@ class House:
 
     async def _retry_keys(self, established: Established) -> None:
         """Devices that could not be given a key are tried again; those that stay refused are named once."""
+        known: set[tuple[str, str, str]] = set()
         while True:
             await self.base.clock.sleep(_RETRY_KEYS_EVERY_S)
             refused = await established.cipher.retry_refused()
             self.vitals.refused_devices = len(refused)
             for one in refused:
-                self.metrics.keys_refused(one.reason)
+                if (one.room_id, one.user_id, one.device_id) not in known:
+                    self.metrics.keys_refused(one.reason)
                 if one.tries >= _TELL_AFTER_TRIES:
                     await self._accept_own(
                         Troubled(
@@ -293,6 +298,7 @@ class House:
                         ),
                         ("refused", one.user_id, one.device_id),
                     )
+            known = {(one.room_id, one.user_id, one.device_id) for one in refused}
 
     async def _self_test(self, server: Homeserver) -> None:
         """Proves once after a start that events, sync and sending work; the ping brings what waited at once."""

@@ -40,7 +40,6 @@ class SetupReport:
     bots: int
     rooms: int
     missing: int
-    recovery_key: str | None = None
 
 
 async def setup(settings: Settings, *, bots: bool, rooms: bool, progress: Progress) -> SetupReport:

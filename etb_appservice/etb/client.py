@@ -5,7 +5,7 @@ followed. Reads are tried again with full jitter; a POST goes out once, since ET
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -55,8 +55,15 @@ class EtbClient:
     """Close it, or use it as an async context manager. `dice` answers 0..1 and is the jitter."""
 
     def __init__(
-        self, connection: EtbConnection, clock: Clock, *, dice: Callable[[], float] = random.random
+        self,
+        connection: EtbConnection,
+        clock: Clock,
+        *,
+        dice: Callable[[], float] = random.random,
+        traces: Sequence[aiohttp.TraceConfig] = (),
     ) -> None:
+        """`traces` watch every request, for the metrics."""
+        self._traces = list(traces)
         self.connection = connection
         self._clock = clock
         self._dice = dice
@@ -204,6 +211,7 @@ class EtbClient:
                 },
                 timeout=aiohttp.ClientTimeout(total=connection.timeout_s, connect=connection.timeout_s * 0.8),
                 trust_env=False,
+                trace_configs=self._traces,
             )
         return self._session
 

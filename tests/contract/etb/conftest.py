@@ -1,7 +1,8 @@
 """An ETB by script, and a client of it whose clock is moved by hand."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
+import aiohttp
 import pytest
 
 from etb_appservice.etb.client import EtbClient
@@ -27,9 +28,10 @@ async def connect(etb: ScriptedEtb, clock: HandClock) -> AsyncIterator[Callable[
     """`connect(body_limit_bytes=..., ...)`: a client of the scripted ETB; jitter is always at its most."""
     clients: list[EtbClient] = []
 
-    def make(**changes: object) -> EtbClient:
+    def make(*, traces: Sequence[aiohttp.TraceConfig] = (), **changes: object) -> EtbClient:
         options: dict[str, object] = {"base_url": etb.url, "token": TOKEN, "timeout_s": 5.0}
-        client = EtbClient(EtbConnection(**(options | changes)), clock, dice=lambda: 1.0)  # type: ignore[arg-type]
+        connection = EtbConnection(**(options | changes))  # type: ignore[arg-type]
+        client = EtbClient(connection, clock, dice=lambda: 1.0, traces=traces)
         clients.append(client)
         return client
 

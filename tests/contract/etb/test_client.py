@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
+import aiohttp
 import pytest
 
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
@@ -35,6 +36,19 @@ async def test_the_token_and_the_slash_are_always_sent(etb: ScriptedEtb, connect
     etb.on("/x/y/", json_answer({"ok": 1}))
     assert await connect(auth_scheme="Bearer").get("/x/y") == {"ok": 1}
     assert etb.requests[0][3]["Authorization"] == f"Bearer {TOKEN}"
+
+
+async def test_every_request_is_watched_for_the_metrics(etb: ScriptedEtb, connect: Connect) -> None:
+    seen: list[tuple[str, int]] = []
+
+    async def ended(_session: object, _context: object, params: aiohttp.TraceRequestEndParams) -> None:
+        seen.append((params.url.path, params.response.status))
+
+    watch = aiohttp.TraceConfig()
+    watch.on_request_end.append(ended)
+    etb.on("/x/", text_answer("", 503), json_answer({"ok": 1}))
+    await connect(traces=[watch]).get("/x/")
+    assert seen == [("/x/", 503), ("/x/", 200)]
 
 
 async def test_a_base_with_a_prefix_keeps_it(etb: ScriptedEtb, connect: Connect) -> None:

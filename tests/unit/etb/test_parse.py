@@ -62,7 +62,8 @@ def test_a_wrong_type_is_named_and_never_shown(name: str, value: object) -> None
         st.sampled_from(sorted(incident_row())),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-            lambda leaf: st.lists(leaf) | st.dictionaries(st.text(), leaf),
+            lambda leaf: st.lists(leaf, max_size=3) | st.dictionaries(st.text(max_size=8), leaf, max_size=3),
+            max_leaves=5,
         ),
     )
 )

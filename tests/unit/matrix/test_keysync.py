@@ -104,6 +104,19 @@ async def test_the_first_request_takes_no_rooms_and_does_not_wait() -> None:
     assert stored.stored == ["s1", "s2"]
 
 
+async def test_after_a_restart_the_first_request_does_not_wait_and_the_next_one_does() -> None:
+    server, there = _Server({"next_batch": "s2"}, {"next_batch": "s3"}), asyncio.Event()
+
+    async def stored(_result: SyncResult, position: str) -> None:
+        if position == "s3":
+            there.set()
+
+    task = asyncio.create_task(KeySync(server, _Cipher(), _Clock(), position="s1", handled=stored).run())  # type: ignore[arg-type]
+    await asyncio.wait_for(there.wait(), 5)
+    task.cancel()
+    assert [query["timeout"] for query in server.asked[:2]] == ["0", "30000"]
+
+
 @pytest.mark.parametrize("trouble", [MatrixConnectionError("gone"), {"no": "position"}, ["odd"]])
 async def test_a_failing_homeserver_is_asked_again_after_a_pause(trouble: Any) -> None:
     server, stored, clock = _Server(trouble, trouble, {"next_batch": "s2"}), _Position(), _Clock()
