@@ -100,6 +100,30 @@ class OutboxRow:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedEffect:
+    """An effect that waits for an operator. `kind` is `unreadable` when the effect itself can't be opened."""
+
+    seq: int
+    kind: str
+    state: OutboxState
+    attempts: int
+    created_ms: int
+    error: str
+
+
+class RowUnreadable(Exception):
+    """The oldest row of a line can't be opened: changed, its key destroyed, or written by a newer version.
+
+    Raised by `next` of inbox and outbox, and by nothing else; whoever asked parks the row, and the line goes on.
+    """
+
+    def __init__(self, seq: int, reason: str) -> None:
+        """`reason` is for operators; it holds nothing of the row."""
+        super().__init__(reason)
+        self.seq = seq
+
+
 class Inbox(Protocol):
     """Accepted input, sealed. A row leaves only by `finish`, or by an operator's `drop`."""
 
@@ -108,7 +132,10 @@ class Inbox(Protocol):
         ...
 
     async def next(self, lane: str, now_ms: int) -> InboxRow | float | None:
-        """The oldest ready row of a lane; the seconds until it is due (a failed row holds its lane); or None."""
+        """The oldest ready row of a lane; the seconds until it is due (a failed row holds its lane); or None.
+
+        Raises RowUnreadable.
+        """
         ...
 
     async def lanes(self, now_ms: int) -> Sequence[str]:
@@ -188,7 +215,7 @@ class Outbox(Protocol):
         ...
 
     async def next(self, target: str, now_ms: int) -> OutboxRow | float | None:
-        """The oldest queued row of a target; the seconds until it is due; or None."""
+        """The oldest queued row of a target; the seconds until it is due; or None. Raises RowUnreadable."""
         ...
 
     async def targets(self) -> Sequence[str]:
@@ -215,7 +242,7 @@ class Outbox(Protocol):
         """Set it aside for a person; the target goes on."""
         ...
 
-    async def parked(self) -> Sequence[OutboxRow]:
+    async def parked(self) -> Sequence[ParkedEffect]:
         """What waits for an operator, oldest first."""
         ...
 

@@ -25,6 +25,7 @@ async def queue(call: Call, action: Literal["retry", "drop"] | None = None, row:
     found = await (queue_of.retry(number) if action == "retry" else queue_of.drop(number))
     if not found:
         return Answer(f"There is no parked row `{side}{number}`. `queue` lists those there are.", "FAILED")
+    call.turn.looks_around = True
     await call.turn.note(
         f"queue.{action}", actor=call.actor.user_id, subject=f"{side}{number}", details={"row": number}
     )
@@ -38,7 +39,7 @@ async def _listed(call: Call) -> Answer:
         f"{plain(row.error)}"
         for row in await call.work.inbox.parked()
     ] + [
-        f"- `o{row.seq}` {row.effect.kind}, {_age(now - row.created_ms)} old, {row.attempts} tries"
+        f"- `o{row.seq}` {row.kind}, {_age(now - row.created_ms)} old, {row.attempts} tries"
         f"{', outcome unknown' if row.state == 'unknown' else ''}: {plain(row.error)}"
         for row in await call.work.outbox.parked()
     ]

@@ -9,7 +9,7 @@ from etb_appservice.domain.incident import Deadline, Incident
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
-from etb_appservice.flows.surroundings import Surroundings, responders
+from etb_appservice.flows.surroundings import Surroundings, level_of, responders
 from etb_appservice.ports import EtbReads, Room
 
 
@@ -49,6 +49,11 @@ async def status(call: Call) -> Answer:
         incident, deadlines = known.incident, known.deadlines
     else:
         return Answer("ETB can't be reached, and I have no copy of this incident yet.", "FAILED")
+    level = level_of(incident, call.policy)
+    if level > call.room.classification:
+        return Answer(
+            "The classification of this incident was raised. Its room is being brought up to that.", "FAILED"
+        )
     people = await responders(call.work, incident, call.room.classification, call.policy, Surroundings())
     priority = f", {plain(incident.priority)}" if incident.priority else ""
     lines = [

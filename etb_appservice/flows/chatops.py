@@ -117,6 +117,9 @@ class Chatops:
         began = self._clock.monotonic()
         if asked.user is not None:
             await turn.work.incidents.put_user(asked.user, turn.now_ms)
+        kept = await turn.work.messages.by_event(fact.event_id)
+        if kept is not None and kept.state == "redacted":
+            return
         actor = await self._actor(turn, room, fact.sender)
         answer, name = await self._answer(turn, room, fact, asked, actor)
         if answer is None:

@@ -141,7 +141,10 @@ class Decider:
                 await self.conversation.ours(turn, room, effect, event_id, said)
                 if effect.purpose == "card":
                     await self.rooms.card_sent(turn, room, effect, event_id, done)
-            case Invite(), NotDone(state="refused", reason=reason):
+            case Invite(), Done(detail=detail) if detail.endswith("join"):
+                # An adopted room may hold people whom our tables don't know yet.
+                await turn.work.rooms.set_member(effect.room_id, effect.user_id, "join")
+            case Invite(), NotDone(reason=reason):
                 room = await turn.work.rooms.by_id(effect.room_id)
                 if room is not None:
                     await self.rooms.invite_refused(turn, room, effect, reason)

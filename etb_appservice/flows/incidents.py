@@ -15,7 +15,7 @@ from etb_appservice.domain.facts import CardDue, IncidentSeen, OnCallSeen, Peopl
 from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.incident import Card, Incident, Responder
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.rooms import RoomSpec, incident_room
+from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.surroundings import (
     Surroundings,
@@ -110,8 +110,13 @@ class Incidents:
         level = level_of(incident, self._policy)
         people = await responders(turn.work, incident, level, self._policy, around)
         room = await self._reshape(turn, room, room_id, incident_room(incident, level, self._policy.rooms))
+        space = await turn.work.rooms.by_war_room(SPACE)
+        if space is not None and space.room_id is not None:
+            await link(turn, space.room_id, room_id, self._policy)
         for person in people:
             await self._bring_in(turn, room, room_id, incident, person)
+            if space is not None and space.room_id is not None and not person.obstacle:
+                await self._show_space(turn, space.room_id, person)
         known = await turn.work.incidents.get(incident.id)
         card = card_of(incident, level, people, known.deadlines if known else ())
         await self._show(turn, room, room_id, card)
@@ -190,6 +195,17 @@ class Incidents:
         await turn.emit(f"invite/{person.user_id}", Invite(room_id=room_id, user_id=person.user_id))
         await turn.note("person.invited", subject=room.war_room, details={"user": person.user_id, "roles": roles})
 
+    async def _show_space(self, turn: Turn, space_id: RoomId, person: Responder) -> None:
+        """Responders of our own homeserver see their rooms gathered in the Space; it isn't federated."""
+        user_id = person.user_id
+        if user_id is None or not user_id.endswith(f":{self._policy.server_name}"):
+            return
+        if await turn.work.rooms.membership(space_id, user_id) in {"join", "invite"}:
+            return
+        if await turn.work.once.first_time("space", space_id, user_id):
+            await turn.work.rooms.set_member(space_id, user_id, "invite")
+            await turn.emit(f"space/{user_id}", Invite(room_id=space_id, user_id=user_id))
+
     async def _show(self, turn: Turn, room: Room, room_id: RoomId, card: Card) -> None:
         """Post the card, or edit it in place when it shows something else now."""
         if room.card is None:
@@ -205,6 +221,19 @@ class Incidents:
         holders = await turn.work.rooms.members(room_id, *wanted)
         await turn.work.rooms.put(replace(room, card=card, card_holders=tuple(holders)))
         await turn.emit("card", Say(room_id=room_id, content=card, purpose="card"))
+
+
+async def link(turn: Turn, space_id: RoomId, room_id: RoomId, policy: Policy) -> None:
+    """Make a room a child of the Space, once, whoever asks first."""
+    await turn.emit_as(
+        f"link/{space_id}/{room_id}",
+        PutState(
+            room_id=space_id,
+            event_type="m.space.child",
+            state_key=room_id,
+            content={"via": [policy.server_name], "suggested": True},
+        ),
+    )
 
 
 def card_edit(room_id: RoomId, card: Card, event_id: EventId) -> Say:

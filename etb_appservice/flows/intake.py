@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from etb_appservice.domain.facts import Fact, MembershipChanged, MessageReceived
+from etb_appservice.domain.facts import Fact, MessageReceived
 from etb_appservice.domain.ids import RoomId
 from etb_appservice.domain.outcomes import Broken, Failure, Later
-from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.policy import Backoff, Policy
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.turn import Turn
@@ -32,6 +32,7 @@ from etb_appservice.ports import (
     Meter,
     Nothing,
     Room,
+    RowUnreadable,
     Store,
     Work,
 )
@@ -56,7 +57,8 @@ class Intake:
     clock: Clock
     meter: Meter
     wake: Callable[[Sequence[str], Sequence[str]], None]
-    """Called after a commit with the inbox lanes and the outbox targets that may have work now."""
+    """Called after a commit with the inbox lanes and the outbox targets that may have work now; without any: look
+    everywhere."""
     bind: Callable[[RoomId, str], None]
     """Called when a room's lane became known, so that its next events go there at once."""
     looked_back: set[int] = field(default_factory=set)
@@ -64,13 +66,17 @@ class Intake:
 
     async def step(self, lane: str) -> bool | float:
         """Do the next row of a lane; see `lanes.Step`."""
-        async with self.store.view() as view:
-            row = await view.inbox.next(lane, self.clock.now_ms())
-            room = (
-                await view.rooms.by_id(RoomId(lane))
-                if isinstance(row, InboxRow) and row.source == "matrix"
-                else None
-            )
+        try:
+            async with self.store.view() as view:
+                row = await view.inbox.next(lane, self.clock.now_ms())
+                room = (
+                    await view.rooms.by_id(RoomId(lane))
+                    if isinstance(row, InboxRow) and row.source == "matrix"
+                    else None
+                )
+        except RowUnreadable as sealed:
+            await self._park_unread(lane, sealed)
+            return True
         if not isinstance(row, InboxRow):
             return False if row is None else row
         began = self.clock.monotonic()
@@ -90,11 +96,14 @@ class Intake:
                 case _:
                     await self._decide(row, decoded)
                     self.meter.fact(decoded.kind, self.clock.monotonic() - began)
+        except Later as error:
+            # Somebody has to be asked who is away: that is no fault of the row, so it is patient as an effect is.
+            await self._failed(row, str(error), self.policy.outbox, after_s=error.after_s)
         except Failure as error:
-            await self._failed(row, str(error), final=isinstance(error, Broken), after_s=_asked_wait(error))
+            await self._failed(row, str(error), None if isinstance(error, Broken) else self.policy.intake)
         except Exception as error:
             log.exception("a fact could not be decided", row=row.seq, source=row.source)
-            await self._failed(row, f"{type(error).__name__} while deciding; see the log", final=False)
+            await self._failed(row, f"{type(error).__name__} while deciding; see the log", self.policy.intake)
         return True
 
     async def recheck_waiting(self) -> None:
@@ -105,13 +114,15 @@ class Intake:
                 for room_id, session_id in await work.inbox.waiting()
                 for lane in await work.inbox.key_arrived(room_id, session_id)
             ]
-        self.wake(lanes, ())
+        if lanes:
+            self.wake(lanes, ())
 
     async def keys_arrived(self, sessions: Sequence[tuple[RoomId, str]]) -> None:
         """Room keys came, or were refused for good: what waits for them is looked at again."""
         async with self.store.work() as work:
             lanes = [lane for session in sessions for lane in await work.inbox.key_arrived(*session)]
-        self.wake(lanes, ())
+        if lanes:
+            self.wake(lanes, ())
 
     async def _decode(self, row: InboxRow) -> Fact | KeyMissing | Nothing:
         match row.source:
@@ -141,9 +152,9 @@ class Intake:
             turn = self._turn(work, row)
             await self.decider.decide(turn, fact, looked)
             await work.inbox.finish(row.seq)
-        self.wake(turn.lanes, turn.targets)
-        if isinstance(fact, MembershipChanged):
-            await self.hands.membership_changed(fact.room_id, fact.user_id)
+        self._wake_for(turn)
+        for room_id, user_id in turn.moved:
+            await self.hands.membership_changed(room_id, user_id)
 
     async def _set_aside(self, row: InboxRow, missing: KeyMissing) -> None:
         """The event leaves the line at once; its key may have come while we wrote that down, so look again."""
@@ -178,11 +189,26 @@ class Intake:
         async with self.store.work() as work:
             await work.inbox.finish(row.seq)
 
-    async def _failed(self, row: InboxRow, reason: str, *, final: bool, after_s: float | None = None) -> None:
-        attempt = row.attempts + 1
-        backoff = self.policy.intake
+    async def _park_unread(self, lane: str, sealed: RowUnreadable) -> None:
+        """A row that can't be opened would hold its lane for ever."""
         async with self.store.work() as work:
-            if not final and attempt < backoff.tries:
+            await work.inbox.park(sealed.seq, error=str(sealed))
+            turn = Turn(work=work, ref=f"f{sealed.seq}", lane=lane, codec=self.codec)
+            await turn.trouble(
+                ("unread", str(sealed.seq)),
+                f"Something that came in (`i{sealed.seq}`) can't be opened and was parked: {plain(str(sealed))} "
+                f"`queue drop i{sealed.seq}` forgets it.",
+            )
+        self.meter.parked("inbox")
+        self._wake_for(turn)
+
+    async def _failed(
+        self, row: InboxRow, reason: str, backoff: Backoff | None, *, after_s: float | None = None
+    ) -> None:
+        """Tried again by `backoff`, or parked at once without one."""
+        attempt = row.attempts + 1
+        async with self.store.work() as work:
+            if backoff is not None and attempt < backoff.tries:
                 wait_s = after_s or backoff.wait_s(attempt, random.random())  # noqa: S311 - jitter
                 await work.inbox.retry_later(
                     row.seq, due_ms=self.clock.now_ms() + int(wait_s * 1000), error=reason
@@ -196,7 +222,13 @@ class Intake:
                 f"{plain(reason)}. `queue retry i{row.seq}` tries again, `queue drop i{row.seq}` forgets it.",
             )
         self.meter.parked("inbox")
-        self.wake(turn.lanes, turn.targets)
+        self._wake_for(turn)
+
+    def _wake_for(self, turn: Turn) -> None:
+        if turn.lanes or turn.targets:
+            self.wake(turn.lanes, turn.targets)
+        if turn.looks_around:
+            self.wake((), ())
 
     def _turn(self, work: Work, row: InboxRow) -> Turn:
         return Turn(
@@ -207,7 +239,3 @@ class Intake:
             place=row.place,
             received_ms=row.received_ms,
         )
-
-
-def _asked_wait(error: Failure) -> float | None:
-    return error.after_s if isinstance(error, Later) else None

@@ -1,7 +1,7 @@
 """Takes the oldest effect of a target, carries it out, and puts its answer into the lane that asked.
 
     row ─► do ─► Done ─────► row gone, answer recorded or put into its lane (one commit)
-            ├──► Refused ──► row gone, refusal into its lane; the target goes on
+            ├──► Refused ──► row gone, refusal into its lane; the target goes on (room, invitation, card: parked)
             ├──► Later ────► the target is held back with back-off and jitter, parked at the end
             ├──► Unsure ───► tried again: the hands look before they repeat; parked as unknown at the end
             └──► Broken ───► parked for a person; the target goes on
@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from etb_appservice.domain.effects import AddTimelineEntry, OpenRoom, Say
+from etb_appservice.domain.effects import AddTimelineEntry, Effect, Invite, OpenRoom, Say
 from etb_appservice.domain.facts import Done, EffectAnswered, NotDone
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
 from etb_appservice.domain.policy import Policy
-from etb_appservice.flows.turn import Turn
+from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import (
     Arrival,
     Clock,
@@ -30,6 +31,7 @@ from etb_appservice.ports import (
     MatrixHands,
     Meter,
     OutboxRow,
+    RowUnreadable,
     Store,
     Try,
     Work,
@@ -46,6 +48,15 @@ def ends_quietly(fact: EffectAnswered) -> bool:
             return False
         case _:
             return True
+
+
+def _is_needed(effect: Effect) -> bool:
+    """Whether an incident can't go on without it, so that a refusal waits for a person instead of ending it."""
+    match effect:
+        case OpenRoom() | Invite() | Say(purpose="card"):
+            return True
+        case _:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +80,12 @@ class Outbox:
 
     async def step(self, target: str) -> bool | float:
         """Carry out the next effect of a target; see `lanes.Step`."""
-        async with self.store.view() as view:
-            row = await view.outbox.next(target, self.clock.now_ms())
+        try:
+            async with self.store.view() as view:
+                row = await view.outbox.next(target, self.clock.now_ms())
+        except RowUnreadable as sealed:
+            await self._park_unread(target, sealed)
+            return True
         if not isinstance(row, OutboxRow):
             return False if row is None else row
         began = self.clock.monotonic()
@@ -126,6 +141,19 @@ class Outbox:
             await self._answer(work, row, done)
         self.wake([row.lane], ())
 
+    async def _park_unread(self, target: str, sealed: RowUnreadable) -> None:
+        """An effect that can't be opened would hold its target for ever. Which lane asked isn't known any more."""
+        async with self.store.work() as work:
+            await work.outbox.park(sealed.seq, state="parked", error=str(sealed))
+            turn = Turn(work=work, ref=f"o{sealed.seq}", lane=SERVICE_LANE, codec=self.codec)
+            await turn.trouble(
+                ("unread effect", str(sealed.seq)),
+                f"Something for {code(target)} (`o{sealed.seq}`) can't be opened and was parked: "
+                f"{plain(str(sealed))} `queue drop o{sealed.seq}` forgets it.",
+            )
+        self.meter.parked("outbox")
+        self.wake(turn.lanes, ())
+
     async def _failed(self, row: OutboxRow, error: Failure) -> None:
         attempt = row.attempts + 1
         reason = str(error)
@@ -134,7 +162,7 @@ class Outbox:
         tries = _UNSURE_TRIES if isinstance(error, Unsure) and is_again else self.policy.outbox.tries
         async with self.store.work() as work:
             match error:
-                case Refused():
+                case Refused() if not _is_needed(row.effect):
                     await work.outbox.finish(row.seq)
                     await self._answer(work, row, NotDone(state="refused", reason=reason))
                 case Later() | Unsure() if attempt < tries:
@@ -150,7 +178,7 @@ class Outbox:
                 case _:
                     await work.outbox.park(row.seq, state="parked", error=reason)
                     await self._answer(work, row, NotDone(state="parked", reason=reason))
-        if not isinstance(error, Refused):
+        if not isinstance(error, Refused) or _is_needed(row.effect):
             self.meter.parked("outbox")
         self.wake([row.lane], ())
 

@@ -6,13 +6,13 @@ who comes otherwise is a stranger's guest and is recorded as such.
 
 from dataclasses import replace
 
-from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, PutState, Say
+from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, Say
 from etb_appservice.domain.facts import CardDue, Done, MembershipChanged, PeopleDue, ServiceStarted
 from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, RoomSpec, control_room, incidents_space
+from etb_appservice.domain.rooms import RoomSpec, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows.incidents import Incidents, card_edit
+from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
@@ -36,8 +36,8 @@ class Rooms:
             room = await turn.work.rooms.by_war_room(spec.war_room)
             if room is None:
                 await self._ask_for(turn, spec)
-            elif room.room_id is not None and spec.war_room == CONTROL_ROOM:
-                await self._invite_operators(turn, room.room_id)
+            elif room.room_id is not None:
+                await self._invite_operators(turn, room, room.room_id)
 
     async def opened(self, turn: Turn, asked: OpenRoom, done: Done) -> None:
         """A room of ours is there: take it into use. The fact of an incident's room comes in its lane."""
@@ -53,8 +53,9 @@ class Rooms:
         await turn.note("room.opened", subject=room.war_room, details={"room": done.room_id, "how": done.detail})
         match room.kind:
             case "control":
-                await self._invite_operators(turn, done.room_id)
+                await self._invite_operators(turn, room, done.room_id)
             case "space":
+                await self._invite_operators(turn, room, done.room_id)
                 await self._link_all(turn, done.room_id)
             case "incident":
                 await self._incident_opened(turn, room, done.room_id)
@@ -72,6 +73,7 @@ class Rooms:
         before = await turn.work.rooms.set_member(room.room_id, fact.user_id, fact.membership)
         if before == fact.membership:
             return
+        turn.moved.append((room.room_id, fact.user_id))
         await turn.note(
             "member.changed",
             actor=fact.sender,
@@ -99,9 +101,9 @@ class Rooms:
         if await turn.work.rooms.membership(invite.room_id, invite.user_id) == "invite":
             await turn.work.rooms.set_member(invite.room_id, invite.user_id, "leave")
         await turn.trouble(
-            ("invite", invite.room_id, invite.user_id),
+            ("invite", invite.room_id, invite.user_id, turn.ref),
             f"{code(invite.user_id)} could not be invited to **{plain(room.name)}**: {plain(reason)} "
-            "Correct the person's Matrix id under `people`, or ask them to check their account.",
+            "Correct the person's Matrix id under `people`, or ask them to check their account; then see `queue`.",
         )
 
     async def _ask_for(self, turn: Turn, spec: RoomSpec) -> None:
@@ -123,9 +125,6 @@ class Rooms:
 
     async def _incident_opened(self, turn: Turn, room: Room, room_id: RoomId) -> None:
         assert room.incident_id is not None  # noqa: S101 - of kind incident
-        space = await turn.work.rooms.by_war_room(SPACE)
-        if space and space.room_id:
-            await turn.emit("space", self._link(space.room_id, room_id))
         known = await turn.work.incidents.get(room.incident_id)
         if known is None:
             return
@@ -164,23 +163,17 @@ class Rooms:
                 due_ms=turn.now_ms + _CARD_WAIT_MS,
             )
 
-    async def _invite_operators(self, turn: Turn, room_id: RoomId) -> None:
+    async def _invite_operators(self, turn: Turn, room: Room, room_id: RoomId) -> None:
         for user_id in sorted(self._policy.operators):
             if await turn.work.rooms.membership(room_id, user_id) in {"join", "invite"}:
                 continue
             await turn.work.rooms.set_member(room_id, user_id, "invite")
             await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
-            await turn.note("person.invited", subject=CONTROL_ROOM, details={"user": user_id, "roles": "operator"})
+            await turn.note(
+                "person.invited", subject=room.war_room, details={"user": user_id, "roles": "operator"}
+            )
 
     async def _link_all(self, turn: Turn, space_id: RoomId) -> None:
         for room in await turn.work.rooms.all_current():
             if room.kind == "incident" and room.room_id:
-                await turn.emit(f"space/{room.room_id}", self._link(space_id, room.room_id))
-
-    def _link(self, space_id: RoomId, room_id: RoomId) -> PutState:
-        return PutState(
-            room_id=space_id,
-            event_type="m.space.child",
-            state_key=room_id,
-            content={"via": [self._policy.server_name], "suggested": True},
-        )
+                await link(turn, space_id, room.room_id, self._policy)

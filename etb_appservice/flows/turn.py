@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from etb_appservice.domain.audit import AuditNote
 from etb_appservice.domain.effects import Effect, target_of
 from etb_appservice.domain.facts import Fact, Troubled
-from etb_appservice.domain.ids import short_hash
+from etb_appservice.domain.ids import RoomId, UserId, short_hash
 from etb_appservice.ports import Arrival, FactCodec, Work
 
 SERVICE_LANE = "service"
@@ -31,6 +31,10 @@ class Turn:
     received_ms: int = 0
     targets: list[str] = field(default_factory=list)
     lanes: list[str] = field(default_factory=list)
+    moved: list[tuple[RoomId, UserId]] = field(default_factory=list)
+    """Who came or went: room keys must rotate before the next message."""
+    looks_around: bool = False
+    """Set when something falls due later, or became ready that these lists don't name: look everywhere."""
 
     @property
     def now_ms(self) -> int:
@@ -52,8 +56,12 @@ class Turn:
         arrival = Arrival(
             source="own", lane=lane, key=short_hash("own", *key), payload=self.codec.encode(fact), due_ms=due_ms
         )
-        if await self.work.inbox.accept([arrival]):
+        if not await self.work.inbox.accept([arrival]):
+            return
+        if due_ms is None:
             self.lanes.append(lane)
+        else:
+            self.looks_around = True
 
     async def trouble(self, key: tuple[str, ...], text: str) -> None:
         """Tell the operators, once per `key`."""

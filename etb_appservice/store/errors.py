@@ -33,6 +33,10 @@ class Unreadable(StoreError):
     """A stored fact, effect or copy isn't one that this version knows."""
 
 
+SEALED_FOR_GOOD = (Tampered, Erased, Unreadable)
+"""What a row that can't be opened raises; it will not open later either."""
+
+
 class DatabaseFailed(StoreError):
     """The database did not do what it was asked to: full, locked, gone.
 

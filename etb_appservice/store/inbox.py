@@ -15,8 +15,9 @@ from functools import cache
 from sqlalchemy import Row, TextClause, text
 
 from etb_appservice.domain.ids import RoomId
-from etb_appservice.ports import Arrival, InboxRow
+from etb_appservice.ports import Arrival, InboxRow, RowUnreadable
 from etb_appservice.store.desk import Desk, Transaction
+from etb_appservice.store.errors import SEALED_FOR_GOOD
 
 SCOPE = "queue"
 _CLASS = "inbox"
@@ -137,7 +138,11 @@ class SqlInbox:
                 return None
             if row.due_ms > now_ms:
                 return float(row.due_ms - now_ms) / 1000
-            return _opened(row, transaction.keys.open("inbox", bytes(row.key).hex(), bytes(row.payload)))
+            try:
+                payload = transaction.keys.open("inbox", bytes(row.key).hex(), bytes(row.payload))
+            except SEALED_FOR_GOOD as error:
+                raise RowUnreadable(row.seq, str(error)) from error
+            return _opened(row, payload)
 
         return await self._desk.ask(job)
 

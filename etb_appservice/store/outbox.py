@@ -15,9 +15,10 @@ from sqlalchemy import Row, text
 
 from etb_appservice.domain.effects import Effect, target_of
 from etb_appservice.domain.ids import short_hash
-from etb_appservice.ports import OutboxRow
+from etb_appservice.ports import OutboxRow, ParkedEffect, RowUnreadable
 from etb_appservice.store.codec import decode_effect, encode_effect
 from etb_appservice.store.desk import Desk, Transaction
+from etb_appservice.store.errors import SEALED_FOR_GOOD
 from etb_appservice.store.inbox import SCOPE, see
 
 _CLASS = "outbox"
@@ -86,7 +87,24 @@ class SqlOutbox:
                 return None
             if row.due_ms > now_ms:
                 return float(row.due_ms - now_ms) / 1000
-            return _opened(transaction, row)
+            try:
+                effect = _effect(transaction, row)
+            except SEALED_FOR_GOOD as error:
+                raise RowUnreadable(row.seq, str(error)) from error
+            return OutboxRow(
+                seq=row.seq,
+                key=row.key,
+                target=row.target,
+                lane=row.lane,
+                effect=effect,
+                state=row.state,
+                attempts=row.attempts,
+                due_ms=row.due_ms,
+                created_ms=row.created_ms,
+                first_tried_ms=row.first_tried_ms,
+                device_id=row.device_id,
+                error=row.error,
+            )
 
         return await self._desk.ask(job)
 
@@ -117,11 +135,23 @@ class SqlOutbox:
         values = {"seq": seq, "state": state, "error": error[:_LONGEST_ERROR]}
         self._desk.later(lambda transaction: transaction.change(_PARK, values))
 
-    async def parked(self) -> Sequence[OutboxRow]:
-        """Opened, since an operator must see what it would do."""
-        return await self._desk.ask(
-            lambda transaction: [_opened(transaction, row) for row in transaction.rows(_ASIDE)]
-        )
+    async def parked(self) -> Sequence[ParkedEffect]:
+        """With the kind of the effect, which an operator must see, and nothing of what it holds."""
+
+        def job(transaction: Transaction) -> Sequence[ParkedEffect]:
+            return [
+                ParkedEffect(
+                    seq=row.seq,
+                    kind=_kind(transaction, row),
+                    state=row.state,
+                    attempts=row.attempts,
+                    created_ms=row.created_ms,
+                    error=row.error,
+                )
+                for row in transaction.rows(_ASIDE)
+            ]
+
+        return await self._desk.ask(job)
 
     async def retry(self, seq: int) -> bool:
         """Its tries are counted anew; the time and device of the first are kept."""
@@ -143,18 +173,12 @@ class SqlOutbox:
         return await self._desk.ask(job)
 
 
-def _opened(transaction: Transaction, row: Row[tuple[object, ...]]) -> OutboxRow:
-    return OutboxRow(
-        seq=row.seq,
-        key=row.key,
-        target=row.target,
-        lane=row.lane,
-        effect=decode_effect(transaction.keys.open("outbox", row.key, bytes(row.effect))),
-        state=row.state,
-        attempts=row.attempts,
-        due_ms=row.due_ms,
-        created_ms=row.created_ms,
-        first_tried_ms=row.first_tried_ms,
-        device_id=row.device_id,
-        error=row.error,
-    )
+def _effect(transaction: Transaction, row: Row[tuple[object, ...]]) -> Effect:
+    return decode_effect(transaction.keys.open("outbox", row.key, bytes(row.effect)))
+
+
+def _kind(transaction: Transaction, row: Row[tuple[object, ...]]) -> str:
+    try:
+        return _effect(transaction, row).kind
+    except SEALED_FOR_GOOD:
+        return "unreadable"

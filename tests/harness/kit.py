@@ -169,6 +169,8 @@ class World:
     decoder_trouble: dict[str, Exception] = field(default_factory=dict)
     """By event id: what decoding raises."""
     device_id: str = "DEVICE"
+    members: dict[RoomId, dict[UserId, str]] = field(default_factory=dict)
+    """Who was in a room before we asked."""
 
     def fail(
         self,
@@ -181,6 +183,10 @@ class World:
     ) -> None:
         """Make effects of a kind fail."""
         self.faults.append(Fault(lambda one: isinstance(one, kind) and only(one), failure, times, lands))
+
+    def guests(self, room_id: RoomId) -> list[UserId]:
+        """Who was invited to a room, in order."""
+        return [user_id for room, user_id in self.invited if room == room_id]
 
     def texts(self, room_id: RoomId | None = None) -> list[str]:
         """What was said as text, in order."""
@@ -233,6 +239,8 @@ class World:
             case Say():
                 self.said.append((event_id, effect))
                 return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
+            case Invite(room_id=room_id, user_id=user_id) if user_id in self.members.get(room_id, {}):
+                return Done(detail=f"was there: {self.members[room_id][user_id]}")
             case Invite(room_id=room_id, user_id=user_id):
                 self.invited.append((room_id, user_id))
                 self._push(member(room_id, user_id, "invite", sender=BOT, event_id=f"$invite{number}"))
@@ -597,6 +605,10 @@ class House:
     def control_room(self) -> RoomId:
         """Where operators command."""
         return self.world.aliases["_etb_control"]
+
+    def space(self) -> RoomId:
+        """Where incident rooms are gathered."""
+        return self.world.aliases["_etb_incidents"]
 
     def troubles(self) -> list[str]:
         """What the operators were told, in order."""

@@ -1,9 +1,10 @@
 """The inbox keeps what was accepted, once, in order, until it is finished."""
 
 import pytest
+from sqlalchemy import text
 
 from etb_appservice.domain.ids import RoomId, short_hash
-from etb_appservice.ports import Arrival, Inbox, InboxRow
+from etb_appservice.ports import Arrival, Inbox, InboxRow, RowUnreadable
 from etb_appservice.store.sql import SqlStore
 from tests.contract.store.conftest import NOON, Clock, Reopen
 
@@ -209,3 +210,19 @@ async def test_keys_are_remembered_for_at_least_76_hours_and_then_forgotten(stor
     async with store.work() as work:
         assert await work.inbox.forget_keys(NOON + 1) == 1
         assert await work.inbox.accept([event("$1"), event("$2")]) == 1
+
+
+async def test_a_row_that_can_not_be_opened_is_named_and_its_lane_goes_on_without_it(store: SqlStore) -> None:
+    async with store.work() as work:
+        await work.inbox.accept([event("$a"), event("$b")])
+    async with store.desk() as desk:
+        values = {"payload": b"changed"}
+        await desk.write(lambda t: t.change(text("UPDATE inbox SET payload = :payload WHERE seq = 1"), values))
+    async with store.view() as view:
+        with pytest.raises(RowUnreadable) as unreadable:
+            await view.inbox.next("lane", NOON)
+    assert unreadable.value.seq == 1
+    async with store.work() as work:
+        await work.inbox.park(1, error=str(unreadable.value))
+        assert await taken(work.inbox) == ["$b"]
+        assert [row.seq for row in await work.inbox.parked()] == [1]

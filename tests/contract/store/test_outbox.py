@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
+from sqlalchemy import text
+
 from etb_appservice.domain.effects import AddTimelineEntry, Effect, Invite, Say
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId
-from etb_appservice.ports import OutboxRow
+from etb_appservice.ports import OutboxRow, ParkedEffect, RowUnreadable
 from etb_appservice.store.sql import SqlStore
 from tests.contract.store.conftest import NOON, Clock, Reopen
 
@@ -95,11 +98,14 @@ async def test_a_row_set_aside_lets_its_target_go_on_and_an_operator_decides(sto
         assert isinstance(row, OutboxRow)
         assert row.key == "k3"
         parked = await work.outbox.parked()
-        assert [(row.key, row.state, row.error) for row in parked] == [
-            ("k1", "unknown", "no answer"),
-            ("k2", "parked", "refused"),
+        assert parked == [
+            ParkedEffect(
+                seq=1, kind="AddTimelineEntry", state="unknown", attempts=0, created_ms=NOON, error="no answer"
+            ),
+            ParkedEffect(
+                seq=2, kind="AddTimelineEntry", state="parked", attempts=0, created_ms=NOON, error="refused"
+            ),
         ]
-        assert parked[0].effect == entry
         assert await work.outbox.depth(NOON) == (1, 2, 0.0)
         assert not await work.outbox.retry(3)
         assert not await work.outbox.drop(3)
@@ -108,6 +114,28 @@ async def test_a_row_set_aside_lets_its_target_go_on_and_an_operator_decides(sto
         again = await work.outbox.next("etb/i", NOON)
         assert isinstance(again, OutboxRow)
         assert (again.key, again.attempts, again.first_tried_ms) == ("k1", 0, NOON)
+
+
+async def test_an_effect_that_can_not_be_opened_is_named_listed_and_can_be_dropped(store: SqlStore) -> None:
+    async with store.work() as work:
+        await work.outbox.add("k1", "lane", say("one"))
+        await work.outbox.add("k2", "lane", say("two"))
+    async with store.desk() as desk:
+        values = {"effect": b"changed"}
+        await desk.write(lambda t: t.change(text("UPDATE outbox SET effect = :effect WHERE seq = 1"), values))
+    async with store.view() as view:
+        with pytest.raises(RowUnreadable) as unreadable:
+            await view.outbox.next(TARGET, NOON)
+    assert unreadable.value.seq == 1
+    async with store.work() as work:
+        await work.outbox.park(1, state="parked", error=str(unreadable.value))
+        row = await work.outbox.next(TARGET, NOON)
+        assert isinstance(row, OutboxRow)
+        assert row.effect == say("two"), "the target goes on"
+        [parked] = await work.outbox.parked()
+        assert (parked.seq, parked.kind, parked.error) == (1, "unreadable", str(unreadable.value))
+        assert await work.outbox.drop(1)
+        assert await work.outbox.parked() == []
 
 
 async def test_depth_tells_the_age_of_the_oldest(store: SqlStore) -> None:

@@ -73,6 +73,20 @@ async def test_foreign_texts_are_no_markup_of_ours(house: House) -> None:
     assert "**\\<b\\>**" in answer
 
 
+async def test_status_keeps_silent_while_etbs_level_is_above_the_rooms(house: House) -> None:
+    await house.open_for_alice()
+    raised = incident(title="New secret", stated=Classification.CONFIDENTIAL, updated_at_ms=2000)
+    house.etb.incidents[NO_1] = raised
+    event_id = await house.says(ALICE, "!status")
+    await house.settle()
+    [answer] = house.answers(event_id)
+    assert answer.startswith("The classification of this incident was raised.")
+    assert "secret" not in answer
+    await house.report(raised)
+    await house.settle()
+    assert "New secret" in await house.ask(ALICE, "!status")
+
+
 async def test_without_any_copy_status_says_so(house: House) -> None:
     await house.open_for_alice()
     async with house.db.desk() as desk:

@@ -11,7 +11,7 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.facts import MessageReceived, Trust
 from etb_appservice.domain.ids import EventId, RoomId, UserId, Username
-from etb_appservice.domain.outcomes import Refused
+from etb_appservice.domain.outcomes import Broken, Refused
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import CommandPolicy
 from etb_appservice.flows.chatops import Pace
@@ -429,3 +429,25 @@ async def test_talk_is_not_a_command_for_whoever_asks(house: House) -> None:
     assert await house.decider.chatops.look(talk, await house.room(), None) is None
     notice = replace(talk, body="!status", msgtype="m.notice")
     assert await house.decider.chatops.look(notice, await house.room(), None) is None
+
+
+async def test_a_command_that_was_redacted_while_it_was_parked_is_not_run_when_it_is_tried_again(
+    house: House,
+) -> None:
+    room_id = await house.open_for_alice()
+    await house.says(ALICE, "!status", event_id="$late", session="s")
+    await house.settle()
+    house.world.decoder_trouble["$late"] = Broken("no event")
+    await house.key_comes("s")
+    row = house.troubles()[-1].split("`queue retry ")[1].split("`")[0]
+    await house.says(ALICE, "", event_id="$redaction", what="redaction", redacts="$late")
+    await house.settle()
+    house.world.decoder_trouble.clear()
+    assert await house.ask(OPERATOR, f"!queue retry {row}", house.control_room()) == f"`{row}` is tried again."
+    await house.settle()
+    assert house.answers("$late") == []
+    async with house.db.view() as view:
+        assert await view.commands.of_room(room_id) == []
+        kept = await view.messages.by_event(EventId("$late"))
+    assert kept is not None
+    assert (kept.state, kept.body) == ("redacted", None)

@@ -374,14 +374,14 @@ async def test_events_of_a_room_wait_until_it_is_bound_and_are_then_processed_in
     await house.report(incident())
     async with house.db.work() as work:
         await work.inbox.lanes(house.clock.now_ms())
+    lane = f"!room{len(house.world.order) + 1}"
     for number in range(4):
-        await house.says(ALICE, f"word {number}", "!room4", event_id=f"${number}")
-    lane = "!room4"
+        await house.says(ALICE, f"word {number}", lane, event_id=f"${number}")
     held = await house.intake.step(lane)
     assert isinstance(held, float)
     assert 0 < held <= 60
     await house.settle()
-    assert await house.room_id() == "!room4"
+    assert await house.room_id() == lane
     noted = [entry.subject for entry in await house.audit() if entry.tag == "message.received"]
     assert noted == [f"${number}" for number in range(4)]
 

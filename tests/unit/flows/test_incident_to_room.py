@@ -11,6 +11,7 @@ from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.incident import Deadline, OnCall
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.people import PeopleMap
+from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE
 from tests.harness.kit import (
     ALICE,
     BOB,
@@ -40,7 +41,7 @@ async def test_an_incident_becomes_a_room_with_people_a_card_a_pin_and_a_timelin
     assert room.room_id is not None
     mine = [effect for effect in house.world.order if getattr(effect, "room_id", None) == room.room_id]
     assert [type(effect) for effect in mine] == [Invite, Invite, Say, Pin]
-    assert house.world.invited[-2:] == [(room.room_id, ALICE), (room.room_id, BOB)]
+    assert house.world.guests(room.room_id) == [ALICE, BOB]
     [(card_event, say, card)] = house.world.cards(room.room_id)
     assert (card.number, card.title, card.severity, card.status) == ("INC-1", "Mail is down", "HIGH", "OPEN")
     assert [(person.username, person.roles) for person in card.responders] == [
@@ -83,7 +84,9 @@ async def test_webhook_and_poll_together_double_nothing(
     await house.settle()
     await house.advance(120)
     assert len([one for one in house.world.opened if one.war_room == (await house.room()).war_room]) == 1
-    assert sorted(user for _, user in house.world.invited) == [ALICE, BOB, OPERATOR]
+    assert sorted(house.world.guests(await house.room_id())) == [ALICE, BOB]
+    assert house.world.guests(house.control_room()) == [OPERATOR]
+    assert sorted(house.world.guests(house.space())) == [ALICE, BOB, OPERATOR]
     assert len(house.world.cards()) == 1
     assert len(house.etb.timeline) == 1
     assert (await house.tags()).count("incident.seen") == 1
@@ -261,7 +264,7 @@ async def test_who_can_not_be_invited_is_named_once_with_the_fix(
     assert "`eve_x` (reporter)" in trouble
     assert "**INC-1**" in trouble
     assert fix in trouble
-    assert [user for _, user in house.world.invited] == [OPERATOR]
+    assert {user for _, user in house.world.invited} == {OPERATOR}
     [person] = house.world.cards()[-1][2].responders
     assert person.obstacle == obstacle
 
@@ -271,11 +274,12 @@ async def test_who_could_not_be_looked_up_is_invited_once_etb_answers(house: Hou
     house.etb.down()
     await house.report(incident())
     await house.settle()
-    assert [user for _, user in house.world.invited] == [OPERATOR]
+    assert {user for _, user in house.world.invited} == {OPERATOR}
     house.etb.up()
     house.know("alice", "bob")
     await house.advance(61)
-    assert [user for _, user in house.world.invited] == [OPERATOR, ALICE, BOB]
+    assert house.world.guests(await house.room_id()) == [ALICE, BOB]
+    assert house.world.guests(house.space()) == [OPERATOR, ALICE, BOB]
 
 
 async def test_with_etb_away_people_are_invited_by_the_last_known_copy(house: House) -> None:
@@ -295,7 +299,8 @@ async def test_a_new_assignee_is_invited_at_once(house: House) -> None:
     room_id = await house.open_for_alice()
     await house.report(incident(assignee=Username("carol"), updated_at_ms=2000))
     await house.settle()
-    assert house.world.invited[-1] == (room_id, CAROL)
+    assert house.world.guests(room_id) == [ALICE, BOB, CAROL]
+    assert house.world.guests(house.space())[-1] == CAROL
 
 
 async def test_whoever_comes_on_call_is_invited_to_every_open_incident_at_once(house: House) -> None:
@@ -307,7 +312,8 @@ async def test_whoever_comes_on_call_is_invited_to_every_open_incident_at_once(h
     house.etb.duty = [OnCall("first line", Username("carol")), OnCall("second line", Username("alice"))]
     await house.on_call("alice", "carol")
     await house.settle()
-    assert [room for room, user in house.world.invited if user == CAROL] == [room_id]
+    assert house.world.guests(room_id).count(CAROL) == 1
+    assert CAROL not in house.world.guests(await house.room_id(NO_2))
     roles = {person.username: person.roles for person in house.world.cards(room_id)[-1][2].responders}
     assert roles == {"alice": ("reporter", "on call"), "bob": ("assignee",), "carol": ("on call",)}
 
@@ -326,7 +332,11 @@ async def test_who_left_is_not_pulled_back_until_they_hold_another_role(house: H
 async def test_an_invitation_that_is_refused_is_told_with_the_fix(house: House) -> None:
     house.know("alice", "bob")
     await house.start_service()
-    house.world.fail(Invite, Refused("no such *user*", code="M_NOT_FOUND"), only=lambda one: one.user_id == BOB)
+    house.world.fail(
+        Invite,
+        Refused("no such *user*", code="M_NOT_FOUND"),
+        only=lambda one: one.user_id == BOB and one.room_id != house.space(),
+    )
     await house.report(incident())
     await house.settle()
     [trouble] = house.troubles()
@@ -494,14 +504,101 @@ async def test_the_configured_map_decides_where_etb_states_no_classification(hou
 # --- control room and Space -------------------------------------------------------------------------------
 
 
+async def test_people_of_our_own_homeserver_find_their_rooms_in_the_space_and_partners_do_not(
+    make_house: MakeHouse,
+) -> None:
+    people = {Username("alice"): ALICE, Username("bob"): UserId("@bob:partner.example")}
+    house = await make_house(policy=replace(policy_of(), people=PeopleMap("", people)))
+    house.know("alice", "bob")
+    await house.start_service()
+    await house.report(incident())
+    await house.report(incident(id=NO_2, number="INC-2"))
+    await house.settle()
+    assert house.world.guests(await house.room_id()) == [ALICE, "@bob:partner.example"]
+    assert house.world.guests(house.space()) == [OPERATOR, ALICE]
+
+
+async def test_who_is_not_cleared_is_not_shown_the_space_either(house: House) -> None:
+    house.know("alice")
+    house.know("bob", clearance=Classification.PUBLIC)
+    await house.start_service()
+    await house.report(incident())
+    await house.settle()
+    assert house.world.guests(house.space()) == [OPERATOR, ALICE]
+
+
+async def test_who_left_the_space_is_not_pulled_back(house: House) -> None:
+    await house.open_for_alice()
+    await house.moves(ALICE, "leave", house.space())
+    await house.report(incident(id=NO_2, number="INC-2"))
+    await house.settle()
+    assert house.world.guests(await house.room_id(NO_2)) == [ALICE, BOB]
+    assert house.world.guests(house.space()).count(ALICE) == 1
+
+
+async def test_an_operator_who_responds_is_invited_to_the_space_once(make_house: MakeHouse) -> None:
+    house = await make_house(policy=replace(policy_of(), operators=frozenset({ALICE})))
+    await house.open_for_alice()
+    assert house.world.guests(house.space()).count(ALICE) == 1
+
+
+async def test_a_room_is_linked_to_the_space_once_whoever_asks_first(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.report(incident(severity="LOW", updated_at_ms=2000))
+    await house.settle()
+    links = [one for one in house.world.order if isinstance(one, PutState) and one.state_key == room_id]
+    assert [one.event_type for one in links] == ["m.space.child"]
+
+
+async def test_whom_an_adopted_room_holds_already_is_known_as_joined(house: House) -> None:
+    room_id = await house.open_for_alice()
+    house.world.members[room_id] = {CAROL: "join"}
+    await house.report(incident(assignee=Username("carol"), updated_at_ms=2000))
+    await house.settle()
+    async with house.db.view() as view:
+        assert await view.rooms.membership(room_id, CAROL) == "join"
+        assert await view.rooms.membership(room_id, BOB) == "invite"
+
+
+async def test_an_invitation_that_is_refused_again_is_told_again(house: House) -> None:
+    house.know("alice")
+    await house.start_service()
+    await house.moves(OPERATOR, "join", house.control_room())
+    house.world.fail(
+        Invite,
+        Refused("no such user"),
+        times=2,
+        only=lambda one: one.user_id == ALICE and one.room_id != house.space(),
+    )
+    await house.report(incident(assignee=None))
+    await house.settle()
+    async with house.db.view() as view:
+        [row] = await view.outbox.parked()
+    for tries in (1, 2):
+        assert len(house.troubles()) == tries
+        await house.ask(OPERATOR, f"!queue retry o{row.seq}", house.control_room())
+        await house.settle()
+    assert house.world.guests(await house.room_id()) == [ALICE]
+    assert len(house.troubles()) == 2
+    async with house.db.view() as view:
+        assert await view.rooms.membership(await house.room_id(), ALICE) == "invite"
+
+
 async def test_operators_are_invited_and_asked_again_at_the_next_start_when_they_left(house: House) -> None:
     await house.start_service()
     await house.start_service()
-    control = house.control_room()
-    assert house.world.invited == [(control, OPERATOR)]
+    control, space = house.control_room(), house.space()
+    assert sorted(house.world.invited) == sorted([(control, OPERATOR), (space, OPERATOR)])
     await house.moves(OPERATOR, "leave", control)
     await house.start_service()
-    assert house.world.invited == [(control, OPERATOR)] * 2
+    assert house.world.guests(control) == [OPERATOR] * 2
+    assert house.world.guests(space) == [OPERATOR]
+    await house.moves(OPERATOR, "leave", space)
+    await house.start_service()
+    assert house.world.guests(control) == [OPERATOR] * 2
+    assert house.world.guests(space) == [OPERATOR] * 2
+    invited = [entry.subject for entry in await house.audit() if entry.tag == "person.invited"]
+    assert sorted(invited) == sorted([CONTROL_ROOM, SPACE] * 2)
     assert len(house.world.opened) == 2
 
 
@@ -568,4 +665,4 @@ async def test_a_room_whose_opening_gave_no_answer_is_opened_once(house: House) 
     await house.advance(5)
     await house.advance(5)
     assert len(house.world.opened) == 1
-    assert len(house.world.invited) == 2
+    assert house.world.guests(await house.room_id()) == [ALICE, BOB]

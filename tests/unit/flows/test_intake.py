@@ -4,11 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from etb_appservice.domain.facts import KeyAwaited
 from etb_appservice.domain.ids import EventId, RoomId, short_hash
 from etb_appservice.domain.outcomes import Broken, Later
-from etb_appservice.domain.policy import KeyPolicy
+from etb_appservice.domain.policy import Backoff, KeyPolicy
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Arrival
 from etb_appservice.store.codec import FactJson
@@ -129,6 +130,71 @@ async def test_a_wait_that_the_homeserver_asks_for_is_kept(house: House) -> None
     assert len(house.answers("$busy")) == 1
 
 
+async def test_while_somebody_who_must_be_asked_is_away_a_row_is_as_patient_as_an_effect(
+    make_house: MakeHouse,
+) -> None:
+    house = await make_house(policy=replace(policy_of(), outbox=Backoff(first_s=1, most_s=4, tries=9)))
+    assert house.policy.intake.tries < 8
+    await house.open_for_alice()
+    house.world.decoder_trouble["$away"] = Later("the devices can't be asked for now")
+    await house.says(ALICE, "!status", event_id="$away")
+    for tries in range(1, 9):
+        await house.settle()
+        assert (await depth(house))[1] == 0, f"after {tries} tries"
+        house.clock.advance(5)
+    house.world.decoder_trouble.clear()
+    await house.settle()
+    assert len(house.answers("$away")) == 1
+    assert house.troubles() == []
+
+
+async def test_who_is_away_for_too_long_has_the_row_parked_and_told(house: House) -> None:
+    await house.open_for_alice()
+    house.world.decoder_trouble["$away"] = Later("the devices can't be asked for now")
+    await house.says(ALICE, "!status", event_id="$away")
+    for _ in range(house.policy.outbox.tries):
+        await house.advance(5)
+    assert await depth(house) == (0, 1)
+    [trouble] = house.troubles()
+    assert "the devices can't be asked for now" in trouble
+
+
+async def test_a_row_that_can_not_be_opened_is_parked_and_told_and_its_lane_goes_on(house: House) -> None:
+    await house.open_for_alice()
+    await house.says(ALICE, "!status", event_id="$changed")
+    await house.says(ALICE, "!status", event_id="$next")
+    async with house.db.desk() as desk:
+        await desk.write(
+            lambda transaction: transaction.change(
+                text("UPDATE inbox SET payload = x'00' WHERE seq = (SELECT max(seq) - 1 FROM inbox)")
+            )
+        )
+    await house.settle()
+    assert house.answers("$changed") == []
+    assert len(house.answers("$next")) == 1
+    assert await depth(house) == (0, 1)
+    [trouble] = house.troubles()
+    assert "can't be opened and was parked" in trouble
+    assert house.meter.parkings == ["inbox"]
+    row = trouble.split("`queue drop ")[1].split("`")[0]
+    listed = await house.ask(OPERATOR, "!queue", house.control_room())
+    assert f"- `{row}` from matrix" in listed
+    assert await house.ask(OPERATOR, f"!queue drop {row}", house.control_room()) == f"`{row}` was dropped."
+
+
+async def test_what_an_operator_retries_is_looked_for_everywhere(house: House) -> None:
+    await house.open_for_alice()
+    house.world.decoder_trouble["$bad"] = Broken("no event")
+    await house.says(ALICE, "x", event_id="$bad")
+    await house.settle()
+    [trouble] = house.troubles()
+    row = trouble.split("`queue retry ")[1].split("`")[0]
+    for command in ("", f" retry {row}"):
+        house.woken.clear()
+        await house.ask(OPERATOR, f"!queue{command}", house.control_room())
+        assert (((), ()) in house.woken) is (command != "")
+
+
 async def test_a_row_that_was_accepted_as_odd_waits_for_an_operator_and_can_be_dropped(house: House) -> None:
     await house.open_for_alice()
     await house.accept(
@@ -168,14 +234,14 @@ async def test_a_rotation_that_fails_does_not_lose_the_wake(house: House) -> Non
     joined = event("member", room_id, BOB, event_id="$j", user_id="@new:x.org", membership="join")
     await house.accept_event(joined)
     await house.intake.step(NO_1)
-    assert house.woken[0][0] == (NO_1,), "the card for the newcomer"
+    assert house.woken == [((), ())], "the card for the newcomer falls due in a moment"
     assert await depth(house) == (0, 0)
 
 
 async def test_keys_that_nobody_waits_for_wake_nobody(house: House) -> None:
     await house.intake.keys_arrived([(RoomId("!r"), "s")])
     await house.intake.recheck_waiting()
-    assert house.woken == [((), ()), ((), ())]
+    assert house.woken == []
 
 
 async def test_limits_for_keys_are_the_operators(make_house: MakeHouse) -> None:
@@ -200,6 +266,10 @@ async def test_a_turn_asks_for_an_effect_and_accepts_a_fact_once_per_key(house: 
             await turn.follow(fact, ("k",))
             await turn.follow(fact, ("k",), lane="other")
             await turn.trouble(("t",), "Something is wrong.")
+        assert turn.lanes == []
+        assert not turn.looks_around
+        await turn.follow(fact, ("k", "timer"), due_ms=house.clock.now_ms() + 60_000)
+        assert turn.looks_around, "nobody else would know when to look"
         assert turn.lanes == []
     async with house.db.work() as work:
         assert await work.inbox.lanes(house.clock.now_ms()) == ["lane", "service"]

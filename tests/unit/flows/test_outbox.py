@@ -4,12 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from etb_appservice.domain.effects import AddTimelineEntry, Invite, Say
+from etb_appservice.domain.effects import AddTimelineEntry, Invite, OpenRoom, Say
+from etb_appservice.domain.ids import RoomId
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.policy import Backoff
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import OutboxRow
+from etb_appservice.ports import OutboxRow, ParkedEffect
 from etb_appservice.store.codec import FactJson
 from tests.harness.kit import (
     ALICE,
@@ -33,7 +35,7 @@ async def queue_texts(house: House, *texts: str, room: str = "!r", lane: str = N
             await turn.emit(text, Say(room_id=room, content=text))  # type: ignore[arg-type]
 
 
-async def parked(house: House) -> list[OutboxRow]:
+async def parked(house: House) -> list[ParkedEffect]:
     async with house.db.view() as view:
         return list(await view.outbox.parked())
 
@@ -173,16 +175,80 @@ async def test_an_operators_answer_that_is_parked_leads_to_no_second_one(house: 
     await house.settle()
     assert house.answers(event_id) == []
     assert house.troubles() == []
-    assert [row.effect.kind for row in await parked(house)] == ["Say"]
+    assert [row.kind for row in await parked(house)] == ["Say"]
 
 
-async def test_an_invitation_that_is_parked_is_trouble_too(house: House) -> None:
+@pytest.mark.parametrize(
+    "failure", [broken(), Refused("a request that can't be right")], ids=["Broken", "Refused"]
+)
+async def test_an_invitation_that_is_parked_is_told_with_the_fix(house: House, failure: Exception) -> None:
     house.know("alice")
     await house.start_service()
-    house.world.fail(Invite, broken(), only=lambda invite: invite.user_id == ALICE)
+    house.world.fail(
+        Invite, failure, only=lambda invite: invite.user_id == ALICE and invite.room_id != house.space()
+    )
     await house.report(incident(assignee=None))
     await house.settle()
-    assert house.troubles() == ["`Invite` was parked: a request that can't be right See `queue`."]
+    [trouble] = house.troubles()
+    assert trouble.startswith("`@alice:x.org` could not be invited to **INC-1 Mail is down**: a request that ")
+    assert trouble.endswith("then see `queue`.")
+    [row] = await parked(house)
+    assert (row.kind, row.state) == ("Invite", "parked")
+    assert house.meter.parkings == ["outbox"]
+
+
+async def test_a_room_that_is_refused_is_opened_when_an_operator_tries_again(house: House) -> None:
+    await house.start_service()
+    await house.moves(OPERATOR, "join", house.control_room())
+    house.world.fail(OpenRoom, Refused("the alias is taken"))
+    await house.report(incident())
+    await house.settle()
+    assert house.troubles() == ["`OpenRoom` was parked: the alias is taken See `queue`."]
+    assert (await house.room()).room_id is None
+    [row] = await parked(house)
+    assert (row.kind, row.state, row.error) == ("OpenRoom", "parked", "the alias is taken")
+    await house.ask(OPERATOR, f"!queue retry o{row.seq}", house.control_room())
+    await house.settle()
+    assert len(house.world.cards(await house.room_id())) == 1
+    assert await parked(house) == []
+
+
+async def test_a_card_that_is_refused_waits_for_an_operator(house: House) -> None:
+    await house.start_service()
+    await house.moves(OPERATOR, "join", house.control_room())
+    house.world.fail(Say, Refused("too large"), only=lambda say: say.purpose == "card")
+    await house.report(incident(reporter=None, assignee=None))
+    await house.settle()
+    assert house.troubles() == ["`Say` was parked: too large See `queue`."]
+    [row] = await parked(house)
+    await house.ask(OPERATOR, f"!queue retry o{row.seq}", house.control_room())
+    await house.settle()
+    room_id = await house.room_id()
+    [(card_event, _, _)] = house.world.cards(room_id)
+    assert house.world.pinned[room_id] == [card_event]
+
+
+async def test_an_effect_that_can_not_be_opened_is_parked_and_told_and_its_target_goes_on(house: House) -> None:
+    await house.start_service()
+    await house.moves(OPERATOR, "join", house.control_room())
+    await queue_texts(house, "one", "two")
+    async with house.db.desk() as desk:
+        await desk.write(
+            lambda transaction: transaction.change(
+                text("UPDATE outbox SET effect = x'00' WHERE seq = (SELECT min(seq) FROM outbox)")
+            )
+        )
+    await house.settle()
+    assert house.world.texts(RoomId("!r")) == ["two"]
+    [row] = await parked(house)
+    assert (row.kind, row.state) == ("unreadable", "parked")
+    [trouble] = house.troubles()
+    assert trouble.startswith(f"Something for `matrix/!r` (`o{row.seq}`) can't be opened and was parked: ")
+    assert house.meter.parkings == ["outbox"]
+    control = house.control_room()
+    assert f"- `o{row.seq}` unreadable, " in await house.ask(OPERATOR, "!queue", control)
+    assert await house.ask(OPERATOR, f"!queue drop o{row.seq}", control) == f"`o{row.seq}` was dropped."
+    assert await parked(house) == []
 
 
 async def test_a_try_at_etb_is_on_record_before_it_begins_and_read_back_after(house: House) -> None:
@@ -207,7 +273,7 @@ async def test_a_timeline_entry_that_can_not_be_read_back_parks_as_unknown(house
     for _ in range(6):
         await house.advance(5)
     [row] = await parked(house)
-    assert (row.effect.kind, row.state) == ("AddTimelineEntry", "unknown")
+    assert (row.kind, row.state) == ("AddTimelineEntry", "unknown")
     assert len(house.etb.timeline) == 1
 
 
