@@ -319,3 +319,14 @@ async def test_a_message_to_a_room_that_is_no_longer_ours_is_answered_all_the_sa
     async with house.db.view() as view:
         assert (await view.inbox.depth(0))[:2] == (0, 0)
     assert "message.sent" not in await house.tags()
+
+
+async def test_an_answer_that_only_needs_recording_costs_no_commit_of_its_own(house: House) -> None:
+    await house.open_for_alice()
+    room_id = await house.room_id()
+    await queue_texts(house, "one", room=room_id)
+    assert await house.outbox.step(f"matrix/{room_id}") is True
+    async with house.db.view() as view:
+        assert (await view.inbox.depth(house.clock.now_ms()))[:2] == (0, 0)
+        assert (await view.outbox.depth(0))[:2] == (0, 0)
+    assert (await house.tags())[-2:] == ["message.sent", "effect.done"]

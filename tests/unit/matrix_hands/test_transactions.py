@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from etb_appservice.domain.ids import UserId
 from etb_appservice.matrix.arrivals import ODD_LANE, Intake
 from etb_appservice.matrix.transactions import BODY_LIMIT, Transactions
 from etb_appservice.ports import Work
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.enable_socket
 
 TOKEN = {"Authorization": "Bearer right"}
 TXN = "/_matrix/app/v1/transactions/"
+BOT = UserId("@etb:x")
 Client = TestClient[Any, Any]
 
 
@@ -90,7 +92,8 @@ async def hs(tmp_path: Path) -> AsyncIterator[Fixture]:
     await upgrade(url)
     async with open_store(url, bytes(32 * [7]), RealClock()) as real:
         store, woken = Broken(real), list[str]()
-        intake = Intake(store, lambda room_id: {"!known": "incident-1"}.get(room_id, room_id), woken.extend)
+        lanes = {"!known": "incident-1"}
+        intake = Intake(store, lambda room_id: lanes.get(room_id, room_id), woken.extend, bot=BOT)
         transactions = Transactions(intake, ["right", "next"], user_exists=only_the_bot, alias_exists=only_the_bot)
         async with TestClient(TestServer(transactions.app())) as client:
             yield Fixture(client, store, woken, transactions)
@@ -310,3 +313,14 @@ async def test_a_failure_of_our_own_shows_no_traceback_and_no_secret(hs: Fixture
 def test_an_empty_token_is_no_token() -> None:
     with pytest.raises(ValueError, match="hs_token"):
         Transactions(None, [""], user_exists=only_the_bot, alias_exists=only_the_bot)  # type: ignore[arg-type]
+
+
+async def test_our_own_messages_that_come_back_are_not_stored_and_all_else_is(hs: Fixture) -> None:
+    member = {"type": "m.room.member", "state_key": "@a:x", "content": {"membership": "invite"}}
+    events = [
+        an_event(1, type="m.room.encrypted", sender=BOT),
+        an_event(2, type="m.room.encrypted"),
+        an_event(3, sender=BOT, **member),
+    ]
+    assert await hs.put({"events": events}) == (200, {})
+    assert [row["event_id"] for row in await hs.rows()] == ["$e2", "$e3"]
