@@ -106,7 +106,7 @@ class Doomed:
         if died := at in self.disarm():
             assert self.scene.service.child is not None
             status = await self.scene.service.child.wait(timeout=SETTLE_S)
-            assert status == (-by if by == signal.SIGKILL else 0)
+            assert status == (-by if by == signal.SIGKILL else 0), f"it ended with status {status}"
             await self.scene.service.run()
         await self.settle(settled)
         return died
@@ -166,7 +166,7 @@ class Doomed:
         new, self._read_from = text[self._read_from :], len(text)
         odd = [line for line in complaints(new) if _is_error(line)]
         assert not odd, "the service complained:\n" + "\n".join(odd)
-        assert self.parked() == []
+        assert self.parked() == [], f"parked: {self.parked()}"
 
 
 def _is_error(line: str) -> bool:

@@ -97,7 +97,7 @@ async def sweep(
                     died = await scenario.die(at)
                 except (AssertionError, ProcessFailed, Exception) as error:  # noqa: BLE001 - told, and counted
                     tally.wrong[at] = str(error) or type(error).__name__
-                    say(f"{name}: WRONG after {at}: {tally.wrong[at]}")
+                    say(f"{name}: WRONG, death at {at}: {tally.wrong[at]}")
                     break
                 tally.died += died
                 tally.not_passed += not died
@@ -147,7 +147,7 @@ async def main() -> int:
             f"{len(tally.wrong)} wrong ({how})"
         )
         for at, what in tally.wrong.items():
-            say(f"  after {at}: {what.splitlines()[0]}")
+            say(f"  death at {at}: {what.splitlines()[0]}")
     if any(tally.wrong for tally in tallies.values()):
         return 1
     return 0 if all(tally.is_whole for tally in tallies.values()) else 2

@@ -109,7 +109,7 @@ async def assert_one_room(
     async with scene.as_bot() as user:
         room = await user.resolve_alias(scene.alias(incident))
         state = await user.state(room)
-    assert room in made
+    assert room in made, "the alias names a room that isn't the incident's"
     others = [other for other in made if other != room]
     if may_replace:
         assert not [other for other in others if is_member(synapse, other, bot)], "an orphan of ours is still used"
@@ -120,18 +120,18 @@ async def assert_one_room(
     kinds = {event["type"] for event in state}
     assert set(_STATE) <= kinds, f"the room lacks {set(_STATE) - kinds}"
     levels = next(event["content"] for event in state if event["type"] == "m.room.power_levels")
-    assert levels["invite"] >= 50
+    assert levels["invite"] > levels["users_default"], "not only the bot can invite"
     assert invites(synapse, room, bot) == dict.fromkeys(invited, 1), "not everybody was invited exactly once"
     cards = events(synapse, room, "m.room.encrypted", sender=bot)
     assert len(cards) == 1, f"{len(cards)} messages where one card belongs"
     pins = events(synapse, room, "m.room.pinned_events", sender=bot)
-    assert [pin["content"]["pinned"] for pin in pins] == [[cards[0]["event_id"]]]
+    assert [pin["content"]["pinned"] for pin in pins] == [[cards[0]["event_id"]]], "the card isn't pinned once"
     space = await scene.room_of("incidents")
     children = [one for one in events(synapse, space, "m.space.child", sender=bot) if one["state_key"] == room]
-    assert len(children) == 1, "the room hangs in the Space, once"
+    assert len(children) == 1, f"the room hangs in the Space {len(children)} times"
     entries = [one for one in await scene.etb.timeline(incident["id"]) if one["title"] == "Chat room opened"]
     assert len(entries) == 1, f"{len(entries)} entries in ETB's timeline"
-    assert room in str(entries[0]["event_data"])
+    assert room in str(entries[0]["event_data"]), "ETB was told of another room"
     return room
 
 
@@ -145,11 +145,13 @@ async def assert_answered_once(
     scene = doomed.scene
     for event_id, word in asked.items():
         answer = await person.wait_for(room=room, sender=scene.bot, reply_to=event_id)
-        assert word in answer.body
-        assert len(await scene.answers(person, room, event_id)) == 1
-        assert (await person.shield(room, answer.event_id)).clean
+        assert word in answer.body, f"an answer without {word}"
+        answers = await scene.answers(person, room, event_id)
+        assert len(answers) == 1, f"{len(answers)} answers to one command"
+        assert (await person.shield(room, answer.event_id)).clean, "the answer has a shield"
     said = events(scene.synapse, room, "m.room.encrypted", sender=scene.bot)
-    assert len(said) - said_before == len(asked), "an answer too many or too few"
+    new = len(said) - said_before
+    assert new == len(asked), f"{new} messages where {len(asked)} answers belong"
 
 
 def said(doomed: Doomed, room: str) -> int:

@@ -65,8 +65,8 @@ class IncidentToRoom:
         await scene.join(self.person, self.incident)
         asked = await self.person.send(room, "!status")
         answer = await self.person.wait_for(room=room, sender=scene.bot, reply_to=asked)
-        assert self.incident["incident_number"] in answer.body
-        assert (await self.person.shield(room, answer.event_id)).clean
+        assert self.incident["incident_number"] in answer.body, "!status tells of another incident"
+        assert (await self.person.shield(room, answer.event_id)).clean, "the answer has a shield"
         self.doomed.assert_sound()
 
 
@@ -107,8 +107,8 @@ class CommandToAnswer:
         identity = ledger.masters(scene.synapse, scene.bot)
         died = await self.doomed.die(at, self.ask, self.is_done, by=by)
         await self.compare(before)
-        assert ledger.masters(scene.synapse, scene.bot) == identity
-        assert len(ledger.devices(scene.synapse, scene.bot)) == 1
+        assert ledger.masters(scene.synapse, scene.bot) == identity, "the identity changed"
+        assert len(ledger.devices(scene.synapse, scene.bot)) == 1, "the bot has another device"
         return died
 
     async def compare(self, before: int) -> None:
@@ -179,22 +179,23 @@ class FirstStart:
     async def _compare(self, doomed: Doomed) -> None:
         """One identity, one device, one control room, one Space; the operator is answered without a shield."""
         scene, operator = doomed.scene, self.operator
-        assert len(ledger.masters(scene.synapse, scene.bot)) == 1
+        assert len(ledger.masters(scene.synapse, scene.bot)) == 1, "more than one identity was published"
         (device,) = ledger.devices(scene.synapse, scene.bot)
         control = await scene.room_of("control")
         space = await scene.room_of("incidents")
-        assert sorted(ledger.rooms_of(scene.synapse, scene.bot)) == sorted([control, space])
-        assert ledger.invites(scene.synapse, control, scene.bot) == {operator.user_id: 1}
+        made = ledger.rooms_of(scene.synapse, scene.bot)
+        assert sorted(made) == sorted([control, space]), f"{len(made)} rooms where two belong"
+        assert ledger.invites(scene.synapse, control, scene.bot) == {operator.user_id: 1}, "not invited once"
         await operator.wait_for_invite(room=control, inviter=scene.bot)
         await operator.join(control)
         asked = await operator.send(control, "!help")
         answer = await operator.wait_for(room=control, sender=scene.bot, reply_to=asked)
         shield = await operator.shield(control, answer.event_id)
-        assert shield.clean
-        assert shield.device_id == device
+        assert shield.clean, "the answer has a shield"
+        assert shield.device_id == device, "another device spoke"
         identity = await operator.devices(scene.bot)
-        assert identity.cross_signing
-        assert not identity.identity_changed
-        assert [one.signed_by_owner for one in identity.devices] == [True]
+        assert identity.cross_signing, "no identity is seen"
+        assert not identity.identity_changed, "the identity changed"
+        assert [one.signed_by_owner for one in identity.devices] == [True], "the device isn't signed"
         doomed.assert_sound()
         await operator.leave(control)
