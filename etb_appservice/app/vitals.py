@@ -30,7 +30,12 @@ class HouseVitals:
         return (
             Vital("service", self.is_leading, self._uptime()),
             self._loop("keys", self.keys_synced_s, "room keys arrive by sync"),
-            self._loop("rooms", self.rooms_looked_s, f"{self.events_fetched} lost events fetched since the start"),
+            # The search for gaps runs in the background: nobody has to wait for it after a start.
+            self._loop(
+                "rooms",
+                self.rooms_looked_s or self.started_s,
+                f"{self.events_fetched} lost events fetched since the start",
+            ),
             Vital(
                 "devices",
                 self.refused_devices == 0,

@@ -77,7 +77,7 @@ class Intake:
     def __init__(
         self, store: Store, lane_of: LaneOf, wake: Callable[[Sequence[str]], None], *, bot: UserId | None = None
     ) -> None:
-        """`bot`: whose encrypted messages come back to us and tell nothing new; they are passed over unwritten."""
+        """`bot`: what it sent comes back to us and tells nothing new; it is passed over unwritten."""
         self._bot = bot
         self._store = store
         self._lane_of = lane_of
@@ -89,18 +89,20 @@ class Intake:
         return arrival_of(event, self._lane_of)
 
     def is_echo(self, event: object) -> bool:
-        """Whether an event is a message of our own: its effect was recorded when the homeserver answered it."""
-        return (
-            self._bot is not None
-            and isinstance(event, Mapping)
-            and event.get("sender") == self._bot
-            and event.get("type") == "m.room.encrypted"
-            and "state_key" not in event
-        )
+        """Whether an event is the bot's own act: its effect was recorded when the homeserver answered it.
 
-    def is_ours(self, sender: str) -> bool:
-        """Whether what `sender` sent needs no looking for: it was ours."""
-        return sender == self._bot
+        Who is in a room counts for its keys, whoever acts in the bot's name: memberships are never passed over.
+        """
+        return isinstance(event, Mapping) and self.is_act_of_ours(event.get("sender"), event.get("type"))
+
+    def is_act_of_ours(self, sender: object, event_type: object) -> bool:
+        """The same of an event of which no more is known."""
+        return self._bot is not None and sender == self._bot and event_type != "m.room.member"
+
+    def saw_echo(self, event_id: object) -> None:
+        """Remember for a moment that an act of our own came back: the self-test waits for one."""
+        if isinstance(event_id, str) and is_id(event_id):
+            self._remember([short_hash("event", event_id)])
 
     def has_recent(self, event_id: EventId) -> bool:
         """Whether this event was accepted a moment ago; False says nothing, the memory is short."""
@@ -116,10 +118,13 @@ class Intake:
             return 0
         async with self._store.work() as work:
             new = await work.inbox.accept(arrivals)
-        for arrival in arrivals:
-            self._recent[arrival.key] = None
-        while len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+        self._remember([arrival.key for arrival in arrivals])
         if new:
             self._wake(list(dict.fromkeys(arrival.lane for arrival in arrivals if arrival.park_reason is None)))
         return new
+
+    def _remember(self, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            self._recent[key] = None
+        while len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)

@@ -56,7 +56,7 @@ class GapFinder:
         Raises Later or Unsure: then look again from the old position.
         """
         due_ms = self._clock.now_ms() + int(self._grace_s * 1000)
-        others = [event for event in events if not self._intake.is_ours(event.sender)]
+        others = [event for event in events if not self._intake.is_act_of_ours(event.sender, event.type)]
         await self._note([(event.room_id, event.event_id) for event in others], due_ms, patience_s=_MOMENT_S)
         holes = {event.room_id: event.prev_batch for event in events if event.limited and event.prev_batch}
         for room_id, before in holes.items():

@@ -31,7 +31,7 @@ _KEYS_ONLY = json.dumps({"room": {"rooms": []}, "presence": _NOTHING, "account_d
 _FIRST = _KEYS_ONLY
 _THIN = json.dumps(
     {
-        "event_fields": ["event_id", "sender"],
+        "event_fields": ["event_id", "sender", "type"],
         "presence": _NOTHING,
         "account_data": _NOTHING,
         "room": {
@@ -53,6 +53,7 @@ class SeenEvent:
     sender: str
     limited: bool
     prev_batch: str | None
+    type: str = ""
 
 
 class TakesKeys(Protocol):
@@ -102,7 +103,7 @@ class KeySync:
         self.position = position
 
     async def run(self) -> Never:
-        """Until cancelled; raises the database's errors. The first request doesn't wait: it shows that all is well."""
+        """Until cancelled; raises the database's errors. The first request doesn't wait: all is well then."""
         await self._loop.turn(lambda: self.turn(wait_ms=0))
         while True:
             await self._loop.turn(self.turn)
@@ -190,6 +191,7 @@ def seen_events(answer: Mapping[str, Any]) -> tuple[SeenEvent, ...]:
                             sender if isinstance(sender, str) else "",
                             limited,
                             before if isinstance(before, str) else None,
+                            str(event.get("type", "")),
                         )
                     )
     return tuple(found)

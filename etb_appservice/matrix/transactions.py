@@ -143,7 +143,8 @@ class Transactions:
     def _rows(self, events: Sequence[object], body: bytes) -> list[Arrival]:
         rows = []
         for event in events:
-            if self._intake.is_echo(event):
+            if isinstance(event, dict) and self._intake.is_echo(event):
+                self._intake.saw_echo(event.get("event_id"))
                 continue
             try:
                 rows.append(self._intake.row(event))

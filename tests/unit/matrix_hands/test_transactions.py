@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.ids import EventId, UserId
 from etb_appservice.matrix.arrivals import ODD_LANE, Intake
 from etb_appservice.matrix.transactions import BODY_LIMIT, Transactions
 from etb_appservice.ports import Work
@@ -55,8 +55,11 @@ class Broken:
 
 
 class Fixture:
-    def __init__(self, client: Client, store: Broken, woken: list[str], transactions: Transactions) -> None:
+    def __init__(
+        self, client: Client, store: Broken, woken: list[str], transactions: Transactions, intake: Intake
+    ) -> None:
         self.client, self.store, self.woken, self.transactions = client, store, woken, transactions
+        self.intake = intake
 
     async def put(
         self, body: bytes | Any, txn: str = "1", headers: dict[str, str] | None = None
@@ -96,7 +99,7 @@ async def hs(tmp_path: Path) -> AsyncIterator[Fixture]:
         intake = Intake(store, lambda room_id: lanes.get(room_id, room_id), woken.extend, bot=BOT)
         transactions = Transactions(intake, ["right", "next"], user_exists=only_the_bot, alias_exists=only_the_bot)
         async with TestClient(TestServer(transactions.app())) as client:
-            yield Fixture(client, store, woken, transactions)
+            yield Fixture(client, store, woken, transactions, intake)
 
 
 async def test_events_are_stored_in_order_and_their_lanes_woken(hs: Fixture) -> None:
@@ -324,3 +327,17 @@ async def test_our_own_messages_that_come_back_are_not_stored_and_all_else_is(hs
     ]
     assert await hs.put({"events": events}) == (200, {})
     assert [row["event_id"] for row in await hs.rows()] == ["$e2", "$e3"]
+
+
+async def test_who_is_in_a_room_counts_also_when_somebody_acts_in_the_bots_name(hs: Fixture) -> None:
+    kick = an_event(1, sender=BOT, type="m.room.member", state_key="@a:x", content={"membership": "leave"})
+    pin = an_event(2, sender=BOT, type="m.room.pinned_events", state_key="", content={"pinned": []})
+    status, _ = await hs.put({"events": [kick, pin]})
+    assert status == 200
+    assert [event["event_id"] for event in await hs.rows()] == ["$e1"]
+
+
+async def test_an_act_of_the_bot_that_came_back_is_remembered_for_the_self_test(hs: Fixture) -> None:
+    await hs.put({"events": [an_event(1, sender=BOT, type="org.etb.selftest", state_key="")]})
+    assert hs.intake.has_recent(EventId("$e1"))
+    assert not hs.intake.has_recent(EventId("$e2"))
