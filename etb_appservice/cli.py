@@ -238,7 +238,10 @@ def recover(place: Place, recovery_key_file: Path | None) -> None:
     if not report.unreadable:
         out.print("no message waits for a key")
     for room_id, count in report.unreadable:
-        out.print(f"  {room_id}: {count} messages wait for a key and may stay unreadable", markup=False)
+        out.print(
+            f"  {room_id}: messages of {count} senders' sessions wait for a key and may stay unreadable",
+            markup=False,
+        )
 
 
 @main.command("recovery-key")

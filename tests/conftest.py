@@ -15,7 +15,7 @@ from tests.harness.jsclient import JsClient
 from tests.harness.postgres import Postgres
 from tests.harness.synapse import Slot, Synapse, write_slot
 
-SLOT_COUNT = 32
+SLOT_COUNT = 96
 Person = Callable[..., Awaitable[JsClient]]
 PASSWORD = "correct horse battery staple"
 

@@ -63,7 +63,7 @@ async def foundation(settings: Settings, metrics: Metrics | None = None) -> Asyn
             display_name=settings.bot.displayname,
             device_name=settings.bot.device_name,
             crypto_url=settings.database.etb_crypto_url,
-            pickle_key=await _pickle_key(store.keepsakes),
+            pickle_key=await pickle_key(store.keepsakes),
             keepsakes=store.keepsakes,
         ) as door,
         EtbClient(etb_connection(settings), clock, traces=[trace(metrics, "etb")] if metrics else []) as etb,
@@ -87,7 +87,7 @@ def etb_connection(settings: Settings) -> EtbConnection:
     )
 
 
-async def _pickle_key(keepsakes: Keepsakes) -> str:
+async def pickle_key(keepsakes: Keepsakes) -> str:
     """The key of the crypto store: random, made once, kept sealed by the vault; never a constant."""
     kept = await keepsakes.get(_PICKLE_KEY)
     if kept is None:

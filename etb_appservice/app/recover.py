@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from etb_appservice.app.foundation import foundation
 from etb_appservice.app.house import DEVICE_SINCE
+from etb_appservice.app.run import leadership_lost
 from etb_appservice.config import Settings
-from etb_appservice.ops.clock import SystemClock
 from etb_appservice.store.leader import leadership
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """What recovery did. `unreadable`: messages that wait for a key, by room, which may never come now."""
+    """What recovery did. `unreadable`: sessions whose messages wait for a key, by room; it may never come now."""
 
     device_id: str
     unreadable: tuple[tuple[str, int], ...]
@@ -23,11 +23,12 @@ async def recover(settings: Settings, recovery_key: str | None = None) -> Recove
     `recovery_key` is needed only when the main database was lost too.
     """
     async with (
-        leadership(settings.database.etb_url, lambda: None, wait=False),
+        leadership(settings.database.etb_url, leadership_lost, wait=False),
         foundation(settings) as base,
     ):
+        # Before the new device: a recovery that is cut off here is finished by the next start.
+        await base.keepsakes.put(DEVICE_SINCE, str(base.clock.now_ms()).encode())
         established = await base.door.identity.recover(recovery_key)
-        await base.keepsakes.put(DEVICE_SINCE, str(SystemClock().now_ms()).encode())
         rooms: dict[str, int] = {}
         async with base.store.view() as view:
             for room_id, _session in await view.inbox.waiting():

@@ -32,7 +32,7 @@ async def run(settings: Settings, *, wait: bool = True) -> None:
     """
     metrics = Metrics()
     async with (
-        leadership(settings.database.etb_url, _leadership_lost, wait=wait),
+        leadership(settings.database.etb_url, leadership_lost, wait=wait),
         foundation(settings, metrics) as base,
     ):
         house = House(base, metrics)
@@ -40,7 +40,7 @@ async def run(settings: Settings, *, wait: bool = True) -> None:
             await house.run(await become_bot(base))
 
 
-def _leadership_lost() -> None:
+def leadership_lost() -> None:
     """Another process may lead by now: end before the next encryption, without any clean-up."""
     log.critical("no longer leading: this process ends at once")
     os._exit(1)

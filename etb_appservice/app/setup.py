@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from etb_appservice.app.foundation import Foundation, foundation
 from etb_appservice.app.house import House
-from etb_appservice.app.run import become_bot, listening
+from etb_appservice.app.run import become_bot, leadership_lost, listening
 from etb_appservice.config import Settings
 from etb_appservice.domain.ids import IncidentId, new_id
 from etb_appservice.etb.codec import IncidentDecoder
@@ -46,7 +46,7 @@ async def setup(settings: Settings, *, bots: bool, rooms: bool, progress: Progre
     """Do what is asked for; raises StoreError, Refused, Later and Broken with what to do."""
     try:
         async with (
-            leadership(settings.database.etb_url, lambda: None, wait=False),
+            leadership(settings.database.etb_url, leadership_lost, wait=False),
             foundation(settings) as base,
         ):
             return await _alone(base, bots=bots, rooms=rooms, progress=progress)

@@ -32,6 +32,8 @@ class Actor:
     is_active: bool = False
     is_operator: bool = False
     is_joined: bool = False
+    is_cross_signed: bool = False
+    """Whether the device they ask from is signed by their own identity."""
     is_responder: bool = False
     """Whether ETB names them for this incident."""
 
@@ -60,7 +62,11 @@ def decide(actor: Actor, action: Right, subject: Subject) -> Decision:
     if not actor.is_joined:
         return _no("You are not in this room.")
     if subject.is_control_room:
-        return _YES if actor.is_operator else _no("This needs the role operator.")
+        if not actor.is_operator:
+            return _no("This needs the role operator.")
+        if not actor.is_cross_signed:
+            return _no("This works only from a device that you have verified: a homeserver could add others.")
+        return _YES
     if action is Right.OPERATOR:
         return _no("This works in the control room only, for operators.")
     if actor.username is None:

@@ -114,6 +114,11 @@ EtbEffect = AddTimelineEntry
 Effect = MatrixEffect | EtbEffect
 
 
+def is_etb(target: str) -> bool:
+    """Whether the effects of a target go to ETB."""
+    return target.startswith("etb/")
+
+
 def target_of(effect: Effect) -> str:
     """The line in which an effect waits: effects of one target are carried out one after another."""
     match effect:

@@ -15,7 +15,7 @@ from typing import Any
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import Actor, Decision, Subject, decide
 from etb_appservice.domain.effects import Say
-from etb_appservice.domain.facts import MessageReceived
+from etb_appservice.domain.facts import MessageReceived, Trust
 from etb_appservice.domain.ids import UserId, Username, new_id
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.outcomes import Failure
@@ -120,7 +120,9 @@ class Chatops:
         kept = await turn.work.messages.by_event(fact.event_id)
         if kept is not None and kept.state == "redacted":
             return
-        actor = await self._actor(turn, room, fact.sender)
+        if not await turn.work.once.first_time("command", fact.event_id):
+            return
+        actor = await self._actor(turn, room, fact)
         answer, name = await self._answer(turn, room, fact, asked, actor)
         if answer is None:
             return
@@ -208,8 +210,9 @@ class Chatops:
         subject = Subject(classification=room.classification, is_control_room=_place(room) == "control")
         return decide(actor, one.needs, subject)
 
-    async def _actor(self, turn: Turn, room: Room, user_id: UserId) -> Actor:
+    async def _actor(self, turn: Turn, room: Room, fact: MessageReceived) -> Actor:
         """Who asks, as far as our tables know them."""
+        user_id = fact.sender
         username = self._policy.people.username(user_id)
         known = await turn.work.incidents.user(username) if username else None
         if known and turn.now_ms - known[1] > self._policy.commands.rights_hold_s * 1000:
@@ -227,6 +230,7 @@ class Chatops:
             clearance=known[0].clearance if known else None,
             is_active=known[0].is_active if known else False,
             is_operator=user_id in self._policy.operators,
+            is_cross_signed=fact.trust is Trust.CROSS_SIGNED,
             is_joined=room.room_id is not None
             and await turn.work.rooms.membership(room.room_id, user_id) == "join",
             is_responder=belongs,

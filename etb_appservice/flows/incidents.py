@@ -10,9 +10,9 @@ Deciding twice changes nothing: an unchanged incident, seen by webhook and by po
 from dataclasses import replace
 from typing import Any
 
-from etb_appservice.domain.effects import Invite, OpenRoom, PutState, Say
+from etb_appservice.domain.effects import Invite, OpenRoom, PutState, Remove, Say
 from etb_appservice.domain.facts import CardDue, IncidentSeen, OnCallSeen, PeopleDue
-from etb_appservice.domain.ids import EventId, RoomId
+from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.incident import Card, Incident, Responder
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
@@ -29,6 +29,8 @@ from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import EtbReads, Known, Room
 
 _LOOK_AGAIN_MS = 60_000
+_SHUT_OUT = frozenset({"clearance", "inactive"})
+"""What ETB has said of a person; not having been able to ask ETB removes nobody."""
 _FIXES = {
     "unmapped": "has no Matrix account here. Add it under `people.entries` in the configuration.",
     "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB.",
@@ -51,7 +53,8 @@ class Incidents:
 
     async def seen(self, turn: Turn, fact: IncidentSeen, around: Surroundings) -> None:
         """An incident as ETB shows it now."""
-        incident = fact.incident
+        # A time in ETB's future would make every later change look old.
+        incident = replace(fact.incident, updated_at_ms=min(fact.incident.updated_at_ms, turn.now_ms))
         known = await turn.work.incidents.get(incident.id)
         if known and incident.updated_at_ms < known.incident.updated_at_ms:
             return
@@ -179,6 +182,8 @@ class Incidents:
         self, turn: Turn, room: Room, room_id: RoomId, incident: Incident, person: Responder
     ) -> None:
         """Invite a responder once for the roles they hold now, or say why they can't be invited."""
+        if person.obstacle in _SHUT_OUT and person.user_id is not None:
+            await self._shut_out(turn, room, room_id, incident, person.user_id, person.obstacle)
         if person.obstacle or person.user_id is None:
             await turn.trouble(
                 ("responder", incident.id, person.username, person.obstacle),
@@ -194,6 +199,24 @@ class Incidents:
         await turn.work.rooms.set_member(room_id, person.user_id, "invite")
         await turn.emit(f"invite/{person.user_id}", Invite(room_id=room_id, user_id=person.user_id))
         await turn.note("person.invited", subject=room.war_room, details={"user": person.user_id, "roles": roles})
+
+    async def _shut_out(
+        self, turn: Turn, room: Room, room_id: RoomId, incident: Incident, user_id: UserId, obstacle: str
+    ) -> None:
+        """ETB says that somebody who is in the room may not be: out, before anything else is said there."""
+        if await turn.work.rooms.membership(room_id, user_id) not in {"join", "invite"}:
+            return
+        await turn.work.rooms.set_member(room_id, user_id, "leave")
+        await turn.emit(
+            f"remove/{user_id}",
+            Remove(room_id=room_id, user_id=user_id, reason="You are no longer permitted to be in this room."),
+        )
+        await turn.note("person.removed", subject=room.war_room, details={"user": user_id, "why": obstacle})
+        await turn.trouble(
+            ("removed", turn.ref, user_id),
+            f"**{plain(incident.number)}**: {code(user_id)} was removed from the room, since the person "
+            f"{_FIXES[obstacle]}",
+        )
 
     async def _show_space(self, turn: Turn, space_id: RoomId, person: Responder) -> None:
         """Responders of our own homeserver see their rooms gathered in the Space; it isn't federated."""

@@ -20,6 +20,7 @@ from etb_appservice.domain.outcomes import Broken, Failure, Later
 from etb_appservice.domain.policy import Backoff, Policy
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import (
     Clock,
@@ -101,8 +102,8 @@ class Intake:
             await self._failed(row, str(error), self.policy.outbox, after_s=error.after_s)
         except Failure as error:
             await self._failed(row, str(error), None if isinstance(error, Broken) else self.policy.intake)
-        except Exception as error:
-            log.exception("a fact could not be decided", row=row.seq, source=row.source)
+        except Exception as error:  # noqa: BLE001 - whatever a handler does wrong, other lanes must go on
+            log.error("a fact could not be decided", row=row.seq, source=row.source, **told(error))  # noqa: TRY400 - see told
             await self._failed(row, f"{type(error).__name__} while deciding; see the log", self.policy.intake)
         return True
 

@@ -22,6 +22,7 @@ from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import (
     Arrival,
@@ -94,8 +95,8 @@ class Outbox:
         except Failure as error:
             await self._failed(row, error)
             outcome = type(error).__name__.lower()
-        except Exception as error:
-            log.exception("an effect could not be carried out", row=row.seq, effect=row.effect.kind)
+        except Exception as error:  # noqa: BLE001 - an adapter broke its promise; other targets must go on
+            log.error("an effect failed", row=row.seq, effect=row.effect.kind, **told(error))  # noqa: TRY400 - see told
             await self._failed(row, Broken(f"{type(error).__name__}; see the log"))
             outcome = "broken"
         else:
@@ -119,9 +120,9 @@ class Outbox:
                     await work.outbox.trying(row.seq, device_id="")
                 return await self.etb.do(row.effect, attempt)
             case _:
-                # Matrix has transaction ids, so no commit is spent on marking the try. A row from before our start
-                # may have been tried all the same: its birth is the bound.
-                maybe_tried = row.attempts > 0 or row.created_ms < self.started_ms
+                # Matrix has transaction ids, so no commit is spent on marking the try. A row that failed once, or
+                # is from before our start, may have been tried all the same: its birth is the bound.
+                maybe_tried = row.attempts > 0 or row.error != "" or row.created_ms < self.started_ms
                 first = row.first_tried_ms or (row.created_ms if maybe_tried else None)
                 device = row.device_id or ("" if row.created_ms < self.device_since_ms else self.matrix.device_id)
                 return await self.matrix.do(row.effect, replace(attempt, first_tried_ms=first, device_id=device))

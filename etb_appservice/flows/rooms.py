@@ -100,6 +100,9 @@ class Rooms:
         """The person isn't in the room after all; the operators learn why."""
         if await turn.work.rooms.membership(invite.room_id, invite.user_id) == "invite":
             await turn.work.rooms.set_member(invite.room_id, invite.user_id, "leave")
+        # Whether the card that is under way reached them nobody knows: invited after all, they get it on joining.
+        holders = tuple(user for user in room.card_holders if user != invite.user_id)
+        await turn.work.rooms.put(replace(room, card_holders=holders))
         await turn.trouble(
             ("invite", invite.room_id, invite.user_id, turn.ref),
             f"{code(invite.user_id)} could not be invited to **{plain(room.name)}**: {plain(reason)} "

@@ -65,17 +65,22 @@ _RETRY = text("UPDATE inbox SET state = 'ready', attempts = 0, due_ms = 0 WHERE 
 _DROP = text("DELETE FROM inbox WHERE state = 'parked' AND seq = :seq")
 _READY_DEPTH = text("SELECT count(*) AS ready, min(received_ms) AS oldest FROM inbox WHERE state = 'ready'")
 _PARKED_DEPTH = text("SELECT count(*) FROM inbox WHERE state = 'parked'")
+_NEVER_MS = 1 << 62
 _FORGET = text("DELETE FROM seen WHERE first_ms < :before")
 
 
-def see(transaction: Transaction, keys: Sequence[bytes]) -> set[bytes]:
-    """Remember keys; answers those that were new. In statements of 2^n keys, so that few forms are compiled."""
+def see(transaction: Transaction, keys: Sequence[bytes], *, for_good: bool = False) -> set[bytes]:
+    """Remember keys; answers those that were new. In statements of 2^n keys, so that few forms are compiled.
+
+    `for_good`: `forget_keys` never reaches them.
+    """
+    first_ms = _NEVER_MS if for_good else transaction.now_ms
     new: set[bytes] = set()
     start = 0
     while start < len(keys):
         size = min(512, 1 << ((len(keys) - start).bit_length() - 1))
         values = {f"k{number}": key for number, key in enumerate(keys[start : start + size])}
-        rows = transaction.rows(_see(size), {**values, "now": transaction.now_ms})
+        rows = transaction.rows(_see(size), {**values, "now": first_ms})
         new.update(bytes(row[0]) for row in rows)
         start += size
     return new

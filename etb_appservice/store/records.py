@@ -275,9 +275,9 @@ class SqlOnce:
         self._desk = desk
 
     async def first_time(self, *parts: str) -> bool:
-        """Remembered among the seen keys, and forgotten with them."""
+        """Remembered among the seen keys, but for good: what was done once isn't done again a month later."""
         key = short_hash("once", *parts)
-        return await self._desk.write(lambda transaction: bool(see(transaction, [key])))
+        return await self._desk.write(lambda transaction: bool(see(transaction, [key], for_good=True)))
 
 
 _SEEN = text("SELECT key FROM seen WHERE key IN :keys").bindparams(

@@ -1,5 +1,6 @@
 """The whole truth table of `decide`: a rule of who is refused and why, written a second time, by hand."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -51,6 +52,7 @@ def test_every_combination_of_actor_action_and_subject_is_decided_as_written() -
             is_active=active,
             is_operator=operator,
             is_joined=joined,
+            is_cross_signed=True,
             is_responder=responder,
         )
         decision = decide(actor, right, Subject(classification=level, is_control_room=control))
@@ -75,6 +77,13 @@ def test_an_actor_of_whom_nothing_is_known_may_do_nothing() -> None:
     nobody = Actor(user_id=UserId("@a:x"))
     for right, level, control in product(Right, Classification, YES_NO):
         assert not decide(nobody, right, Subject(classification=level, is_control_room=control)).allowed
+
+
+def test_an_operator_commands_only_from_a_device_that_is_signed() -> None:
+    control = Subject(classification=Classification.TOP_SECRET, is_control_room=True)
+    actor = Actor(user_id=UserId("@a:x"), is_operator=True, is_joined=True)
+    assert "verified" in decide(actor, Right.OPERATOR, control).reason
+    assert decide(replace(actor, is_cross_signed=True), Right.OPERATOR, control).allowed
 
 
 def test_a_refusal_says_nothing_about_the_incident() -> None:

@@ -213,10 +213,22 @@ async def test_who_is_not_linked_to_an_etb_user_is_told_so_and_nothing_else(hous
 
 async def test_an_inactive_account_is_refused(house: House) -> None:
     await house.open_for_alice()
-    house.etb.users[Username("bob")] = etb_user("bob", active=False)
     await house.moves(BOB, "join")
+    await house.advance(60)
+    house.etb.users[Username("bob")] = etb_user("bob", active=False)
     await house.advance(400)
     assert await house.ask(BOB, "!status") == "Your ETB account is not active."
+
+
+async def test_whom_etb_shuts_out_is_removed_and_the_operators_learn_why(house: House) -> None:
+    await house.open_for_alice()
+    await house.moves(BOB, "join")
+    house.etb.users[Username("bob")] = etb_user("bob", active=False)
+    await house.advance(60)
+    assert "person.removed" in await house.tags()
+    assert [told for told in house.troubles() if "was removed from the room" in told and "bob" in told]
+    assert await house.ask(BOB, "!status") == "You are not in this room."
+    assert "person.removed" not in (await house.tags())[-3:]
 
 
 async def test_whom_etb_knows_no_longer_is_refused_though_a_copy_says_otherwise(house: House) -> None:
