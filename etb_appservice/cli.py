@@ -239,7 +239,7 @@ def recover(place: Place, recovery_key_file: Path | None) -> None:
         out.print("no message waits for a key")
     for room_id, count in report.unreadable:
         out.print(
-            f"  {room_id}: messages of {count} senders' sessions wait for a key and may stay unreadable",
+            f"  {room_id}: messages of {count} sessions wait for a key and may stay unreadable",
             markup=False,
         )
 

@@ -149,7 +149,7 @@ def test_recover_lists_what_can_not_be_read(config: Path, tmp_path: Path, monkey
     assert done.exit_code == 0, done.output
     assert keys == ["EsTc abcd"]
     assert "NEWDEVICE" in done.output
-    assert "!room:example.org: 3 messages" in done.output
+    assert "!room:example.org: messages of 3 sessions" in done.output
 
 
 def test_the_recovery_key_is_shown_once(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
