@@ -4,6 +4,7 @@ The floor makes the same calls raw, one after another on one connection, with ev
 is measured from just before the webhook is posted to the last event of the room, by Synapse's own clock.
 """
 
+import asyncio
 import itertools
 import json
 import time
@@ -21,6 +22,7 @@ from benchmarks.table import Row, paired
 
 _NUMBERS = itertools.count(1)
 _IDS = itertools.count(1)
+_UNSEEN_S = 1.5
 
 
 async def rows(folder: Path, pairs: int) -> list[Row]:
@@ -68,6 +70,8 @@ async def _ours(here: Stand) -> float:
     """Milliseconds."""
     began = time.time() * 1000
     row = await report(here)
+    # Looking while it happens would make Synapse work for the onlooker; its own clock tells when it was done.
+    await asyncio.sleep(_UNSEEN_S)
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {here.ours.as_token}"}) as http:
 
         async def get(path: str) -> Any:

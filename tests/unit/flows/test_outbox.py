@@ -330,3 +330,21 @@ async def test_an_answer_that_only_needs_recording_costs_no_commit_of_its_own(ho
         assert (await view.inbox.depth(house.clock.now_ms()))[:2] == (0, 0)
         assert (await view.outbox.depth(0))[:2] == (0, 0)
     assert (await house.tags())[-2:] == ["message.sent", "effect.done"]
+
+
+async def test_what_an_operator_retries_much_later_is_looked_for_before_it_is_sent_again(house: House) -> None:
+    await house.open_for_alice()
+    house.world.fail(Say, unsure(), times=5, only=saying("one"))
+    await queue_texts(house, "one")
+    for _ in range(5):
+        await house.advance(5)
+    [row] = await parked(house)
+    await house.advance(25 * 3600)
+    async with house.db.work() as work:
+        assert await work.outbox.retry(row.seq)
+    await house.settle()
+    tries = [
+        attempt for effect, attempt in house.world.tries if isinstance(effect, Say) and effect.content == "one"
+    ]
+    assert tries[-1].first_tried_ms is not None
+    assert tries[-1].now_ms - tries[-1].first_tried_ms > 24 * 3600 * 1000
