@@ -281,16 +281,20 @@ class House:
     async def _room_watch(self, gaps: GapFinder) -> RoomWatch:
         """Looks which events exist, for what Synapse's queue dropped."""
 
+        looked_from = await self._position(_ROOMS_AT)
+
         async def seen(events: tuple[SeenEvent, ...], position: str) -> None:
-            await gaps.saw(events)
+            nonlocal looked_from
+            await gaps.saw(events, looked_from)
             self.vitals.rooms_looked_s = self.base.clock.monotonic()
             self.vitals.events_fetched = gaps.fetched
             await self.base.keepsakes.put(_ROOMS_AT, position.encode())
+            looked_from = position
 
         return RoomWatch(
             self.base.door.watcher.client,
             self.base.clock,
-            position=await self._position(_ROOMS_AT),
+            position=looked_from,
             seen=seen,
         )
 

@@ -97,15 +97,18 @@ class Homeserver:
         return answer if isinstance(answer, dict) else None
 
     async def messages(
-        self, room_id: RoomId, *, start: str = "", limit: int = 100, only: str = ""
+        self, room_id: RoomId, *, start: str = "", limit: int = 100, only: str = "", to: str = ""
     ) -> tuple[Sequence[Json], str]:
         """One page backwards from `start` (the room's end when empty), newest first, and where the next begins.
 
-        The second value is empty at the room's beginning. `only` is a filter as JSON text.
+        The second value is empty at the room's beginning. `only` is a filter as JSON text; `to` is a
+        position before which nothing is wanted.
         """
         query = {"dir": "b", "limit": str(limit)}
         if start:
             query["from"] = start
+        if to:
+            query["to"] = to
         if only:
             query["filter"] = only
         answer = await self.ask(Method.GET, f"{_room(room_id)}/messages", query=query)

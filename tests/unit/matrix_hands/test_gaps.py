@@ -16,6 +16,7 @@ from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
 
 ROOM = RoomId("!room")
+DAY_S = 86_400
 
 
 class Moved:
@@ -40,6 +41,8 @@ class Server:
         self.pages: dict[str, tuple[list[Any], str]] = {}
         self.failure: Failure | None = None
         self.asked: list[str] = []
+        self.bounds: list[str] = []
+        self.members: dict[str, str] = {}
 
     async def event(self, _room_id: RoomId, event_id: EventId) -> Any:
         self.asked.append(event_id)
@@ -47,8 +50,12 @@ class Server:
             raise self.failure
         return self.events.get(event_id)
 
-    async def messages(self, _room_id: RoomId, *, start: str, limit: int) -> tuple[list[Any], str]:
+    async def membership(self, _room_id: RoomId, user_id: str) -> str:
+        return self.members.get(user_id, "leave")
+
+    async def messages(self, _room_id: RoomId, *, start: str, limit: int, to: str) -> tuple[list[Any], str]:
         self.asked.append(start)
+        self.bounds.append(to)
         if self.failure is not None:
             raise self.failure
         return self.pages[start]
@@ -193,3 +200,39 @@ async def test_unusable_ids_are_passed_over(bench: Bench) -> None:
     await bench.gaps.saw([seen(""), seen("$" + "x" * 300), SeenEvent("!a\x00", "$a", "", False, None)])
     await bench.clock.sleep(11)
     assert await bench.gaps.look() == 0
+
+
+async def test_a_hole_is_paged_back_as_far_as_the_look_before_and_no_further(bench: Bench) -> None:
+    bench.server.pages = {"t3": ([event("$c"), event("$b")], "t2"), "t2": ([], "")}
+    await bench.gaps.saw([seen("$d", "t3")], "s1")
+    assert bench.server.asked == ["t3", "t2"]
+    assert bench.server.bounds == ["s1", "s1"]
+
+
+async def test_what_is_older_than_the_keys_that_are_remembered_is_never_taken_from_a_hole(bench: Bench) -> None:
+    bench.clock.seconds = 10 * DAY_S
+    new = event("$new") | {"origin_server_ts": int(7.1 * DAY_S * 1000)}
+    old = [event(f"$old{number}") | {"origin_server_ts": int(6.9 * DAY_S * 1000)} for number in range(3)]
+    bench.server.pages = {"t3": ([new, old[2]], "t2"), "t2": (old[:2], "t1"), "t1": ([], "")}
+    bench.server.events = {one["event_id"]: one for one in (new, *old)}
+    await bench.gaps.saw([seen("$d", "t3")])
+    assert bench.server.asked == ["t3", "t2"]
+    await bench.clock.sleep(11)
+    assert await bench.gaps.look() == 1
+    assert await bench.rows() == ["$new"]
+
+
+@pytest.mark.parametrize(("now", "taken"), [("join", ["$join"]), ("ban", []), ("leave", [])])
+async def test_a_membership_fetched_late_counts_only_while_the_room_says_the_same(
+    bench: Bench, now: str, taken: list[str]
+) -> None:
+    joined = {"type": "m.room.member", "state_key": "@b:x", "content": {"membership": "join"}}
+    bench.server.events["$join"] = event("$join") | joined
+    bench.server.members["@b:x"] = now
+    await bench.gaps.saw([seen("$join")])
+    await bench.clock.sleep(11)
+    assert await bench.gaps.look() == len(taken)
+    assert await bench.rows() == taken
+    bench.server.asked.clear()
+    assert await bench.gaps.look() == 0
+    assert bench.server.asked == [], "it is settled either way"
