@@ -33,8 +33,8 @@ _PAGE = 100
 _PAGES = 50
 """At most 5,000 events of one room are looked at after an absence."""
 _OLDEST_MS = 3 * 86_400_000
-"""What is older is never taken from a gap. Keys of what was accepted are kept for longer than that (76 hours at the
-least), so nothing that was acted upon once can look new here."""
+"""What is older is never taken from a gap. Keys of what was accepted are kept for longer than that (76 hours at
+the least), so nothing that was acted upon once can look new here."""
 _ROUND_S = 2.0
 _IDLE_ROUNDS = 30
 
@@ -57,7 +57,8 @@ class GapFinder:
     async def saw(self, events: Sequence[SeenEvent], since: str | None = None) -> None:
         """Take what a look at the rooms showed; at return it is durable, and the position may be stored.
 
-        `since` is the position from which it looked: what came before it is history. Raises Later or Unsure: then look again from the old position.
+        `since` is the position from which it looked: what came before it is history.
+        Raises Later or Unsure: then look again from the old position.
         """
         due_ms = self._clock.now_ms() + int(self._grace_s * 1000)
         others = [event for event in events if not self._intake.is_act_of_ours(event.sender, event.type)]
