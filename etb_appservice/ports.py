@@ -513,10 +513,13 @@ class Keepsakes(Protocol):
 
 # --- Matrix -----------------------------------------------------------------------------------------------
 
+ASK_AGAIN = "?"
+"""Stands before the session of an event whose sender's devices can't be asked for: no key will come to wake it."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyMissing:
-    """An event that can't be decoded yet."""
+    """An event that can't be decoded yet; `session_id` begins with ASK_AGAIN when it is no key that is missing."""
 
     room_id: RoomId
     event_id: EventId
@@ -538,8 +541,8 @@ class MatrixDecoder(Protocol):
     async def decode(self, payload: bytes) -> Fact | KeyMissing | Nothing:
         """Read one event.
 
-        Raises Broken for an event that can't be read at all, Later when the homeserver had to be asked and could
-        not answer.
+        Raises Broken for an event that can't be read at all. One whose sender's devices can't be asked for now is
+        KeyMissing with ASK_AGAIN.
         """
         ...
 

@@ -55,6 +55,7 @@ _ROOMS_AT = "matrix.position.rooms"
 DEVICE_SINCE = "matrix.device_since"
 """Set by recovery: UTC milliseconds since which the bot speaks from its present device."""
 _RETRY_KEYS_EVERY_S = 30.0
+_ASK_AGAIN_EVERY_S = 30.0
 _TELL_AFTER_TRIES = 3
 _CLEAN_EVERY_S = 3600.0
 _TEST_AGAIN_S = 60.0
@@ -172,6 +173,7 @@ class House:
             group.create_task((await self._room_watch(gaps)).run(), name="rooms")
             group.create_task(gaps.run(), name="gaps")
             group.create_task(self._retry_keys(established), name="refused keys")
+            group.create_task(self._ask_again(intake), name="senders")
             group.create_task(self._self_test(server), name="self-test")
             group.create_task(self._clean(), name="clean")
             if self.vitals.poller:
@@ -280,7 +282,6 @@ class House:
 
     async def _room_watch(self, gaps: GapFinder) -> RoomWatch:
         """Looks which events exist, for what Synapse's queue dropped."""
-
         looked_from = await self._position(_ROOMS_AT)
 
         async def seen(events: tuple[SeenEvent, ...], position: str) -> None:
@@ -318,6 +319,12 @@ class House:
                         ("refused", one.user_id, one.device_id),
                     )
             known = {(one.room_id, one.user_id, one.device_id) for one in refused}
+
+    async def _ask_again(self, intake: Intake) -> None:
+        """Messages of people whose homeserver did not answer are tried again."""
+        while True:
+            await self.base.clock.sleep(_ASK_AGAIN_EVERY_S)
+            await intake.ask_again()
 
     async def _self_test(self, server: Homeserver) -> None:
         """Proves after a start that events, sync and sending work; the ping brings what waited at once.

@@ -20,7 +20,7 @@ from etb_appservice.domain.ids import EventId, new_id, short_hash
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import KeyMissing, Message, MessageState, Room
+from etb_appservice.ports import ASK_AGAIN, KeyMissing, Message, MessageState, Room
 
 _LOSSES = {
     Loss.WITHHELD: "their client does not give this bot the key",
@@ -120,7 +120,10 @@ class Conversation:
             await self._tell(
                 turn,
                 fact,
-                f"I can't read what {code(fact.sender)} wrote: their client has not sent me the key yet. "
+                f"I can't trust what {code(fact.sender)} wrote yet: their homeserver does not say which devices "
+                "are theirs. I go on asking."
+                if fact.session_id.startswith(ASK_AGAIN)
+                else f"I can't read what {code(fact.sender)} wrote: their client has not sent me the key yet. "
                 "I go on waiting; writing it again after restarting the client usually helps.",
             )
             await turn.trouble(

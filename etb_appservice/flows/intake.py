@@ -23,6 +23,7 @@ from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import (
+    ASK_AGAIN,
     Clock,
     EtbDecoder,
     FactCodec,
@@ -125,6 +126,13 @@ class Intake:
         if lanes:
             self.wake(lanes, ())
 
+    async def ask_again(self) -> None:
+        """Now and then: what waits because its sender's devices could not be asked for; no key wakes it."""
+        async with self.store.view() as view:
+            sessions = [one for one in await view.inbox.waiting() if one[1].startswith(ASK_AGAIN)]
+        if sessions:
+            await self.keys_arrived(sessions)
+
     async def _decode(self, row: InboxRow) -> Fact | KeyMissing | Nothing:
         match row.source:
             case "matrix":
@@ -168,7 +176,8 @@ class Intake:
             turn = self._turn(work, row)
             await self.decider.conversation.keep_place(turn, room, missing)
             await work.inbox.wait_for_key(row.seq, room_id=missing.room_id, session_id=missing.session_id)
-        if not isinstance(await self.matrix.decode(row.payload), KeyMissing):
+        again = await self.matrix.decode(row.payload)
+        if not isinstance(again, KeyMissing) or again.session_id != missing.session_id:
             await self.keys_arrived([(missing.room_id, missing.session_id)])
 
     async def _overtakes(self, row: InboxRow, fact: MessageReceived) -> bool:
@@ -179,11 +188,15 @@ class Intake:
         if row.seq in self.looked_back:
             self.looked_back.discard(row.seq)
             return False
+        if not fact.session_id:
+            return False
+        names = [(fact.room_id, fact.session_id), (fact.room_id, ASK_AGAIN + fact.session_id)]
         async with self.store.view() as view:
-            if not fact.session_id or not await view.inbox.is_waiting(fact.room_id, fact.session_id):
-                return False
+            waited_for = [name for name in names if await view.inbox.is_waiting(*name)]
+        if not waited_for:
+            return False
         self.looked_back.add(row.seq)
-        await self.keys_arrived([(fact.room_id, fact.session_id)])
+        await self.keys_arrived(waited_for)
         return True
 
     async def _forget(self, row: InboxRow) -> None:

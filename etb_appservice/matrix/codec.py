@@ -1,11 +1,12 @@
 """Reads a room event into a Fact. Repeatable: the same event reads the same again, also after a restart.
 
-    m.room.encrypted ──decrypt──> MessageReceived | MessageUnreadable | KeyMissing
+    m.room.encrypted ──decrypt──> MessageReceived | MessageUnreadable | KeyMissing (also while the sender's devices
+                                  can't be asked for: a message must not hold up everybody else's)
     plain message in an encrypted room of ours ──> PlainMessageReceived (never acted upon)
     m.room.member ──> MembershipChanged     m.room.redaction ──> EventRedacted     other state ──> StateChanged
 
-Every field is a stranger's word until its type was looked at. Must raise nothing but Broken (no event at all) and
-Later (the homeserver could not be asked), whatever stands in the event.
+Every field is a stranger's word until its type was looked at. Must raise nothing but Broken (no event at all),
+whatever stands in the event.
 """
 
 import json
@@ -26,12 +27,12 @@ from etb_appservice.domain.facts import (
     Trust,
 )
 from etb_appservice.domain.ids import EventId, RoomId, UserId
-from etb_appservice.domain.outcomes import Broken, Later
+from etb_appservice.domain.outcomes import Broken
 from etb_appservice.matrix import results
 from etb_appservice.matrix.arrivals import is_id, is_user_id
 from etb_appservice.matrix.messages import RELATION
 from etb_appservice.matrix.results import Crypto, Decrypted, Undecryptable
-from etb_appservice.ports import KeyMissing, Nothing, Store
+from etb_appservice.ports import ASK_AGAIN, KeyMissing, Nothing, Store
 
 Json = Mapping[str, Any]
 IsEncrypted = Callable[[RoomId], Awaitable[bool]]
@@ -109,16 +110,20 @@ class Decoder:
             return Nothing("the echo of our own message")
         match await self._crypto.decrypt(event):
             case results.KeyMissing(session_id=session_id):
-                return KeyMissing(origin.room_id, origin.event_id, origin.sender, origin.origin_ms, session_id)
+                return _waits(origin, session_id)
             case Undecryptable(reason=reason):
                 named = content.get("session_id")
                 return MessageUnreadable(
                     **_of(origin), loss=_LOSS[reason], session_id=str(named) if is_id(named) else ""
                 )
             case Decrypted(trust=results.Trust.UNKNOWN):
-                raise Later(f"the devices of {origin.sender} can't be asked for now")
+                return _waits(origin, f"{ASK_AGAIN}{content.get('session_id')}")
             case Decrypted() as inner:
                 return _message(inner, content, origin)
+
+
+def _waits(origin: Origin, session_id: str) -> KeyMissing:
+    return KeyMissing(origin.room_id, origin.event_id, origin.sender, origin.origin_ms, session_id)
 
 
 def _message(inner: Decrypted, envelope: Json, origin: Origin) -> MessageReceived | Nothing:

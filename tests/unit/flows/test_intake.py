@@ -11,7 +11,7 @@ from etb_appservice.domain.ids import EventId, RoomId, short_hash
 from etb_appservice.domain.outcomes import Broken, Later
 from etb_appservice.domain.policy import Backoff, KeyPolicy
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import Arrival
+from etb_appservice.ports import ASK_AGAIN, Arrival
 from etb_appservice.store.codec import FactJson
 from tests.harness.kit import (
     ALICE,
@@ -273,3 +273,53 @@ async def test_a_turn_asks_for_an_effect_and_accepts_a_fact_once_per_key(house: 
         assert turn.lanes == []
     async with house.db.work() as work:
         assert await work.inbox.lanes(house.clock.now_ms()) == ["lane", "service"]
+
+
+async def test_who_can_not_be_asked_about_holds_up_nobody_else_and_is_asked_about_again(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.moves(BOB, "join")
+    await house.settle()
+    await house.says(ALICE, "!status", event_id="$away", session=f"{ASK_AGAIN}s")
+    await house.says(BOB, "!status", event_id="$next")
+    await house.settle()
+    assert (house.answers("$away"), len(house.answers("$next"))) == ([], 1)
+    await house.intake.ask_again()
+    await house.settle()
+    assert house.answers("$away") == [], "and nothing turns in circles"
+    house.world.keys.add((room_id, f"{ASK_AGAIN}s"))
+    await house.settle()
+    assert house.answers("$away") == [], "no key wakes it"
+    await house.intake.ask_again()
+    await house.settle()
+    assert len(house.answers("$away")) == 1
+
+
+async def test_only_what_waits_for_an_answer_is_asked_about_again(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.says(ALICE, "!status", event_id="$lost", session="lost")
+    await house.settle()
+    house.world.keys.add((room_id, "lost"))
+    house.woken.clear()
+    await house.intake.ask_again()
+    assert house.woken == []
+
+
+async def test_what_waits_for_its_sender_comes_before_what_was_said_later_in_its_session(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.says(ALICE, "!status", event_id="$first", session=f"{ASK_AGAIN}s")
+    await house.settle()
+    house.world.keys |= {(room_id, f"{ASK_AGAIN}s"), (room_id, "s")}
+    await house.says(ALICE, "!status", event_id="$second", session="s")
+    await house.settle()
+    first, second = house.answers("$first"), house.answers("$second")
+    assert (len(first), len(second)) == (1, 1)
+    order = [say.reply_to for _, say in house.world.said if say.reply_to in {"$first", "$second"}]
+    assert order == ["$first", "$second"]
+
+
+async def test_the_room_is_told_that_a_homeserver_does_not_answer(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.says(ALICE, "x", event_id="$away", session=f"{ASK_AGAIN}s")
+    await house.settle()
+    await house.advance(31)
+    assert "does not say which devices" in house.world.texts(room_id)[-1]

@@ -20,11 +20,11 @@ from etb_appservice.domain.facts import (
     Trust,
 )
 from etb_appservice.domain.ids import RoomId, UserId
-from etb_appservice.domain.outcomes import Broken, Later
+from etb_appservice.domain.outcomes import Broken
 from etb_appservice.matrix import results
 from etb_appservice.matrix.codec import Decoder
 from etb_appservice.matrix.results import Decrypted, Undecryptable, Unreadable
-from etb_appservice.ports import KeyMissing, Nothing
+from etb_appservice.ports import ASK_AGAIN, KeyMissing, Nothing
 
 BOT = "@etb:x"
 
@@ -104,9 +104,10 @@ async def test_only_a_device_signed_by_the_known_identity_counts_as_signed(
     assert fact.trust is wanted
 
 
-async def test_unknown_trust_is_asked_again_later() -> None:
-    with pytest.raises(Later, match="@a:x"):
-        await read(Decrypted("m.room.message", {"body": "x"}, None, results.Trust.UNKNOWN), event())
+async def test_a_message_whose_sender_can_not_be_asked_about_is_set_aside_to_be_asked_again() -> None:
+    waits = await read(Decrypted("m.room.message", {"body": "x"}, None, results.Trust.UNKNOWN), event())
+    assert isinstance(waits, KeyMissing)
+    assert (waits.session_id, waits.event_id) == (f"{ASK_AGAIN}s", "$e")
 
 
 async def test_a_missing_key_names_its_session() -> None:
