@@ -37,7 +37,7 @@ from etb_appservice.matrix.results import (
     Unreadable,
 )
 from etb_appservice.matrix.sealed import Sealed, open_payload
-from etb_appservice.matrix.share import Courier, RoomSession, keys_of, refusals, targets_of
+from etb_appservice.matrix.share import Courier, RoomSession, keys_of, targets_of
 from etb_appservice.matrix.store import CryptoStore
 from etb_appservice.matrix.trust import Directory
 
@@ -122,10 +122,7 @@ class Cipher:
             relation = content.get("m.relates_to")
             if relation is not None:
                 sealed["m.relates_to"] = relation
-            reached = {user_id for user_id, _ in session.devices} | {self._actor.mxid}
-            return Encrypted(
-                sealed, session.group.id, len(session.refused), tuple(sorted(session.recipients - reached))
-            )
+            return Encrypted(sealed, session.group.id, len(session.refused), session.unreached(self._actor.mxid))
 
     async def _is_current(
         self, session: RoomSession, recipients: frozenset[str], rotation: Rotation, shared_history: bool
@@ -165,29 +162,35 @@ class Cipher:
 
     async def members_changed(self, user_ids: Sequence[str]) -> None:
         """See results.Crypto."""
+        self.courier.refusals.hold(user_ids, self._rooms)
         await self._keeper.run(lambda: self._directory.outdate(user_ids))
 
     def refused_devices(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""
-        return tuple(item for session in self._rooms.values() for item in refusals(session))
+        return self.courier.refusals.told()
 
     async def retry_refused(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""
         return await self._keeper.run(self._retry_refused)
 
     async def _retry_refused(self) -> tuple[Refusal, ...]:
-        for room_id, session in list(self._rooms.items()):
+        for session in list(self._rooms.values()):
             await self._directory.retry_outdated(sorted(session.recipients))
-            if not session.refused:
-                continue
+        for share in self.courier.refusals.shares():
+            room_id, session_id = share
             async with self._lock(room_id):
-                if self._rooms.get(room_id) is not session:
+                users = frozenset(user for user, _ in self.courier.refusals.due(share, time.monotonic()))
+                if not users:
                     continue
+                _, devices = await self._targets(users)
                 try:
-                    await self.courier.retry(session)
+                    reached = await self.courier.retry(share, devices)
                 except Later as failure:
                     _log.warning("refused devices could not be tried again", room=room_id, error=str(failure))
                     break
+                live = self._rooms.get(room_id)
+                if live is not None and live.group.id == session_id:
+                    live.refused -= reached
         return self.refused_devices()
 
     def _lock(self, room_id: str) -> asyncio.Lock:

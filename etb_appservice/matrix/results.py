@@ -69,7 +69,7 @@ class Encrypted:
     """Content for an `m.room.encrypted` event.
 
     `refused`: devices that could not be given this session's key (all of them, not only new ones).
-    `without_devices`: recipients of whom we know no device at all, so that nobody of theirs can read it.
+    `without_devices`: recipients of whom we know no device, or none that could be given the key.
     """
 
     content: dict[str, Any]
@@ -165,5 +165,5 @@ class Crypto(Protocol):
         ...
 
     def refused_devices(self) -> tuple[Refusal, ...]:
-        """Devices without the key of a current session."""
+        """Devices without the key of something that was said, each once a room."""
         ...

@@ -4,13 +4,18 @@
 
 Outbound Megolm sessions live in memory alone and end with the process: so a power cut can't make one use an index
 twice, nothing that changed while we were away is missed, and a message costs no database write. Our own inbound
-copy is stored, so that we can read ourselves again. A device that could not be given a key is remembered with the
-session, and gets the key it was due, from the session's first message, when a later try succeeds.
+copy is stored, so that we can read ourselves again.
+
+A device that could not be given a key is remembered apart from the session, which may be replaced long before a
+later try succeeds: then it gets the key it was due, from the session's first message. That memory ends with the
+process too, and holds the latest thousand: whoever missed a key before a restart gets the card anew on joining,
+and everything said from then on.
 """
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,18 +34,87 @@ from etb_appservice.matrix.results import Refusal, Rotation
 _log = structlog.get_logger(__name__)
 _CLAIM_TIMEOUT_MS = 5_000
 _DEVICES_PER_REQUEST = 250
+_REFUSED_LIMIT = 1_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 3_600.0
 
 Target = tuple[str, str]
 """(user id, device id)"""
 
 
+Share = tuple[str, str]
+"""(room id, session id)"""
+
+
 @dataclass(slots=True)
 class _Refused:
     device: DeviceIdentity
+    key: Mapping[str, Any]
+    """The content of the `m.room_key` event it is due."""
     reason: str
     tries: int
     next_try: float
+    held: bool = False
+    """Its owner came or went: not before the room's next message says that they are in it."""
+
+
+class Refusals:
+    """Who is without which key: at most a thousand, of which the oldest are dropped."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[tuple[Share, Target], _Refused] = OrderedDict()
+
+    def note(self, target: Target, device: DeviceIdentity, key: Mapping[str, Any], reason: str) -> None:
+        """It was tried once more, in vain."""
+        where = ((key["room_id"], key["session_id"]), target)
+        before = self._items.get(where)
+        tries = 1 if before is None else before.tries + 1
+        pause = min(_FIRST_PAUSE_S * 2 ** (tries - 1), _LONGEST_PAUSE_S)
+        self._items[where] = _Refused(device, key, reason, tries, time.monotonic() + pause)
+        while len(self._items) > _REFUSED_LIMIT:
+            self._items.popitem(last=False)
+
+    def drop(self, share: Share, target: Target) -> None:
+        """It has the key, or is due none any more."""
+        self._items.pop((share, target), None)
+
+    def hold(self, user_ids: Iterable[str], live: Container[str]) -> None:
+        """These came or went somewhere: rooms without a live session may be where."""
+        users = frozenset(user_ids)
+        for ((room_id, _), (user_id, _)), item in self._items.items():
+            if user_id in users and room_id not in live:
+                item.held = True
+
+    def settle(self, room_id: str, recipients: Container[str]) -> None:
+        """Who is in a room by now: whoever isn't is given none of its keys any more."""
+        for share, target in [where for where in self._items if where[0][0] == room_id]:
+            if target[0] in recipients:
+                self._items[share, target].held = False
+            else:
+                del self._items[share, target]
+
+    def shares(self) -> tuple[Share, ...]:
+        """Sessions whose key somebody lacks, oldest first."""
+        return tuple(dict.fromkeys(share for share, _ in self._items))
+
+    def due(self, share: Share, now: float) -> dict[Target, _Refused]:
+        """Those of a session whose pause is over."""
+        return {
+            target: item
+            for (of, target), item in self._items.items()
+            if of == share and not item.held and item.next_try <= now
+        }
+
+    def told(self) -> tuple[Refusal, ...]:
+        """Each device once a room, with the key that was tried the most."""
+        worst: dict[tuple[str, Target], _Refused] = {}
+        for ((room_id, _), target), item in self._items.items():
+            known = worst.get((room_id, target))
+            if known is None or known.tries < item.tries:
+                worst[room_id, target] = item
+        return tuple(
+            Refusal(room_id, user_id, device_id, item.reason, item.tries)
+            for (room_id, (user_id, device_id)), item in worst.items()
+        )
 
 
 @dataclass(slots=True)
@@ -59,12 +133,18 @@ class RoomSession:
     """The session key at index 0."""
     born: float
     used: int = 0
-    refused: dict[Target, _Refused] = field(default_factory=dict)
+    refused: set[Target] = field(default_factory=set)
+    """Devices that don't have its key."""
 
     def is_due(self, now: float) -> bool:
         """Whether the room's rotation rule asks for a new session (`m.room.encryption`)."""
         old = (now - self.born) * 1000 >= self.rotation.period_ms
         return old or self.used >= self.rotation.messages
+
+    def unreached(self, own: str) -> tuple[str, ...]:
+        """Recipients none of whose devices has the key."""
+        reached = {user_id for user_id, _ in self.devices.keys() - self.refused} | {own}
+        return tuple(sorted(self.recipients - reached))
 
 
 def targets_of(devices: Mapping[str, Mapping[str, DeviceIdentity]], own: Target) -> dict[Target, DeviceIdentity]:
@@ -85,6 +165,7 @@ class Courier:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._store = machine.crypto_store
+        self.refusals = Refusals()
         self.identity_signature: Mapping[str, str] = {}
         """Signature of our device by our identity, by key name: part of MSC4147 sender device keys."""
 
@@ -123,24 +204,35 @@ class Courier:
                     room_id=RoomID(room_id),
                 ),
             )
-        failed = await self.deliver(targets, "m.room_key", _room_key(session))
+        self.refusals.settle(room_id, recipients)
+        key = _room_key(session)
+        failed = await self.deliver(targets, "m.room_key", key)
         for target, reason in failed.items():
-            _note_refusal(session, target, targets[target], reason)
+            self.refusals.note(target, targets[target], key, reason)
+        session.refused.update(failed)
         _log.info("room key shared", room=room_id, devices=len(targets) - len(failed), refused=len(failed))
         return session
 
-    async def retry(self, session: RoomSession) -> None:
-        """Try again for refused devices whose pause is over. Raises Later when the homeserver can't be reached."""
-        now = time.monotonic()
-        due = {target: item.device for target, item in session.refused.items() if item.next_try <= now}
+    async def retry(self, share: Share, devices: Mapping[Target, DeviceIdentity]) -> frozenset[Target]:
+        """Try again for one session's refused devices whose pause is over; answers who has its key now.
+
+        `devices`: those that their owners have by now. What is gone, or has other keys, is tried no more. Raises
+        Later when the homeserver can't be reached.
+        """
+        due = self.refusals.due(share, time.monotonic())
+        for target in [one for one, item in due.items() if not _is_same(devices.get(one), item.device)]:
+            self.refusals.drop(share, target)
+            del due[target]
         if not due:
-            return
-        failed = await self.deliver(due, "m.room_key", _room_key(session))
-        for target, device in due.items():
+            return frozenset()
+        key = next(iter(due.values())).key
+        failed = await self.deliver({target: item.device for target, item in due.items()}, "m.room_key", key)
+        for target, item in due.items():
             if target in failed:
-                _note_refusal(session, target, device, failed[target])
+                self.refusals.note(target, item.device, key, failed[target])
             else:
-                del session.refused[target]
+                self.refusals.drop(share, target)
+        return frozenset(due.keys() - failed.keys())
 
     async def deliver(
         self,
@@ -277,16 +369,5 @@ def _room_key(session: RoomSession) -> dict[str, Any]:
     return content
 
 
-def _note_refusal(session: RoomSession, target: Target, device: DeviceIdentity, reason: str) -> None:
-    before = session.refused.get(target)
-    tries = 1 if before is None else before.tries + 1
-    pause = min(_FIRST_PAUSE_S * 2 ** (tries - 1), _LONGEST_PAUSE_S)
-    session.refused[target] = _Refused(device, reason, tries, time.monotonic() + pause)
-
-
-def refusals(session: RoomSession) -> tuple[Refusal, ...]:
-    """Devices without this session's key."""
-    return tuple(
-        Refusal(session.room_id, user_id, device_id, item.reason, item.tries)
-        for (user_id, device_id), item in session.refused.items()
-    )
+def _is_same(now: DeviceIdentity | None, then: DeviceIdentity) -> bool:
+    return now is not None and now.identity_key == then.identity_key

@@ -1,5 +1,6 @@
 """Who gets a room key, when it is replaced, and who is still without one."""
 
+from collections.abc import Callable
 from typing import Any
 
 from etb_appservice.matrix.results import Decrypted, KeyMissing, Rotation, Trust
@@ -164,6 +165,109 @@ async def test_a_device_without_one_time_keys_is_counted_and_gets_the_key_later(
     assert await bot.cipher.retry_refused() == ()
     await alice.sync()
     assert isinstance(await alice.cipher.decrypt(event(bot.mxid, sealed.content)), Decrypted)
+
+
+def _without_one_time_keys(server: KeyServer, one: Actor) -> Callable[[], None]:
+    """Nobody can begin to talk to this device, until the answer is called."""
+    here = (one.mxid, one.device_id)
+    kept, server.one_time[here] = dict(server.one_time[here]), {}
+    fallback = server.fallback.pop(here)
+
+    def restock() -> None:
+        server.one_time[here], server.fallback[here] = kept, fallback
+
+    return restock
+
+
+def _an_hour_later(monkeypatch: Any) -> None:
+    monkeypatch.setattr("etb_appservice.matrix.share.time.monotonic", lambda: 10.0**9)
+
+
+async def test_a_device_gets_the_keys_it_missed_also_after_they_were_replaced(
+    actor: MakeActor, server: KeyServer, monkeypatch: Any
+) -> None:
+    bot, alice, bob = await actor("bot"), await actor("alice"), await actor("bob")
+    restock = _without_one_time_keys(server, alice)
+    missed = [await _said(bot, alice), await _said(bot, alice, bob)]
+    await bot.cipher.forget_sessions(ROOM)
+    assert len(bot.cipher.refused_devices()) == 1, "one device, however many keys it lacks"
+    restock()
+    _an_hour_later(monkeypatch)
+    assert await bot.cipher.retry_refused() == ()
+    await alice.sync()
+    for said in missed:
+        assert isinstance(await alice.cipher.decrypt(said), Decrypted)
+
+
+async def test_who_left_is_not_given_the_keys_they_missed(
+    actor: MakeActor, server: KeyServer, monkeypatch: Any
+) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    restock = _without_one_time_keys(server, alice)
+    missed = await _said(bot, alice)
+    await bot.cipher.forget_sessions(ROOM)
+    await bot.cipher.members_changed([alice.mxid])
+    restock()
+    _an_hour_later(monkeypatch)
+    assert len(await bot.cipher.retry_refused()) == 1, "nobody knows yet whether she came or went"
+    await _said(bot)
+    assert bot.cipher.refused_devices() == ()
+    await bot.cipher.retry_refused()
+    await alice.sync()
+    assert isinstance(await alice.cipher.decrypt(missed), KeyMissing)
+
+
+async def test_who_turns_out_to_be_in_the_room_still_is_given_the_keys_they_missed(
+    actor: MakeActor, server: KeyServer, monkeypatch: Any
+) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    restock = _without_one_time_keys(server, alice)
+    missed = await _said(bot, alice)
+    await bot.cipher.forget_sessions(ROOM)
+    await bot.cipher.members_changed([alice.mxid])
+    restock()
+    await _said(bot, alice)
+    _an_hour_later(monkeypatch)
+    assert await bot.cipher.retry_refused() == ()
+    await alice.sync()
+    assert isinstance(await alice.cipher.decrypt(missed), Decrypted)
+
+
+async def test_a_device_that_is_gone_is_due_no_key(actor: MakeActor, server: KeyServer, monkeypatch: Any) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    _without_one_time_keys(server, alice)
+    await _said(bot, alice)
+    server.devices[alice.mxid].pop(alice.device_id)
+    await bot.sync(changed=(alice.mxid,))
+    _an_hour_later(monkeypatch)
+    assert await bot.cipher.retry_refused() == ()
+
+
+async def test_only_so_many_refusals_are_remembered(actor: MakeActor, server: KeyServer, monkeypatch: Any) -> None:
+    monkeypatch.setattr("etb_appservice.matrix.share._REFUSED_LIMIT", 2)
+    bot, alice = await actor("bot"), await actor("alice")
+    _without_one_time_keys(server, alice)
+    for number in range(3):
+        await bot.cipher.encrypt(f"!{number}:test", "m.room.message", text("x"), [alice.mxid])
+    assert [one.room_id for one in bot.cipher.refused_devices()] == ["!1:test", "!2:test"]
+
+
+async def test_who_could_be_given_the_key_on_no_device_is_named_until_one_has_it(
+    actor: MakeActor, server: KeyServer, monkeypatch: Any
+) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    restock = _without_one_time_keys(server, alice)
+
+    async def say() -> tuple[str, ...]:
+        sealed = await bot.cipher.encrypt(ROOM, "m.room.message", text("x"), [alice.mxid])
+        return sealed.without_devices
+
+    assert await say() == (alice.mxid,)
+    restock()
+    _an_hour_later(monkeypatch)
+    await bot.cipher.retry_refused()
+    monkeypatch.undo()
+    assert await say() == ()
 
 
 async def test_recipients_without_any_device_are_named(actor: MakeActor) -> None:
