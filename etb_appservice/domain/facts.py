@@ -186,7 +186,9 @@ class Done:
     detail: str = ""
     """What an adapter adds for the record, such as `adopted` or `created`."""
     unread_by: tuple[UserId, ...] = ()
-    """People a message was meant for of whom no device was known, so that nobody got its key for them."""
+    """People a message was meant for none of whose devices got its key, if any was known."""
+    members: tuple[tuple[UserId, str], ...] = ()
+    """Who is in a room that was there already, as (person, membership)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,10 @@ class Rooms:
         room = replace(room, room_id=done.room_id)
         await turn.work.rooms.put(room)
         await turn.work.rooms.set_member(done.room_id, self._policy.rooms.bot, "join")
+        for user_id, membership in done.members:
+            # A room that was there before our tables: who is in it must be known, to be removed or given keys.
+            if user_id != self._policy.rooms.bot:
+                await turn.work.rooms.set_member(done.room_id, user_id, membership)
         if room.incident_id is not None:
             await turn.work.inbox.move_lane(done.room_id, room.incident_id)
         turn.lanes.append(room.incident_id or done.room_id)

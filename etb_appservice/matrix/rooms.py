@@ -19,9 +19,10 @@ from typing import Any
 import structlog
 
 from etb_appservice.domain.facts import Done
-from etb_appservice.domain.ids import RoomId
+from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused
 from etb_appservice.domain.rooms import GENERATION_FIELD, INCIDENT_FIELD, RoomSpec
+from etb_appservice.matrix.arrivals import is_user_id
 from etb_appservice.matrix.server import Homeserver, Json, status_of
 from etb_appservice.ports import Clock
 
@@ -34,6 +35,7 @@ _UNSEEN = "the bot can't see into it"
 _NOT_JOINED = "the bot is not in it"
 _TOMBSTONE = "it was replaced by another room"
 _MAY_PASS = frozenset({_UNSEEN, _NOT_JOINED})
+_PRESENT = ("ban", "invite", "join", "knock")
 _NOT_IN_ROOM = frozenset({403, 404})
 _Key = tuple[str, str]
 
@@ -78,14 +80,14 @@ class RoomMaker:
 
     async def _settle(self, spec: RoomSpec, alias: str, room_id: RoomId) -> Done:
         """Adopt, complete or replace the room that the alias names."""
-        reason, missing = await self._wait_for_completion(room_id, spec, alias)
+        reason, missing, state = await self._wait_for_completion(room_id, spec, alias)
         if not reason and not missing:
-            return Done(room_id=room_id, detail="adopted")
+            return Done(room_id=room_id, detail="adopted", members=members_of(state))
         if not reason:
             reason = await self._complete(room_id, missing)
             if not reason:
                 _log.warning("incomplete room completed", room_id=room_id, sent=[key[0] for key, _ in missing])
-                return Done(room_id=room_id, detail="completed")
+                return Done(room_id=room_id, detail="completed", members=members_of(state))
         _log.warning("room behind our alias replaced", room_id=room_id, alias=alias, reason=reason)
         await self._server.free_alias(alias)
         try:
@@ -122,8 +124,8 @@ class RoomMaker:
 
     async def _wait_for_completion(
         self, room_id: RoomId, spec: RoomSpec, alias: str
-    ) -> tuple[str, list[tuple[_Key, Json]]]:
-        """Why the room can't be used, and what it lacks, once whoever may be making it has had time to finish.
+    ) -> tuple[str, list[tuple[_Key, Json]], Mapping[_Key, Json]]:
+        """Why the room can't be used, what it lacks, and its state, once whoever may make it had time to finish.
 
         The alias stands before the bot has even joined: until then the room looks like a stranger's.
         """
@@ -134,7 +136,7 @@ class RoomMaker:
             missing = [] if reason else missing_state(state, spec, alias)
             is_settled = not missing if not reason else reason not in _MAY_PASS
             if is_settled or self._clock.monotonic() >= until:
-                return reason, missing
+                return reason, missing, state
             await self._clock.sleep(_LOOK_EVERY_S)
 
     async def _complete(self, room_id: RoomId, missing: Sequence[tuple[_Key, Json]]) -> str:
@@ -170,6 +172,17 @@ def why_not_ours(state: Mapping[_Key, Json], spec: RoomSpec, bot: str) -> str:
     if algorithm is not None and algorithm != _wanted_algorithm(spec):
         return "it is encrypted in another way"
     return ""
+
+
+def members_of(state: Mapping[_Key, Json]) -> tuple[tuple[UserId, str], ...]:
+    """Who is in a room, invited to it or banned from it, sorted: the tables may know nothing of them."""
+    found = [
+        (UserId(user_id), membership)
+        for (event_type, user_id), event in state.items()
+        if event_type == "m.room.member" and is_user_id(user_id)
+        if (membership := _content(event).get("membership")) in _PRESENT
+    ]
+    return tuple(sorted(found))
 
 
 def _unlike(content: Json, spec: RoomSpec) -> str:

@@ -229,13 +229,8 @@ class World:
         number = len(self.order) + 1
         event_id = EventId(f"$own{number}")
         match effect:
-            case OpenRoom(spec=spec):
-                self.opened.append(effect)
-                known = self.aliases.get(spec.alias_localpart)
-                room_id = self.aliases.setdefault(spec.alias_localpart, RoomId(f"!room{number}"))
-                if known is None:
-                    self._push(member(room_id, BOT, "join", sender=BOT, event_id=f"$join{number}"))
-                return Done(room_id=room_id, detail="created" if known is None else "adopted")
+            case OpenRoom():
+                return self._open(effect, number)
             case Say():
                 self.said.append((event_id, effect))
                 return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
@@ -263,6 +258,16 @@ class World:
             case Remove(room_id=room_id, user_id=user_id):
                 self._push(member(room_id, user_id, "leave", sender=BOT, event_id=f"$kick{number}"))
                 return Done(detail="removed")
+
+    def _open(self, effect: OpenRoom, number: int) -> Done:
+        self.opened.append(effect)
+        known = self.aliases.get(effect.spec.alias_localpart)
+        if known is not None:
+            there = tuple(sorted(self.members.get(known, {}).items()))
+            return Done(room_id=known, detail="adopted", members=((BOT, "join"), *there))
+        room_id = self.aliases[effect.spec.alias_localpart] = RoomId(f"!room{number}")
+        self._push(member(room_id, BOT, "join", sender=BOT, event_id=f"$join{number}"))
+        return Done(room_id=room_id, detail="created")
 
     def _push(self, event: dict[str, Any]) -> None:
         if self.echo:

@@ -173,6 +173,24 @@ async def test_changed_power_levels_and_join_rules_are_put_right_when_adopting(s
     assert state["m.room.power_levels"]["content"]["invite"] == 100
 
 
+async def test_an_adopted_or_completed_room_names_who_is_in_it(shared: Workbench) -> None:
+    spec = shared.spec(525)
+    room_id = await shared.open(spec)
+    guest = await shared.synapse.user(f"guest-{shared.slot.id}")
+    guest_id = shared.synapse.mxid(f"guest-{shared.slot.id}")
+    try:
+        await shared.server.act(room_id, "invite", {"user_id": guest_id})
+        there = {(shared.server.user_id, "join"), (guest_id, "invite")}
+        assert set((await opened(shared, spec, attempts=1)).members) == there
+        await shared.server.put_state(room_id, "m.room.join_rules", "", {"join_rule": "public"})
+        done = await opened(shared, spec, attempts=1)
+        assert (done.detail, set(done.members)) == ("completed", there)
+        await shared.server.act(room_id, "kick", {"user_id": guest_id})
+        assert (await opened(shared, spec, attempts=1)).members == ((shared.server.user_id, "join"),)
+    finally:
+        await guest.close()
+
+
 async def test_a_room_of_an_older_configured_version_is_kept(shared: Workbench) -> None:
     old = await shared.open(shared.spec(530, version="10"))
     done = await opened(shared, shared.spec(530, version="12"), attempts=1)

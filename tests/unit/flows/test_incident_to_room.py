@@ -11,7 +11,7 @@ from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.incident import Deadline, OnCall
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.people import PeopleMap
-from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE
+from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, control_room
 from tests.harness.kit import (
     ALICE,
     BOB,
@@ -396,6 +396,18 @@ async def test_a_joiner_who_can_not_hold_the_key_gets_the_card_anew_and_pinned_o
     await house.advance(60)
     assert len(house.world.cards(room_id)) == 2
     assert set((await house.room()).card_holders) == {BOT, ALICE, BOB, CAROL}
+
+
+async def test_who_is_in_a_room_that_was_there_already_is_known(house: House) -> None:
+    there = RoomId("!old")
+    house.world.aliases[control_room(house.policy.rooms).alias_localpart] = there
+    house.world.members[there] = {OPERATOR: "join", CAROL: "invite", STRANGER: "ban"}
+    await house.start_service()
+    await house.settle()
+    async with house.db.view() as view:
+        known = {user: await view.rooms.membership(there, user) for user in (BOT, OPERATOR, CAROL, STRANGER)}
+    assert known == {BOT: "join", OPERATOR: "join", CAROL: "invite", STRANGER: "ban"}
+    assert OPERATOR not in house.world.guests(there), "who is there is not invited"
 
 
 async def test_a_joiner_who_was_given_the_key_when_invited_needs_no_new_card(house: House) -> None:
