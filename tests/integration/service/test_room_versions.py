@@ -23,6 +23,26 @@ async def test_the_main_job_in_older_room_versions(scene: Scene) -> None:
             assert (await bot.get_state(room, "m.room.pinned_events"))["pinned"] == [card.event_id]
 
 
+async def test_a_break_glass_account_is_as_powerful_as_the_bot_in_every_version(scene: Scene) -> None:
+    await scene.account("alice", "breakglass")
+    glass = scene.mxid("breakglass")
+    for version in ("11", "12"):
+        await scene.service.stop()
+        scene.service.change(rooms={"version": version, "additional_creators": [glass]})
+        await scene.service.run()
+        incident = await scene.etb.declare(title="Checkout is slow", reporter="alice")
+        room = await scene.room_of(incident["id"])
+        async with scene.as_bot() as bot:
+            made = await bot.get_state(room, "m.room.create")
+            levels = await bot.get_state(room, "m.room.power_levels")
+        if version == "12":
+            assert made["additional_creators"] == [glass]
+            assert levels["users"] == {}
+        else:
+            assert "additional_creators" not in made
+            assert levels["users"] == {scene.bot: 100, glass: 100}
+
+
 async def test_a_person_without_a_mapping_is_named_with_the_fix(scene: Scene) -> None:
     await scene.service.stop()
     entries = {name: scene.mxid(name) for name in ("alice", OPERATOR)}

@@ -341,3 +341,12 @@ async def test_an_act_of_the_bot_that_came_back_is_remembered_for_the_self_test(
     await hs.put({"events": [an_event(1, sender=BOT, type="org.etb.selftest", state_key="")]})
     assert hs.intake.has_recent(EventId("$e1"))
     assert not hs.intake.has_recent(EventId("$e2"))
+
+
+async def test_a_transaction_just_under_the_limit_is_stored_whole(hs: Fixture) -> None:
+    size = 64 * 1024 * 1024 - 4096
+    status, _ = await hs.put({"events": [an_event(1, content={"body": "a" * size}), an_event(2)]})
+    assert status == 200
+    [large, small] = await hs.rows()
+    assert len(large["content"]["body"]) == size
+    assert small["event_id"] == "$e2"
