@@ -71,6 +71,7 @@ def test_the_image_runs_without_rights_from_wheels_with_hashes() -> None:
     assert any(line.startswith("HEALTHCHECK") for line in lines)
     installs = [line for line in lines if "pip install" in line]
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
+    assert all("--no-deps" in line for line in installs), "pip would look beside the lock"
     assert len(installs) == 3
 
 
@@ -179,3 +180,12 @@ def test_prepare_refuses_what_can_not_be_right_and_writes_nothing(tmp_path: Path
     assert done.returncode == 2
     assert done.stderr.startswith("prepare: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepare", "token"]
+
+
+def test_the_development_stack_installs_what_the_lock_names_and_nothing_beside_it() -> None:
+    lines = (DOCKER.parent / "synapse-dev" / "bootstrap.sh").read_text().replace("\\\n", "").splitlines()
+    installs = [line for line in lines if "pip install" in line and not line.lstrip().startswith("#")]
+    assert len(installs) == 2
+    assert all("--no-deps" in line for line in installs)
+    assert "--require-hashes" in installs[0]
+    assert any("pip check" in line for line in lines), "the lock may lack something"
