@@ -39,12 +39,19 @@ class Actor:
 
 
 class _NoBodies(logging.Filter):
-    """Keeps mautrix's logs above DEBUG whatever the configuration says: debug lines hold bodies."""
+    """Keeps mautrix's logs above DEBUG whatever the configuration says: debug lines hold bodies.
+
+    A person's device without its owner's signature is no warning about this service: every new device is one for
+    a moment.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING and record.getMessage().endswith(_UNSIGNED):
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
         return record.levelno >= logging.INFO
 
 
+_UNSIGNED = "isn't cross-signed"
 _NO_BODIES = _NoBodies()
 _LOUD_LOGGERS = ("mau.http", "mau.crypto", "mau.db")
 

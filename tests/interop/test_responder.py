@@ -3,8 +3,6 @@
 Alice and bob are in a scene of their own, in which nobody else changes anything.
 """
 
-import pytest
-
 from tests.harness.jsclient import JsClient
 from tests.harness.scene import PASSWORD, Scene, replied_to
 from tests.harness.stage import OpenScene
@@ -47,7 +45,6 @@ async def test_a_client_that_excludes_insecure_devices_talks_to_the_bot(scene: S
         await alice.exclude_insecure_devices(on=False)
 
 
-@pytest.mark.complaints("isn't cross-signed")
 async def test_a_client_without_cross_signing_gets_answers(scene: Scene) -> None:
     incident = await scene.etb.declare(title="Mail is late", reporter="alice", assignee="frank")
     await scene.account("frank")

@@ -11,7 +11,7 @@ from mautrix.api import Method, Path
 from mautrix.errors import MatrixConnectionError, MatrixResponseError, make_request_error
 
 from etb_appservice.domain.outcomes import Broken, Later, Refused, Unsure
-from etb_appservice.matrix.api import call, make_client, outcome_of, outcomes
+from etb_appservice.matrix.api import call, make_client, outcome_of, outcomes, silence_bodies
 
 
 def _status(status: int, code: str | None = None, wait_s: float | None = None) -> Exception:
@@ -109,3 +109,13 @@ async def test_what_the_homeserver_says_about_waiting_is_read(aiohttp_server: An
                 await call(client, Method.GET, path)
             waits.append(failure.value.after_s)
     assert waits == [1.5, 7.0]
+
+
+def test_a_device_that_its_owner_has_not_signed_yet_is_no_warning_about_this_service(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    silence_bodies()
+    with caplog.at_level(logging.DEBUG, logger="mau.crypto"):
+        logging.getLogger("mau.crypto").warning("Device @alice:x/PHONE isn't cross-signed")
+        logging.getLogger("mau.crypto").warning("Device @alice:x/PHONE changed its key")
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
