@@ -7,10 +7,12 @@ Each says what an implementation MUST and MUST NOT do, whether repeating is safe
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from etb_appservice.domain.audit import AuditEntry, AuditNote
+from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.duty import Escalation, Execution, Maintenance, Runbook, Sla, TimelineRow
 from etb_appservice.domain.effects import Effect, EtbEffect, MatrixEffect
 from etb_appservice.domain.facts import Done, Fact
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
@@ -281,6 +283,8 @@ class Room:
     """The card as it was last asked for; stored sealed."""
     card_holders: tuple[UserId, ...] = ()
     """Who was given the key of the event that carries the card."""
+    person: UserId | None = None
+    """Whose direct chat it is; stored sealed."""
 
 
 class Rooms(Protocol):
@@ -391,7 +395,8 @@ class Messages(Protocol):
         ...
 
 
-CommandStatus = Literal["RUNNING", "SUCCESS", "FAILED", "REFUSED"]
+CommandStatus = Literal["RUNNING", "SUCCESS", "FAILED", "REFUSED", "CANCELLED"]
+"""As docs/etb-contract.md 2.4 has them, and `REFUSED`: the asker may not. `RUNNING` waits for ETB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,10 +414,18 @@ class CommandRun:
     status: CommandStatus
     asked_ms: int
     finished_ms: int
+    thread_root: EventId | None = None
+    """The thread in which it was asked, so that a late answer goes there too."""
 
 
 class Commands(Protocol):
     """The command log."""
+
+    async def get(self, run_id: str) -> CommandRun | None: ...
+
+    async def finish(self, run_id: str, *, status: CommandStatus, result: str, finished_ms: int) -> None:
+        """How a command that was `RUNNING` ended."""
+        ...
 
     async def add(self, run: CommandRun) -> bool:
         """False when a command of this event was recorded before: it must not run again."""
@@ -420,6 +433,27 @@ class Commands(Protocol):
 
     async def of_room(self, room_id: RoomId, limit: int = 50) -> Sequence[CommandRun]:
         """Latest first."""
+        ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Cases(Protocol):
+    """What people agreed on in a war room, and what the service does for them; sealed."""
+
+    async def put(self, war_room: WarRoomId, entry: Entry) -> None:
+        """Add, or replace by (war room, kind, id); the place among the others is kept."""
+        ...
+
+    async def get(self, war_room: WarRoomId, kind: type[E], entry_id: str) -> E | None: ...
+
+    async def of(self, war_room: WarRoomId, kind: type[E], *, only_open: bool = False) -> Sequence[E]:
+        """Oldest first."""
+        ...
+
+    async def all_open(self, kind: type[E]) -> Sequence[tuple[WarRoomId, E]]:
+        """Of every war room, oldest first."""
         ...
 
 
@@ -477,6 +511,7 @@ class Work(Protocol):
     incidents: Incidents
     messages: Messages
     commands: Commands
+    cases: Cases
     audit: AuditLog
     once: Once
     gaps: Gaps
@@ -599,6 +634,32 @@ class EtbReads(Protocol):
 
     async def user(self, username: Username) -> EtbUser | None:
         """None when ETB knows no such user."""
+        ...
+
+    async def incidents(self, *, search: str = "") -> tuple[Incident, ...]:
+        """Open incidents, latest change first, at most 200; `search` looks for ETB's free text."""
+        ...
+
+    async def slas(self, incident_id: IncidentId) -> tuple[Sla, ...]:
+        """Every SLA instance, soonest target first, those that ended too; empty where the module is off."""
+        ...
+
+    async def escalations(self, incident_id: IncidentId) -> tuple[Escalation, ...]:
+        """Oldest first; empty where the module is switched off."""
+        ...
+
+    async def runbooks(self, search: str) -> tuple[Runbook, ...]:
+        """Active runbooks whose name or description holds `search`, by name, at most 50."""
+        ...
+
+    async def execution(self, execution_id: str) -> Execution: ...
+
+    async def maintenance(self) -> tuple[Maintenance, ...]:
+        """Windows that are under way now; empty where the module is switched off."""
+        ...
+
+    async def timeline(self, incident_id: IncidentId) -> tuple[TimelineRow, ...]:
+        """ETB's own timeline, oldest first, at most 1,000 entries."""
         ...
 
 

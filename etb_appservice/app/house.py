@@ -29,7 +29,9 @@ from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.lanes import LaneRunner
+from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
@@ -195,14 +197,16 @@ class House:
     def _decider(self) -> Decider:
         base = self.base
         incidents = Incidents(base.reader, base.policy)
+        letters = Letters(base.policy)
+        commands = find(command_package)
         return Decider(
             store=base.store,
             incidents=incidents,
-            rooms=Rooms(base.policy, incidents),
+            rooms=Rooms(base.policy, incidents, letters),
             conversation=Conversation(base.policy),
-            chatops=Chatops(
-                find(command_package), base.reader, base.policy, base.clock, self.vitals, self.metrics
-            ),
+            chatops=Chatops(commands, base.reader, base.policy, base.clock, self.vitals, self.metrics),
+            replies=Replies(commands, base.policy, self.metrics),
+            letters=letters,
         )
 
     def _poller(self) -> Poller:

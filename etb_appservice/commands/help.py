@@ -2,11 +2,12 @@
 
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, Command, command, nearest
+from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, Command, command, nearest, place_of
 
 _WHO = {
     Right.MEMBER: "everybody in the room who is linked to an ETB account",
     Right.RESPONDER: "responders of the incident",
+    Right.COMMANDER: "the incident's commander",
     Right.OPERATOR: "operators",
 }
 
@@ -14,7 +15,7 @@ _WHO = {
 @command(needs=Right.MEMBER, where=EVERYWHERE, example="help status")
 async def help(call: Call, about: str | None = None) -> Answer:  # noqa: A001 - the command's name
     """List the commands, or explain one."""
-    place = "control" if call.room.kind == "control" else "incident"
+    place = place_of(call.room)
     here = {name: one for name, one in call.commands.items() if place in one.where}
     prefix = call.policy.commands.prefixes[0]
     if about is None:

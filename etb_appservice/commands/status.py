@@ -8,9 +8,8 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.incident import Deadline, Incident
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, command
 from etb_appservice.flows.surroundings import Surroundings, level_of, responders
-from etb_appservice.ports import EtbReads, Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +20,15 @@ class Fresh:
     deadlines: tuple[Deadline, ...]
 
 
-async def ask_etb(room: Room, etb: EtbReads, limit_s: float) -> Fresh | None:
+async def ask_etb(asking: Asking) -> Fresh | None:
     """The incident as ETB has it now; None when it can't be had in time."""
-    if room.incident_id is None:
+    incident_id = asking.room.incident_id
+    if incident_id is None:
         return None
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(asking.limit_s):
             incident, deadlines = await asyncio.gather(
-                etb.incident(room.incident_id), etb.deadlines(room.incident_id)
+                asking.etb.incident(incident_id), asking.etb.deadlines(incident_id)
             )
             return Fresh(incident, deadlines)
     except (Failure, TimeoutError):

@@ -3,7 +3,7 @@
 from etb_appservice.config.settings import Settings
 from etb_appservice.domain.classification import ClassificationMap
 from etb_appservice.domain.people import PeopleMap
-from etb_appservice.domain.policy import CommandPolicy, KeyPolicy, Policy
+from etb_appservice.domain.policy import CommandPolicy, KeyPolicy, Policy, RolePolicy
 from etb_appservice.domain.rooms import RoomPolicy, RoomRules
 
 _HOUR_MS = 3600 * 1000
@@ -43,6 +43,10 @@ def policy(settings: Settings) -> Policy:
         keys=KeyPolicy(
             tell_after_s=encryption.tell_after_s,
             give_up_after_s=encryption.give_up_after_s,
+        ),
+        roles=RolePolicy(
+            meaning=dict(settings.roles.meaning),
+            by_category={name: frozenset(roles) for name, roles in settings.roles.by_category.items()},
         ),
         own_users=f"@{settings.appservice.user_prefix}",
     )

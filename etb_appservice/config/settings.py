@@ -31,6 +31,7 @@ from etb_appservice.config.values import (
     decode_base64,
 )
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.rooms import DEFAULT_RULES, Visibility
 
@@ -335,6 +336,15 @@ class Commands(Section):
     """How long a command waits for ETB before it answers from the last known copy."""
 
 
+class Roles(Section):
+    """What ETB's roles, whose names are its own, mean here."""
+
+    meaning: dict[str, OurRole] = Field(default_factory=dict)
+    """By ETB's name of a role, what it is here: `responder`, `commander`, `compliance`, `auditor` or `admin`."""
+    by_category: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """By category of incident, the ETB roles whose holders are its responders without being named for it."""
+
+
 class Retention(Section):
     """How long things are kept."""
 
@@ -371,6 +381,7 @@ class Settings(Section):
     control_room: ControlRoom = Field(default_factory=ControlRoom)
     classification: ClassificationSettings
     commands: Commands = Field(default_factory=Commands)
+    roles: Roles = Field(default_factory=Roles)
     retention: Retention = Field(default_factory=Retention)
     ops: Ops = Field(default_factory=Ops)
 

@@ -6,9 +6,13 @@ nothing about the subject.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import UserId, Username
+
+OurRole = Literal["responder", "commander", "compliance", "auditor", "admin"]
+"""What a role in ETB, whose names are free text, may mean here (docs/etb-contract.md 10.3)."""
 
 
 class Right(Enum):
@@ -17,7 +21,9 @@ class Right(Enum):
     MEMBER = "member"
     """To be in the room, and known."""
     RESPONDER = "responder"
-    """To belong to the incident: reporter, assignee, on call."""
+    """To belong to the incident: reporter, assignee, on call, holder of a role, or let in."""
+    COMMANDER = "commander"
+    """To be the incident's commander, or to hold that role in ETB."""
     OPERATOR = "operator"
     """To be one of the configured operators, in the control room."""
 
@@ -35,7 +41,11 @@ class Actor:
     is_cross_signed: bool = False
     """Whether the device they ask from is signed by their own identity."""
     is_responder: bool = False
-    """Whether ETB names them for this incident."""
+    """Whether they belong to this incident: named by ETB, holding a role in it, or let in."""
+    is_commander: bool = False
+    """Whether they are this incident's commander now."""
+    roles: frozenset[OurRole] = frozenset()
+    """What ETB's roles of theirs mean here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +85,10 @@ def decide(actor: Actor, action: Right, subject: Subject) -> Decision:
         return _no("Your ETB account is not active.")
     if actor.clearance is None or actor.clearance < subject.classification:
         return _no("Your clearance does not reach the level of this incident.")
-    if action is Right.RESPONDER and not actor.is_responder:
+    leads = actor.is_commander or not actor.roles.isdisjoint({"commander", "admin"})
+    if action is Right.COMMANDER and not leads:
+        return _no("This needs the role commander of this incident.")
+    if action is Right.RESPONDER and not (actor.is_responder or leads):
         return _no("This needs the role responder of this incident.")
     return _YES
 

@@ -7,7 +7,7 @@ it may be tried after a restart, by another process, hours later. Give new field
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, WarRoomId
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card
 from etb_appservice.domain.rooms import RoomSpec
 
@@ -30,6 +30,8 @@ class Invite:
     room_id: RoomId
     user_id: UserId
     reason: str = ""
+    is_direct: bool = False
+    """Whether their client should list the room among their direct chats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +111,85 @@ class AddTimelineEntry:
     event_data: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeIncident:
+    """Set fields of an incident in ETB (docs/etb-contract.md 7.1). Absolute values: a repetition changes nothing.
+
+    What is None stays as it is.
+    """
+
+    kind: Literal["ChangeIncident"] = "ChangeIncident"
+    incident_id: IncidentId
+    status: str | None = None
+    severity: str | None = None
+    assignee: Username | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclareIncident:
+    """Open an incident in ETB (7.1). `ref` stands in its description, to find it before any repetition."""
+
+    kind: Literal["DeclareIncident"] = "DeclareIncident"
+    title: str
+    severity: str
+    description: str
+    category: str
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerEscalation:
+    """Start an escalation in ETB (8.5). `ref` stands in its reason, to find it before any repetition."""
+
+    kind: Literal["TriggerEscalation"] = "TriggerEscalation"
+    incident_id: IncidentId
+    reason: str
+    ref: str
+    policy_id: str = ""
+    """Empty lets ETB choose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveEscalation:
+    """Acknowledge or resolve an escalation (8.5). One that is there already counts as moved."""
+
+    kind: Literal["MoveEscalation"] = "MoveEscalation"
+    incident_id: IncidentId
+    escalation_id: str
+    to: Literal["ACKNOWLEDGED", "RESOLVED"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRunbook:
+    """Start a runbook (9.3). `ref` is its `trigger_data.command_id`, to find the run before any repetition."""
+
+    kind: Literal["StartRunbook"] = "StartRunbook"
+    incident_id: IncidentId
+    runbook_id: str
+    parameters: dict[str, Any]
+    ref: str
+    trigger_data: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRunbook:
+    """Cancel a run of a runbook (9.3). One that has ended already counts as done."""
+
+    kind: Literal["CancelRunbook"] = "CancelRunbook"
+    incident_id: IncidentId
+    execution_id: str
+
+
 MatrixEffect = OpenRoom | Invite | Remove | LeaveRoom | PutState | Pin | Say
-EtbEffect = AddTimelineEntry
+EtbEffect = (
+    AddTimelineEntry
+    | ChangeIncident
+    | DeclareIncident
+    | TriggerEscalation
+    | MoveEscalation
+    | StartRunbook
+    | CancelRunbook
+)
 Effect = MatrixEffect | EtbEffect
 
 
@@ -124,7 +203,16 @@ def target_of(effect: Effect) -> str:
     match effect:
         case OpenRoom(war_room=war_room):
             return f"matrix/open/{war_room}"
-        case AddTimelineEntry(incident_id=incident_id):
+        case DeclareIncident():
+            return "etb/declare"
+        case (
+            AddTimelineEntry(incident_id=incident_id)
+            | ChangeIncident(incident_id=incident_id)
+            | TriggerEscalation(incident_id=incident_id)
+            | MoveEscalation(incident_id=incident_id)
+            | StartRunbook(incident_id=incident_id)
+            | CancelRunbook(incident_id=incident_id)
+        ):
             return f"etb/{incident_id}"
         case (
             Invite(room_id=room_id)

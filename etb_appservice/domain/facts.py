@@ -4,7 +4,7 @@ Every fact that came from a room says whether it was decrypted; what counts come
 a device of its sender. Facts are stored and read again by later versions: give new fields a default.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
@@ -189,6 +189,8 @@ class Done:
     """People a message was meant for none of whose devices got its key, if any was known."""
     members: tuple[tuple[UserId, str], ...] = ()
     """Who is in a room that was there already, as (person, membership)."""
+    found: dict[str, str] = field(default_factory=dict)
+    """What ETB answered, in our own words: an `id`, a `status`, a `level`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,25 @@ class NotDone:
     kind: Literal["NotDone"] = "NotDone"
     state: Literal["refused", "parked", "unknown"]
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectDelayed:
+    """The first try of an effect that a person waits for failed; it is tried again until it is answered."""
+
+    kind: Literal["EffectDelayed"] = "EffectDelayed"
+    key: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterDue:
+    """Something is to be said to one person alone."""
+
+    kind: Literal["LetterDue"] = "LetterDue"
+    user_id: UserId
+    text: str
+    notify: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,5 +245,7 @@ Fact = (
     | CardDue
     | ServiceStarted
     | Troubled
+    | LetterDue
+    | EffectDelayed
     | EffectAnswered
 )

@@ -32,6 +32,11 @@ def war_room_id(incident: IncidentId) -> WarRoomId:
     return WarRoomId(str(uuid.uuid5(_WAR_ROOMS, incident)))
 
 
+def direct_id(user_id: UserId) -> WarRoomId:
+    """The one war room in which the bot and this person are alone."""
+    return WarRoomId(str(uuid.uuid5(_WAR_ROOMS, f"direct/{user_id}")))
+
+
 def new_id(now_ms: int) -> str:
     """A UUIDv7 (RFC 9562 section 5.7) of the moment `now_ms`, UTC milliseconds: sorts by time of acceptance."""
     noise = int.from_bytes(os.urandom(10), "big")

@@ -51,6 +51,8 @@ class EtbUser:
     """The lowest level when ETB states none."""
     is_active: bool
     """False also when ETB says the account is locked."""
+    roles: tuple[str, ...] = ()
+    """ETB's own role names, free text upstream; the configuration says what they mean here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Responder:
 
     username: Username
     roles: tuple[str, ...]
-    """Of `reporter`, `assignee`, `on call`, in this order."""
+    """Of `reporter`, `assignee`, `on call`, roles held in the incident, `let in`, in this order."""
     user_id: UserId | None
     obstacle: str = ""
     """Empty when the person may be invited; else `unmapped`, `clearance`, `inactive` or `unknown`."""

@@ -1,8 +1,10 @@
 """What the operator has decided, in the domain's own words. Flows get these and never the settings file."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from etb_appservice.domain.classification import ClassificationMap
+from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.rooms import RoomPolicy
@@ -46,6 +48,26 @@ class KeyPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class RolePolicy:
+    """What ETB's roles mean here: `meaning` by ETB's name; `by_category` whom an incident's category lets in."""
+
+    meaning: Mapping[str, OurRole] = field(default_factory=dict)
+    by_category: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def of(self, etb_roles: Iterable[str]) -> frozenset[OurRole]:
+        """What somebody with these roles in ETB is here.
+
+        >>> sorted(RolePolicy({"Incident Manager": "commander"}).of(["Incident Manager", "Cook"]))
+        ['commander']
+        """
+        return frozenset(self.meaning[name] for name in etb_roles if name in self.meaning)
+
+    def lets_in(self, etb_roles: Iterable[str], category: str) -> bool:
+        """Whether a role of somebody's makes them a responder of every incident of this category."""
+        return not self.by_category.get(category, frozenset()).isdisjoint(etb_roles)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """All of it."""
 
@@ -56,6 +78,7 @@ class Policy:
     server_name: str = ""
     commands: CommandPolicy = field(default_factory=CommandPolicy)
     keys: KeyPolicy = field(default_factory=KeyPolicy)
+    roles: RolePolicy = field(default_factory=RolePolicy)
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))
     outbox: Backoff = field(default_factory=lambda: Backoff(tries=300))
     own_users: str = "@_etb_"

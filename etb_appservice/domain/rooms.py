@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import IncidentId, UserId, WarRoomId, war_room_id
+from etb_appservice.domain.ids import IncidentId, UserId, WarRoomId, direct_id, war_room_id
 from etb_appservice.domain.incident import Incident
 
 Visibility = Literal["shared", "invited", "joined"]
-RoomKind = Literal["incident", "control", "space"]
+RoomKind = Literal["incident", "control", "space", "direct"]
 
 CONTROL_ROOM = WarRoomId("control")
 SPACE = WarRoomId("space")
@@ -131,6 +131,26 @@ def incidents_space(policy: RoomPolicy) -> RoomSpec:
         generation=1,
         rules=RoomRules("joined", False, True, False),
         classification=Classification.INTERNAL,
+        policy=policy,
+    )
+
+
+def direct_room(user_id: UserId, policy: RoomPolicy) -> RoomSpec:
+    """The chat with one person alone, for what only they are told. Its alias names nobody.
+
+    It counts as `PUBLIC`, so that whoever is known may ask there; what is said in it is chosen for its reader.
+    """
+    war_room = direct_id(user_id)
+    return _spec(
+        kind="direct",
+        war_room=war_room,
+        alias=f"{policy.alias_prefix}direct_{war_room}",
+        name="ETB",
+        topic="Send !help for what the bot can do here.",
+        extra={INCIDENT_FIELD: war_room, GENERATION_FIELD: 1},
+        generation=1,
+        rules=RoomRules("invited", True, True, True),
+        classification=Classification.PUBLIC,
         policy=policy,
     )
 

@@ -42,6 +42,8 @@ class EtbWriter:
         match effect:
             case AddTimelineEntry():
                 return await self._add_timeline_entry(effect, attempt)
+            case _:
+                raise NotImplementedError
 
     async def _add_timeline_entry(self, entry: AddTimelineEntry, attempt: Try) -> Done:
         """On the incident (docs/etb-contract.md 7.3), else on the war rooms' timeline (7.4)."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from etb_appservice.domain.duty import Escalation, Execution, Maintenance, Runbook, Sla, TimelineRow
 from etb_appservice.domain.ids import IncidentId, Username
 from etb_appservice.domain.incident import Deadline, EtbUser, Incident, OnCall
 from etb_appservice.domain.outcomes import Later, Refused
@@ -75,6 +76,34 @@ class EtbReader:
             if found is None:
                 found = await self._by_assignment()
         return tuple(sorted(set(found), key=lambda on_call: (on_call.rotation, on_call.username)))
+
+    async def incidents(self, *, search: str = "") -> tuple[Incident, ...]:
+        """Open incidents."""
+        raise NotImplementedError
+
+    async def slas(self, incident_id: IncidentId) -> tuple[Sla, ...]:
+        """SLA instances."""
+        raise NotImplementedError
+
+    async def escalations(self, incident_id: IncidentId) -> tuple[Escalation, ...]:
+        """Escalation instances."""
+        raise NotImplementedError
+
+    async def runbooks(self, search: str) -> tuple[Runbook, ...]:
+        """Runbooks."""
+        raise NotImplementedError
+
+    async def execution(self, execution_id: str) -> Execution:
+        """One run."""
+        raise NotImplementedError
+
+    async def maintenance(self) -> tuple[Maintenance, ...]:
+        """Windows under way."""
+        raise NotImplementedError
+
+    async def timeline(self, incident_id: IncidentId) -> tuple[TimelineRow, ...]:
+        """ETB's timeline."""
+        raise NotImplementedError
 
     async def _by_rotation(self) -> list[OnCall] | None:
         """Ask each active rotation; None when that told nothing (no such path, or nobody at all)."""

@@ -7,7 +7,6 @@ An edit never runs a command again; our own users never run one; a message in cl
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,24 +18,26 @@ from etb_appservice.domain.facts import MessageReceived, Trust
 from etb_appservice.domain.ids import UserId, Username, new_id
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.outcomes import Failure
-from etb_appservice.domain.policy import CommandPolicy, Policy
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.roles import shown
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import (
     Answer,
+    Asking,
     Call,
     Command,
-    Place,
     UsageError,
     nearest,
+    place_of,
     read_arguments,
     split_command,
 )
+from etb_appservice.flows.pace import Pace
 from etb_appservice.flows.surroundings import Surroundings, responders
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Clock, CommandRun, EtbReads, Meter, Room, Vitals
 
 _VIOLATIONS_TO_REPORT = 3
-_MOST_SENDERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Chatops:
         if not self._pace.allows(fact.sender, self._clock.monotonic()):
             return Asked(name, text, None, {}, too_fast=True)
         one = self._commands.get(name)
-        if one is None or _place(room) not in one.where:
+        if one is None or place_of(room) not in one.where:
             return Asked(name, text, None, {})
         try:
             arguments = read_arguments(one, text)
@@ -108,7 +109,15 @@ class Chatops:
             return Asked(name, text, one, {}, usage_error=str(error))
         before = None
         if one.prepare is not None:
-            before = await one.prepare(room, self._etb, self._policy.commands.etb_wait_s)
+            asking = Asking(
+                room=room,
+                sender=fact.sender,
+                arguments=arguments,
+                etb=self._etb,
+                policy=self._policy,
+                limit_s=self._policy.commands.etb_wait_s,
+            )
+            before = await one.prepare(asking)
         user = await self._confirm(fact.sender, known)
         return Asked(name, text, one, arguments, before=before, user=user)
 
@@ -123,12 +132,13 @@ class Chatops:
         if not await turn.work.once.first_time("command", fact.event_id):
             return
         actor = await self._actor(turn, room, fact)
-        answer, name = await self._answer(turn, room, fact, asked, actor)
+        finished = turn.now_ms
+        run_id = new_id(finished)
+        answer, name = await self._answer(turn, room, fact, asked, actor, run_id)
         if answer is None:
             return
-        finished = turn.now_ms
         run = CommandRun(
-            id=new_id(finished),
+            id=run_id,
             room_id=fact.room_id,
             incident_id=room.incident_id,
             event_id=fact.event_id,
@@ -139,6 +149,7 @@ class Chatops:
             status=answer.status,
             asked_ms=turn.received_ms or finished,
             finished_ms=finished,
+            thread_root=fact.thread_root,
         )
         if not await turn.work.commands.add(run):
             return
@@ -156,11 +167,12 @@ class Chatops:
             },
             contents={"arguments": asked.text, "result": run.result},
         )
-        await turn.emit("answer", answer_to(fact, answer.text))
+        if answer.text:
+            await turn.emit("answer", answer_to(fact, answer.text))
         self._meter.command(name if asked.command else "unknown", answer.status, self._clock.monotonic() - began)
 
     async def _answer(
-        self, turn: Turn, room: Room, fact: MessageReceived, asked: Asked, actor: Actor
+        self, turn: Turn, room: Room, fact: MessageReceived, asked: Asked, actor: Actor, run_id: str
     ) -> tuple[Answer | None, str]:
         """What to say, and the command's name for the log."""
         if asked.too_fast:
@@ -182,6 +194,9 @@ class Chatops:
             policy=self._policy,
             commands=self._commands,
             vitals=self._vitals,
+            run_id=run_id,
+            event_id=fact.event_id,
+            thread_root=fact.thread_root,
             before=asked.before,
         )
         try:
@@ -207,7 +222,7 @@ class Chatops:
         return user or EtbUser(username, username, Classification.PUBLIC, is_active=False)
 
     def _decide(self, actor: Actor, one: Command, room: Room) -> Decision:
-        subject = Subject(classification=room.classification, is_control_room=_place(room) == "control")
+        subject = Subject(classification=room.classification, is_control_room=place_of(room) == "control")
         return decide(actor, one.needs, subject)
 
     async def _actor(self, turn: Turn, room: Room, fact: MessageReceived) -> Actor:
@@ -217,13 +232,16 @@ class Chatops:
         known = await turn.work.incidents.user(username) if username else None
         if known and turn.now_ms - known[1] > self._policy.commands.rights_hold_s * 1000:
             known = None
-        belongs = False
+        belongs = leads = False
+        etb_roles = known[0].roles if known else ()
         incident = await turn.work.incidents.get(room.incident_id) if room.incident_id else None
         if username and incident:
             people = await responders(
                 turn.work, incident.incident, room.classification, self._policy, Surroundings()
             )
-            belongs = any(person.username == username for person in people)
+            held = {role for person in people if person.username == username for role in person.roles}
+            belongs = bool(held) or self._policy.roles.lets_in(etb_roles, incident.incident.category)
+            leads = shown("INCIDENT_COMMANDER") in held
         return Actor(
             user_id=user_id,
             username=username if known else None,
@@ -234,11 +252,13 @@ class Chatops:
             is_joined=room.room_id is not None
             and await turn.work.rooms.membership(room.room_id, user_id) == "join",
             is_responder=belongs,
+            is_commander=leads,
+            roles=self._policy.roles.of(etb_roles),
         )
 
     def _unknown(self, room: Room, name: str) -> Answer:
         prefix = self._policy.commands.prefixes[0]
-        here = [word for word, one in self._commands.items() if _place(room) in one.where]
+        here = [word for word, one in self._commands.items() if place_of(room) in one.where]
         close = nearest(name, here)
         hint = f"Did you mean `{prefix}{close}`? " if close else ""
         return Answer(f"I don't know `{name[:40]}`. {hint}`{prefix}help` lists what I can do.", "FAILED")
@@ -254,63 +274,6 @@ class Chatops:
             )
 
 
-class Pace:
-    """How fast each sender may ask: a bucket of `burst` commands that refills by `per_minute`.
-
-    Kept in memory and bounded; a restart forgives.
-    """
-
-    def __init__(self, policy: CommandPolicy) -> None:
-        """Empty: everybody begins with a full bucket."""
-        self._policy = policy
-        self._buckets: OrderedDict[UserId, _Bucket] = OrderedDict()
-
-    def allows(self, sender: UserId, now_s: float) -> bool:
-        """Take one from the sender's bucket; False when it is empty."""
-        bucket = self._bucket(sender, now_s)
-        refill = (now_s - bucket.at_s) * self._policy.per_minute / 60
-        bucket.left = min(float(self._policy.burst), bucket.left + refill)
-        bucket.at_s = now_s
-        if bucket.left < 1:
-            return False
-        bucket.left -= 1
-        bucket.warned = False
-        return True
-
-    def may_warn(self, sender: UserId) -> bool:
-        """True once until the sender's bucket holds something again: a flood gets one answer."""
-        bucket = self._buckets.get(sender)
-        if bucket is None or bucket.warned:
-            return False
-        bucket.warned = True
-        return True
-
-    def refused(self, sender: UserId) -> None:
-        """Count a refusal."""
-        if bucket := self._buckets.get(sender):
-            bucket.refusals += 1
-
-    def refusals(self, sender: UserId) -> int:
-        """Refusals since the sender was last seen as new."""
-        bucket = self._buckets.get(sender)
-        return bucket.refusals if bucket else 0
-
-    def _bucket(self, sender: UserId, now_s: float) -> "_Bucket":
-        bucket = self._buckets.setdefault(sender, _Bucket(float(self._policy.burst), now_s))
-        self._buckets.move_to_end(sender)
-        if len(self._buckets) > _MOST_SENDERS:
-            self._buckets.popitem(last=False)
-        return bucket
-
-
-@dataclass(slots=True)
-class _Bucket:
-    left: float
-    at_s: float
-    warned: bool = False
-    refusals: int = 0
-
-
 def answer_to(fact: MessageReceived, text: str) -> Say:
     """An answer goes where the question stands: in its thread, else as a reply to the asker."""
     return Say(
@@ -320,7 +283,3 @@ def answer_to(fact: MessageReceived, text: str) -> Say:
         thread_root=fact.thread_root,
         purpose="answer",
     )
-
-
-def _place(room: Room) -> Place:
-    return "control" if room.kind == "control" else "incident"

@@ -7,8 +7,17 @@
 The signature is the grammar: one word a parameter, quotes for several, `Rest` for the rest of the line, a default
 for what may be left out. The first line of the docstring is the help. Commands are found by looking through a
 package, never by import side effects; two of one name are an error at start.
+
+What a command needs to know of ETB it reads in `prepare`, before its unit of work; what it changes in ETB is an
+effect, `return await call.etb(ChangeIncident(...))`, whose answer comes later, maybe after a restart. Then `then`
+says what became of it:
+
+    prepare(asking) ─► run(call) ─► Answer                                      (answered at once)
+                            └─────► call.etb(effect) ─► … ─► then(reply) ─► Answer
+                                         └─ ETB is away: the asker is told once, and answered when it is back
 """
 
+import asyncio
 import difflib
 import importlib
 import inspect
@@ -17,20 +26,31 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NewType, TypeVar
 
 from etb_appservice.domain.clearance import Actor, Right
+from etb_appservice.domain.effects import EtbEffect
+from etb_appservice.domain.facts import Done
+from etb_appservice.domain.ids import EventId, IncidentId, UserId, Username
+from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import CommandStatus, EtbReads, Room, Vitals, Work
+from etb_appservice.ports import CommandRun, CommandStatus, EtbReads, Known, Room, Vitals, Work
 
+T = TypeVar("T")
+R = TypeVar("R")
 Rest = NewType("Rest", str)
 """A parameter that takes the rest of the line as it is."""
-Place = Literal["incident", "control"]
+Person = NewType("Person", str)
+"""A parameter that names somebody: an ETB username or a Matrix id, as `policy.people` maps them to one another."""
+Place = Literal["incident", "control", "direct"]
 INCIDENT: frozenset[Place] = frozenset({"incident"})
 CONTROL: frozenset[Place] = frozenset({"control"})
-EVERYWHERE = INCIDENT | CONTROL
+DIRECT: frozenset[Place] = frozenset({"direct"})
+EVERYWHERE = INCIDENT | CONTROL | DIRECT
+RUN = "run/"
+"""What the keys of effects begin with whose answer somebody waits for: `run/<id of the command's run>/<name>`."""
 MOST_ARGUMENT_CHARACTERS = 4096
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»"}
 
@@ -41,11 +61,23 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the asker reads: Markdown. `result` goes to the command log instead of it where that says more."""
+    """What the asker reads: Markdown, or nothing yet. `result` goes to the command log where that says more."""
 
     text: str
     status: CommandStatus = "SUCCESS"
     result: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What `prepare` is given: where the command was sent, its arguments, and how long ETB may take."""
+
+    room: Room
+    sender: UserId
+    arguments: Mapping[str, Any]
+    etb: EtbReads
+    policy: Policy
+    limit_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +90,10 @@ class Call:
     policy: Policy
     commands: "Mapping[str, Command]"
     vitals: Vitals
+    run_id: str
+    event_id: EventId
+    """The message that is the command."""
+    thread_root: EventId | None = None
     before: Any = None
 
     @property
@@ -65,9 +101,54 @@ class Call:
         """The open unit of work."""
         return self.turn.work
 
+    @property
+    def incident_id(self) -> IncidentId:
+        """The incident whose room this is; only for commands of incident rooms."""
+        if self.room.incident_id is None:
+            raise UsageError("This works in the room of an incident.")
+        return self.room.incident_id
 
-Prepare = Callable[[Room, EtbReads, float], Awaitable[Any]]
-"""Reads of ETB that a command needs, within so many seconds, done before its unit of work. MUST NOT raise."""
+    @property
+    def username(self) -> Username:
+        """Who asks, as ETB knows them; operators who aren't linked have no such name."""
+        if self.actor.username is None:
+            raise UsageError("Your Matrix account is not linked to an ETB user. Ask an operator to link it.")
+        return self.actor.username
+
+    async def known(self) -> Known:
+        """Our last copy of the incident; UsageError when there is none yet."""
+        known = await self.work.incidents.get(self.incident_id)
+        if known is None:
+            raise UsageError("I have no copy of this incident yet. Try again in a moment.")
+        return known
+
+    async def etb(self, effect: EtbEffect, name: str = "etb") -> Answer:
+        """Ask for a change in ETB; the command's `then` answers once ETB has."""
+        await self.turn.emit_as(f"{RUN}{self.run_id}/{name}", effect)
+        return Answer("", "RUNNING")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What `then` is given, in a unit of work of its own: the run that waited, and what ETB made of its effect."""
+
+    turn: Turn
+    room: Room
+    run: CommandRun
+    effect: EtbEffect
+    done: Done
+    policy: Policy
+
+    @property
+    def work(self) -> Work:
+        """The open unit of work."""
+        return self.turn.work
+
+
+Prepare = Callable[[Asking], Awaitable[Any]]
+"""Reads of ETB that a command needs, within its limit, done before its unit of work. MUST NOT raise."""
+Then = Callable[[Reply], Awaitable[Answer]]
+"""What to say once ETB has done what a command asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +164,7 @@ class Command:
     parameters: tuple[inspect.Parameter, ...]
     kinds: Mapping[str, Any]
     prepare: Prepare | None = None
+    then: Then | None = None
     example: str = ""
     aliases: tuple[str, ...] = field(default=())
 
@@ -97,6 +179,7 @@ def command(
     needs: Right,
     where: frozenset[Place],
     prepare: Prepare | None = None,
+    then: Then | None = None,
     example: str = "",
     aliases: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Awaitable[Answer]]], Command]:
@@ -119,6 +202,7 @@ def command(
             parameters=parameters,
             kinds={p.name: hints[p.name] for p in parameters},
             prepare=prepare,
+            then=then,
             example=example,
             aliases=aliases,
         )
@@ -182,6 +266,37 @@ def read_arguments(one: Command, text: str) -> dict[str, Any]:
     if left:
         raise UsageError(f"I don't know what to do with “{plain(left, 80)}”.")
     return values
+
+
+def place_of(room: Room) -> Place:
+    """What kind of room a command was sent in."""
+    match room.kind:
+        case "control" | "direct" as place:
+            return place
+        case _:
+            return "incident"
+
+
+def person(policy: Policy, word: str) -> Username:
+    """The ETB user somebody means: a username, with or without an at sign, or a Matrix id. Raises UsageError."""
+    if word.startswith("@") and ":" in word:
+        username = policy.people.username(UserId(word))
+        if username is None:
+            raise UsageError(f"`{plain(word, 80)}` is not linked to an ETB user.")
+        return username
+    name = word.removeprefix("@")
+    if not name:
+        raise UsageError("That names nobody.")
+    return Username(name)
+
+
+async def answered(asking: Asking, read: Awaitable[T], made: Callable[[T], R]) -> R | None:
+    """What ETB answered to a read of `prepare`, as `made` wraps it; None when it failed or took too long."""
+    try:
+        async with asyncio.timeout(asking.limit_s):
+            return made(await read)
+    except (Failure, TimeoutError):
+        return None
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:

@@ -11,10 +11,12 @@ from etb_appservice.domain.facts import (
     CardDue,
     Done,
     EffectAnswered,
+    EffectDelayed,
     EventRedacted,
     Fact,
     IncidentSeen,
     KeyAwaited,
+    LetterDue,
     MembershipChanged,
     MessageReceived,
     MessageUnreadable,
@@ -29,8 +31,11 @@ from etb_appservice.domain.facts import (
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.chatops import Asked, Chatops
+from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.incidents import Incidents
+from etb_appservice.flows.letters import Letters
+from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
@@ -50,6 +55,8 @@ class Decider:
     rooms: Rooms
     conversation: Conversation
     chatops: Chatops
+    replies: Replies
+    letters: Letters
 
     async def look(self, fact: Fact) -> Looked:
         """Read what deciding needs from outside, within limits; never fails for want of ETB."""
@@ -85,6 +92,10 @@ class Decider:
                 await self.rooms.service_started(turn, fact)
             case Troubled():
                 await self._troubled(turn, fact)
+            case LetterDue():
+                await self.letters.due(turn, fact)
+            case EffectDelayed():
+                await self.replies.delayed(turn, fact)
             case EffectAnswered():
                 await self.record(turn, fact)
             case MembershipChanged():
@@ -141,6 +152,10 @@ class Decider:
                 await self.conversation.ours(turn, room, effect, event_id, said)
                 if effect.purpose == "card":
                     await self.rooms.card_sent(turn, room, effect, event_id, done)
+            case _ if fact.key.startswith(RUN):
+                await self.replies.answered(turn, fact)
+                if isinstance(answer, NotDone) and answer.state != "refused":
+                    await self._not_done(turn, fact, answer)
             case Invite(), Done(detail=detail) if detail.endswith("join"):
                 # An adopted room may hold people whom our tables don't know yet.
                 await turn.work.rooms.set_member(effect.room_id, effect.user_id, "join")
@@ -148,18 +163,24 @@ class Decider:
                 room = await turn.work.rooms.by_id(effect.room_id)
                 if room is not None:
                     await self.rooms.invite_refused(turn, room, effect, reason)
-            case _, NotDone(state=state, reason=reason) if not await self._to_operators(turn, effect):
-                what = "has an unknown outcome" if state == "unknown" else f"was {state}"
-                hint = "" if state == "refused" else " See `queue`."
-                await turn.trouble(
-                    ("effect", fact.key, turn.ref), f"`{effect.kind}` {what}: {plain(reason)}{hint}"
-                )
+            case _, NotDone() as failed:
+                await self._not_done(turn, fact, failed)
             case _:
                 pass
         await turn.note(
             "effect.done" if isinstance(answer, Done) else f"effect.{answer.state}",
             subject=fact.key,
             details={"effect": effect.kind, "event": answer.event_id if isinstance(answer, Done) else None},
+        )
+
+    async def _not_done(self, turn: Turn, fact: EffectAnswered, failed: NotDone) -> None:
+        """Tell the operators, unless it is them who could not be told."""
+        if await self._to_operators(turn, fact.effect):
+            return
+        what = "has an unknown outcome" if failed.state == "unknown" else f"was {failed.state}"
+        hint = "" if failed.state == "refused" else " See `queue`."
+        await turn.trouble(
+            ("effect", fact.key, turn.ref), f"`{fact.effect.kind}` {what}: {plain(failed.reason)}{hint}"
         )
 
     async def _to_operators(self, turn: Turn, effect: Effect) -> bool:

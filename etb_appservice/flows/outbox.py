@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from etb_appservice.domain.effects import AddTimelineEntry, Effect, Invite, OpenRoom, Say
-from etb_appservice.domain.facts import Done, EffectAnswered, NotDone
+from etb_appservice.domain.effects import Effect, EtbEffect, Invite, OpenRoom, Say
+from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, NotDone
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import (
@@ -44,6 +45,8 @@ _UNSURE_TRIES = 5
 
 def ends_quietly(fact: EffectAnswered) -> bool:
     """Whether an answer only has to be recorded, so that its order among the lane's facts doesn't matter."""
+    if fact.key.startswith(RUN):
+        return False
     match fact.effect, fact.answer:
         case (OpenRoom(), _) | (_, NotDone()) | (Say(purpose="card"), _):
             return False
@@ -113,19 +116,17 @@ class Outbox:
             first_tried_ms=row.first_tried_ms,
             device_id=row.device_id,
         )
-        match row.effect:
-            case AddTimelineEntry():
-                async with self.store.work() as work:
-                    # ETB has no idempotency: a try must be on record before it begins.
-                    await work.outbox.trying(row.seq, device_id="")
-                return await self.etb.do(row.effect, attempt)
-            case _:
-                # Matrix has transaction ids, so no commit is spent on marking the try. A row that failed once, or
-                # is from before our start, may have been tried all the same: its birth is the bound.
-                maybe_tried = row.attempts > 0 or row.error != "" or row.created_ms < self.started_ms
-                first = row.first_tried_ms or (row.created_ms if maybe_tried else None)
-                device = row.device_id or ("" if row.created_ms < self.device_since_ms else self.matrix.device_id)
-                return await self.matrix.do(row.effect, replace(attempt, first_tried_ms=first, device_id=device))
+        if isinstance(row.effect, EtbEffect):
+            async with self.store.work() as work:
+                # ETB has no idempotency: a try must be on record before it begins.
+                await work.outbox.trying(row.seq, device_id="")
+            return await self.etb.do(row.effect, attempt)
+        # Matrix has transaction ids, so no commit is spent on marking the try. A row that failed once, or is from
+        # before our start, may have been tried all the same: its birth is the bound.
+        maybe_tried = row.attempts > 0 or row.error != "" or row.created_ms < self.started_ms
+        first = row.first_tried_ms or (row.created_ms if maybe_tried else None)
+        device = row.device_id or ("" if row.created_ms < self.device_since_ms else self.matrix.device_id)
+        return await self.matrix.do(row.effect, replace(attempt, first_tried_ms=first, device_id=device))
 
     async def _done(self, row: OutboxRow, done: Done) -> None:
         """The row ends.
@@ -172,6 +173,9 @@ class Outbox:
                     await work.outbox.retry_later(
                         row.seq, due_ms=self.clock.now_ms() + int(wait_s * 1000), error=reason
                     )
+                    if row.key.startswith(RUN) and row.attempts == 0:
+                        await self._tell_of_delay(work, row)
+                        self.wake([row.lane], ())
                     return
                 case Unsure():
                     await work.outbox.park(row.seq, state="unknown", error=reason)
@@ -182,6 +186,12 @@ class Outbox:
         if not isinstance(error, Refused) or _is_needed(row.effect):
             self.meter.parked("outbox")
         self.wake([row.lane], ())
+
+    async def _tell_of_delay(self, work: Work, row: OutboxRow) -> None:
+        """Somebody waits for this one's answer: they learn that it will be late."""
+        fact = EffectDelayed(key=row.key, effect=row.effect)
+        key = short_hash("delayed", row.key)
+        await work.inbox.accept([Arrival(source="own", lane=row.lane, key=key, payload=self.codec.encode(fact))])
 
     async def _answer(self, work: Work, row: OutboxRow, answer: Done | NotDone) -> None:
         fact = EffectAnswered(key=row.key, effect=row.effect, answer=answer)

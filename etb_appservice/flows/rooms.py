@@ -13,6 +13,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import RoomSpec, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.incidents import Incidents, card_edit, link
+from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
@@ -25,10 +26,11 @@ _CARD_WAIT_MS = 1_500
 class Rooms:
     """Decides about rooms once they exist."""
 
-    def __init__(self, policy: Policy, incidents: Incidents) -> None:
-        """`incidents` settles an incident's room once it is there."""
+    def __init__(self, policy: Policy, incidents: Incidents, letters: Letters) -> None:
+        """`incidents` settles an incident's room once it is there, `letters` a direct chat."""
         self._policy = policy
         self._incidents = incidents
+        self._letters = letters
 
     async def service_started(self, turn: Turn, _fact: ServiceStarted) -> None:
         """The control room and the Space must exist, and hold whom the configuration names."""
@@ -63,6 +65,8 @@ class Rooms:
                 await self._link_all(turn, done.room_id)
             case "incident":
                 await self._incident_opened(turn, room, done.room_id)
+            case "direct":
+                await self._letters.deliver(turn, room, done.room_id)
 
     async def membership(self, turn: Turn, room: Room | None, fact: MembershipChanged) -> None:
         """Somebody came or went, or the bot was invited somewhere."""

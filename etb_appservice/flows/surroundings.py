@@ -13,10 +13,11 @@ import structlog
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import may_enter
-from etb_appservice.domain.ids import Username
+from etb_appservice.domain.ids import Username, war_room_id
 from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall, Responder
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.roles import Admitted, Role, shown
 from etb_appservice.ports import EtbReads, Work
 
 log = structlog.get_logger(__name__)
@@ -64,17 +65,22 @@ async def remember(work: Work, incident: Incident, around: Surroundings) -> None
 async def responders(
     work: Work, incident: Incident, level: Classification, policy: Policy, around: Surroundings
 ) -> tuple[Responder, ...]:
-    """Reporter, assignee and people on call, each once, with what keeps them out if anything does."""
+    """Reporter, assignee, people on call, holders of roles, who was let in; and what keeps each of them out."""
     if around.on_call is not None:
         on_call = around.on_call
     else:
         remembered = await work.incidents.on_call()
         on_call = tuple(remembered[0]) if remembered else ()
+    war_room = war_room_id(incident.id)
+    held_here = await work.cases.of(war_room, Role, only_open=True)
+    let_in = await work.cases.of(war_room, Admitted, only_open=True)
     roles: dict[Username, list[str]] = {}
     for name, role in (
         (incident.reporter, "reporter"),
         (incident.assignee, "assignee"),
         *((row.username, "on call") for row in on_call),
+        *((one.username, shown(one.role)) for one in held_here),
+        *((one.username, "let in") for one in let_in),
     ):
         if name and role not in roles.setdefault(name, []):
             roles[name].append(role)

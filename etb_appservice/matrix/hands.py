@@ -187,7 +187,12 @@ class Hands:
         room_id, user_id = invite.room_id, invite.user_id
         content = {"user_id": user_id} | ({"reason": invite.reason} if invite.reason else {})
         try:
-            await self._server.act(room_id, "invite", content)
+            if invite.is_direct:
+                # The invite endpoint can't say so; clients sort the room by what the membership event says.
+                member = {"membership": "invite", "is_direct": True}
+                await self._server.put_state(room_id, "m.room.member", user_id, member)
+            else:
+                await self._server.act(room_id, "invite", content)
         except (Refused, Unsure) as failure:
             await self._forget(room_id, user_id)
             membership = await self._server.membership(room_id, user_id)

@@ -7,11 +7,12 @@ have no place for half of a surrogate pair; a text that holds one gets U+FFFD in
 import json
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from etb_appservice.domain.case import Entry
 from etb_appservice.domain.effects import Effect
 from etb_appservice.domain.facts import Fact
 from etb_appservice.domain.ids import UserId
@@ -21,8 +22,15 @@ from etb_appservice.ports import Known
 from etb_appservice.store.errors import Unreadable
 
 T = TypeVar("T")
-Shown = tuple[str, Card | None, tuple[UserId, ...]]
-"""A room's name, its card, and who holds the key of the event that carries the card."""
+
+
+class Shown(NamedTuple):
+    """What is sealed of a room: its name, its card, who holds the key of that, and whose direct chat it is."""
+
+    name: str
+    card: Card | None
+    holders: tuple[UserId, ...]
+    person: UserId | None = None
 
 
 @cache
@@ -33,6 +41,11 @@ def _facts() -> TypeAdapter[Fact]:
 @cache
 def _effects() -> TypeAdapter[Effect]:
     return TypeAdapter(Annotated[Effect, Field(discriminator="kind")])
+
+
+@cache
+def _entries() -> TypeAdapter[Entry]:
+    return TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
 @cache
@@ -73,6 +86,16 @@ def encode_effect(effect: Effect) -> bytes:
 def decode_effect(data: bytes) -> Effect:
     """Raises Unreadable."""
     return _decode(_effects(), data, "effect")
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """An entry of a case as JSON."""
+    return _encode(_entries(), entry)
+
+
+def decode_entry(data: bytes) -> Entry:
+    """Raises Unreadable."""
+    return _decode(_entries(), data, "entry of a case")
 
 
 def encode_known(known: Known) -> bytes:

@@ -14,6 +14,7 @@ from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username, WarR
 from etb_appservice.domain.incident import EtbUser, OnCall
 from etb_appservice.ports import Known, Room
 from etb_appservice.store.codec import (
+    Shown,
     decode_known,
     decode_on_call,
     decode_shown,
@@ -78,7 +79,7 @@ class SqlRooms:
                 "card",
                 "rooms",
                 f"{room.war_room}/{room.generation}",
-                encode_shown((room.name, room.card, room.card_holders)),
+                encode_shown(Shown(room.name, room.card, room.card_holders, room.person)),
             )
             transaction.change(
                 _PUT_ROOM,
@@ -179,8 +180,8 @@ def _room(transaction: Transaction, row: Row[tuple[object, ...]] | None) -> Room
         return None
     room = _plain(row)
     opened = transaction.keys.open("rooms", f"{room.war_room}/{room.generation}", bytes(row.shown))
-    name, card, holders = decode_shown(opened)
-    return replace(room, name=name, card=card, card_holders=holders)
+    shown = decode_shown(opened)
+    return replace(room, name=shown.name, card=shown.card, card_holders=shown.holders, person=shown.person)
 
 
 # --- copies of what ETB owns ------------------------------------------------------------------------------

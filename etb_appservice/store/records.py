@@ -5,13 +5,14 @@ Bodies, command names, arguments and results are sealed under their room's key. 
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 from sqlalchemy import LargeBinary, Row, bindparam, text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
 from etb_appservice.domain.ids import EventId, RoomId, short_hash
-from etb_appservice.ports import CommandRun, Expected, Message
+from etb_appservice.ports import CommandRun, CommandStatus, Expected, Message
 from etb_appservice.store.codec import whole
 from etb_appservice.store.desk import Desk, Transaction
 from etb_appservice.store.inbox import see
@@ -118,6 +119,10 @@ _ADD_COMMAND = text(
     " VALUES (:id, :room_id, :incident_id, :event_id, :caller, :content, :status, :asked_ms, :finished_ms)"
     " ON CONFLICT (event_id) DO NOTHING"
 )
+_COMMAND = text("SELECT * FROM commands WHERE id = :id")
+_FINISH_COMMAND = text(
+    "UPDATE commands SET content = :content, status = :status, finished_ms = :finished_ms WHERE id = :id"
+)
 _COMMANDS = text("SELECT * FROM commands WHERE room_id = :room_id ORDER BY asked_ms DESC, id DESC LIMIT :limit")
 
 
@@ -131,7 +136,6 @@ class SqlCommands:
         """Name, arguments and result are sealed together."""
 
         def job(transaction: Transaction) -> bool:
-            content = json.dumps([run.name, run.arguments, run.result]).encode("ascii")
             scope = transaction.room_scope(run.room_id)
             return (
                 transaction.change(
@@ -142,7 +146,7 @@ class SqlCommands:
                         "incident_id": run.incident_id,
                         "event_id": run.event_id,
                         "caller": run.caller,
-                        "content": transaction.keys.seal(scope, "command", "commands", run.id, content),
+                        "content": _sealed_command(transaction, run, scope),
                         "status": run.status,
                         "asked_ms": run.asked_ms,
                         "finished_ms": run.finished_ms,
@@ -152,6 +156,33 @@ class SqlCommands:
             )
 
         return await self._desk.write(job)
+
+    async def get(self, run_id: str) -> CommandRun | None:
+        """Opened."""
+
+        def job(transaction: Transaction) -> CommandRun | None:
+            row = transaction.row(_COMMAND, {"id": run_id})
+            return None if row is None else _command(transaction, row)
+
+        return await self._desk.ask(job)
+
+    async def finish(self, run_id: str, *, status: CommandStatus, result: str, finished_ms: int) -> None:
+        """Sealed anew, since the result stands with the arguments."""
+
+        def job(transaction: Transaction) -> None:
+            row = transaction.row(_COMMAND, {"id": run_id})
+            if row is None:
+                return
+            run = replace(_command(transaction, row), status=status, result=result, finished_ms=finished_ms)
+            values = {
+                "id": run_id,
+                "content": _sealed_command(transaction, run, transaction.room_scope(run.room_id)),
+                "status": status,
+                "finished_ms": finished_ms,
+            }
+            transaction.change(_FINISH_COMMAND, values)
+
+        self._desk.later(job)
 
     async def of_room(self, room_id: RoomId, limit: int = 50) -> Sequence[CommandRun]:
         """Opened, latest first."""
@@ -163,8 +194,14 @@ class SqlCommands:
         )
 
 
+def _sealed_command(transaction: Transaction, run: CommandRun, scope: str) -> bytes:
+    content = json.dumps([run.name, run.arguments, run.result, run.thread_root]).encode("ascii")
+    return transaction.keys.seal(scope, "command", "commands", run.id, content)
+
+
 def _command(transaction: Transaction, row: Row[tuple[object, ...]]) -> CommandRun:
-    name, arguments, result = json.loads(transaction.keys.open("commands", row.id, bytes(row.content)))
+    content = json.loads(transaction.keys.open("commands", row.id, bytes(row.content)))
+    name, arguments, result = content[:3]
     return CommandRun(
         id=row.id,
         room_id=row.room_id,
@@ -177,6 +214,7 @@ def _command(transaction: Transaction, row: Row[tuple[object, ...]]) -> CommandR
         status=row.status,
         asked_ms=row.asked_ms,
         finished_ms=row.finished_ms,
+        thread_root=content[3] if len(content) > 3 else None,  # noqa: PLR2004 - rows of the first version have none
     )
 
 

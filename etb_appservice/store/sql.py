@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from etb_appservice.ports import (
     AuditLog,
+    Cases,
     Clock,
     Commands,
     Gaps,
@@ -19,6 +20,7 @@ from etb_appservice.ports import (
     Work,
 )
 from etb_appservice.store.addresses import read_address
+from etb_appservice.store.cases import SqlCases
 from etb_appservice.store.copies import SqlIncidents, SqlRooms
 from etb_appservice.store.desk import Desk, Transaction
 from etb_appservice.store.engines import Lines, PostgresLines, SqliteLines, to_the_end
@@ -47,6 +49,7 @@ class SqlWork:
         self.incidents: Incidents = SqlIncidents(desk)
         self.messages: Messages = SqlMessages(desk)
         self.commands: Commands = SqlCommands(desk)
+        self.cases: Cases = SqlCases(desk)
         self.audit: AuditLog = SqlAuditLog(desk)
         self.once: Once = SqlOnce(desk)
         self.gaps: Gaps = SqlGaps(desk)

@@ -201,6 +201,22 @@ commands = Table(
     Index("ix_commands_room", "room_id", "asked_ms"),
 )
 
+cases = Table(
+    "cases",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("war_room", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    UniqueConstraint("war_room", "kind", "id", name="uq_cases_entry"),
+    Index("ix_cases_open", "kind", "seq", sqlite_where=text("is_open"), postgresql_where=text("is_open")),
+    sqlite_autoincrement=True,
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -4,9 +4,20 @@ tests/contract/etb runs the same promises on this and on the real adapter.
 """
 
 import asyncio
+import uuid
 from dataclasses import dataclass, field, replace
 
-from etb_appservice.domain.effects import AddTimelineEntry, EtbEffect
+from etb_appservice.domain.duty import Escalation, Execution, Maintenance, Runbook, Sla, TimelineRow
+from etb_appservice.domain.effects import (
+    AddTimelineEntry,
+    CancelRunbook,
+    ChangeIncident,
+    DeclareIncident,
+    EtbEffect,
+    MoveEscalation,
+    StartRunbook,
+    TriggerEscalation,
+)
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import IncidentId, Username
 from etb_appservice.domain.incident import Deadline, EtbUser, Incident, OnCall
@@ -19,11 +30,21 @@ from etb_appservice.ports import Try
 class FakeEtb:
     """Fill the tables; set `trouble` to have every call raise it, or `gate` to have every call wait for it."""
 
-    incidents: dict[IncidentId, Incident] = field(default_factory=dict)
+    known: dict[IncidentId, Incident] = field(default_factory=dict)
     sla: dict[IncidentId, list[Deadline]] = field(default_factory=dict)
     users: dict[Username, EtbUser] = field(default_factory=dict)
     duty: list[OnCall] = field(default_factory=list)
-    timeline: list[AddTimelineEntry] = field(default_factory=list)
+    levels: dict[IncidentId, list[Sla]] = field(default_factory=dict)
+    escalated: dict[IncidentId, list[Escalation]] = field(default_factory=dict)
+    library: list[Runbook] = field(default_factory=list)
+    executions: dict[str, Execution] = field(default_factory=dict)
+    windows: list[Maintenance] = field(default_factory=list)
+    statuses: frozenset[str] = frozenset({"OPEN", "IN_PROGRESS", "RESOLVED", "CLOSED", "CANCELLED"})
+    """What ETB takes as a status."""
+    entries: list[AddTimelineEntry] = field(default_factory=list)
+    writes: list[EtbEffect] = field(default_factory=list)
+    """Every write that took effect, in order."""
+    done: dict[str, Done] = field(default_factory=dict)
     trouble: Failure | None = None
     gate: asyncio.Event | None = None
     lose_answers: int = 0
@@ -46,9 +67,9 @@ class FakeEtb:
 
     async def incident(self, incident_id: IncidentId) -> Incident:
         await self._enter("incident")
-        if incident_id not in self.incidents:
+        if incident_id not in self.known:
             raise Refused("ETB knows no such incident", code="404")
-        return self.incidents[incident_id]
+        return self.known[incident_id]
 
     async def deadlines(self, incident_id: IncidentId) -> tuple[Deadline, ...]:
         await self._enter("deadlines")
@@ -63,22 +84,156 @@ class FakeEtb:
         await self._enter("user")
         return self.users.get(username)
 
+    async def incidents(self, *, search: str = "") -> tuple[Incident, ...]:
+        await self._enter("incidents")
+        found = [
+            one
+            for one in self.known.values()
+            if one.is_open and search.casefold() in f"{one.number} {one.title} {one.description}".casefold()
+        ]
+        return tuple(sorted(found, key=lambda one: (-one.updated_at_ms, one.id)))
+
+    async def slas(self, incident_id: IncidentId) -> tuple[Sla, ...]:
+        await self._enter("slas")
+        return tuple(self.levels.get(incident_id, []))
+
+    async def escalations(self, incident_id: IncidentId) -> tuple[Escalation, ...]:
+        await self._enter("escalations")
+        return tuple(self.escalated.get(incident_id, []))
+
+    async def runbooks(self, search: str) -> tuple[Runbook, ...]:
+        await self._enter("runbooks")
+        word = search.casefold()
+        found = [one for one in self.library if word in f"{one.name} {one.description}".casefold()]
+        return tuple(sorted(found, key=lambda one: one.name))
+
+    async def execution(self, execution_id: str) -> Execution:
+        await self._enter("execution")
+        if execution_id not in self.executions:
+            raise Refused("ETB knows no such execution", code="404")
+        return self.executions[execution_id]
+
+    async def maintenance(self) -> tuple[Maintenance, ...]:
+        await self._enter("maintenance")
+        return tuple(self.windows)
+
+    async def timeline(self, incident_id: IncidentId) -> tuple[TimelineRow, ...]:
+        await self._enter("timeline")
+        return tuple(
+            TimelineRow(
+                id=one.external_ref,
+                incident_id=one.incident_id,
+                event_type=one.event_type,
+                title=one.title,
+                at_ms=one.event_time_ms,
+                description=one.description,
+                external_ref=one.external_ref,
+                data=dict(one.event_data),
+            )
+            for one in self.entries
+            if one.incident_id == incident_id
+        )
+
     # --- EtbHands -----------------------------------------------------------------------------------------
 
     async def do(self, effect: EtbEffect, attempt: Try) -> Done:
+        """By `attempt.key` as by a reference that ETB keeps: a repetition finds what the first try did."""
         await self._enter("do")
         if attempt.attempts > 0 or attempt.first_tried_ms is not None:
             if not self.timeline_readable:
                 raise Unsure("an earlier try may have taken effect and can't be read back")
-            if any(known.external_ref == effect.external_ref for known in self.timeline):
-                return Done(detail="found")
-        if effect.incident_id not in self.incidents:
-            raise Refused("ETB knows no such incident", code="404")
-        self.timeline.append(replace(effect))
+            if attempt.key in self.done:
+                return replace(self.done[attempt.key], detail="found")
+        done = self.done[attempt.key] = self._take_effect(effect)
+        self.writes.append(effect)
         if self.lose_answers:
             self.lose_answers -= 1
             raise Unsure("no answer")
-        return Done(detail="created")
+        return done
+
+    def _take_effect(self, effect: EtbEffect) -> Done:
+        if not isinstance(effect, DeclareIncident) and effect.incident_id not in self.known:
+            raise Refused("ETB knows no such incident", code="404")
+        match effect:
+            case AddTimelineEntry():
+                self.entries.append(effect)
+                return Done(detail="created")
+            case ChangeIncident():
+                return self._change(effect)
+            case DeclareIncident(title=title, severity=severity, description=description, category=category):
+                made = IncidentId(str(uuid.uuid5(uuid.NAMESPACE_OID, effect.ref)))
+                number = f"INC-{1000 + len(self.known)}"
+                self.known[made] = Incident(
+                    made, number, title, severity, "OPEN", 0, category, description=description
+                )
+                return Done(detail="created", found={"id": made, "number": number})
+            case TriggerEscalation(incident_id=incident_id, reason=reason):
+                rows = self.escalated.setdefault(incident_id, [])
+                row = Escalation(
+                    id=f"escalation-{len(rows) + 1}",
+                    status="TRIGGERED",
+                    level=len(rows) + 1,
+                    reason=reason,
+                    notified=tuple(one.username for one in self.duty),
+                )
+                rows.append(row)
+                return Done(
+                    detail="created",
+                    found={"id": row.id, "level": str(row.level), "notified": ", ".join(row.notified)},
+                )
+            case MoveEscalation(incident_id=incident_id, escalation_id=escalation_id, to=to):
+                rows = self.escalated.get(incident_id, [])
+                for place, row in enumerate(rows):
+                    if row.id == escalation_id:
+                        rows[place] = replace(row, status=to)
+                        return Done(found={"id": row.id, "status": to, "level": str(row.level)})
+                raise Refused("ETB knows no such escalation", code="404")
+            case StartRunbook(runbook_id=runbook_id):
+                book = next((one for one in self.library if one.id == runbook_id), None)
+                if book is None:
+                    raise Refused("ETB knows no such runbook", code="404")
+                execution = Execution(
+                    id=f"execution-{len(self.executions) + 1}",
+                    runbook_id=runbook_id,
+                    status="RUNNING",
+                    total_steps=len(book.steps),
+                )
+                self.executions[execution.id] = execution
+                return Done(
+                    detail="created",
+                    found={"id": execution.id, "status": "RUNNING", "total_steps": str(len(book.steps))},
+                )
+            case CancelRunbook(execution_id=execution_id):
+                if execution_id not in self.executions:
+                    raise Refused("ETB knows no such execution", code="404")
+                self.executions[execution_id] = replace(self.executions[execution_id], status="CANCELLED")
+                return Done(found={"id": execution_id, "status": "CANCELLED"})
+
+    def _change(self, effect: ChangeIncident) -> Done:
+        before = self.known[effect.incident_id]
+        if effect.status and effect.status not in self.statuses:
+            raise Refused(f'ETB says of status: "{effect.status}" is not a valid choice', code="400")
+        if effect.assignee and effect.assignee not in self.users:
+            raise Refused("ETB says of username: no such active user", code="400")
+        after = replace(
+            before,
+            status=effect.status or before.status,
+            severity=effect.severity or before.severity,
+            assignee=effect.assignee or before.assignee,
+            updated_at_ms=before.updated_at_ms + 1,
+        )
+        self.known[effect.incident_id] = after
+        return Done(
+            detail="changed",
+            found={
+                "status": after.status,
+                "severity": after.severity,
+                "assignee": after.assignee or "",
+                "old_status": before.status,
+                "old_severity": before.severity,
+                "old_assignee": before.assignee or "",
+            },
+        )
 
     async def _enter(self, call: str) -> None:
         self.calls.append(call)

@@ -60,7 +60,7 @@ class KeyServer:
             raise Crash(path)
         return answer
 
-    def _route(self, mxid: str, device_id: str, method: Method, path: str, body: Json) -> Json:  # noqa: C901, PLR0912
+    def _route(self, mxid: str, device_id: str, method: Method, path: str, body: Json) -> Json:  # noqa: C901
         parts = [unquote(part) for part in path.split("/")[3:]]
         me = (mxid, device_id)
         match method, parts:

@@ -63,7 +63,9 @@ from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
+from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.ports import Arrival, KeyMissing, Nothing, Room, Store, Try, Vital, Work
@@ -427,12 +429,15 @@ class House:
         self.store = CrashingStore(self.db, life, before=self._die_before)
         self.lane_of.clear()
         incidents = Incidents(self.etb, self.policy)
+        letters = Letters(self.policy)
         self.decider = Decider(
             self.store,
             incidents,
-            Rooms(self.policy, incidents),
+            Rooms(self.policy, incidents, letters),
             Conversation(self.policy),
             Chatops(self.commands, self.etb, self.policy, self.clock, self.signs, self.meter),
+            Replies(self.commands, self.policy, self.meter),
+            letters,
         )
         self.intake = Intake(
             self.store,
@@ -547,7 +552,7 @@ class House:
         self, seen: Incident, via: Literal["webhook", "poll"] = "webhook", *, delivery: str = ""
     ) -> int:
         """ETB shows an incident."""
-        self.etb.incidents.setdefault(seen.id, seen)
+        self.etb.known.setdefault(seen.id, seen)
         payload = FactJson().encode(IncidentSeen(incident=seen, via=via))
         key = short_hash(via, delivery or repr(seen))
         return await self.accept(Arrival(source="etb", lane=seen.id, key=key, payload=payload))

@@ -69,13 +69,13 @@ class FakeWorld:
         self.hands: EtbHands = self.etb
 
     async def declare(self, title: str) -> Incident:
-        number = len(self.etb.incidents) + 1
+        number = len(self.etb.known) + 1
         made = IncidentId(f"00000000-0000-4000-8000-{number:012d}")
-        self.etb.incidents[made] = Incident(made, "INC-1", title, "HIGH", "OPEN", 1, reporter=Username("alice"))
+        self.etb.known[made] = Incident(made, "INC-1", title, "HIGH", "OPEN", 1, reporter=Username("alice"))
         self.etb.sla[made] = [
             Deadline(name, "RESPONSE_TIME", "ACTIVE", at) for name, at in (("late", 9), ("soon", 5))
         ]
-        return self.etb.incidents[made]
+        return self.etb.known[made]
 
     async def close_incident(self, incident_id: IncidentId) -> None:
         self.etb.sla[incident_id] = [Deadline("late", "RESPONSE_TIME", "MET", 9)]
@@ -87,7 +87,7 @@ class FakeWorld:
         self.etb.duty = [OnCall("Platform primary", Username(username))] if username else []
 
     async def timeline_titles(self, incident_id: IncidentId) -> list[str]:
-        return [entry.title for entry in self.etb.timeline if entry.incident_id == incident_id]
+        return [entry.title for entry in self.etb.entries if entry.incident_id == incident_id]
 
     async def go_down(self) -> None:
         self.etb.down()

@@ -4,7 +4,8 @@ from etb_appservice.commands.status import _age, ask_etb
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import Deadline, OnCall
-from tests.harness.kit import ALICE, NO_1, House, incident
+from etb_appservice.flows.commands import Asking
+from tests.harness.kit import ALICE, NO_1, OPERATOR, House, incident
 
 
 async def test_status_shows_where_the_incident_stands(house: House) -> None:
@@ -26,7 +27,7 @@ async def test_status_shows_where_the_incident_stands(house: House) -> None:
 
 async def test_status_asks_etb_and_not_only_the_copy(house: House) -> None:
     await house.open_for_alice()
-    house.etb.incidents[NO_1] = incident(status="RESOLVED", priority="", updated_at_ms=2000)
+    house.etb.known[NO_1] = incident(status="RESOLVED", priority="", updated_at_ms=2000)
     answer = await house.ask(ALICE, "!status")
     assert "- Status: **RESOLVED**" in answer
     assert "- Severity: **HIGH**\n" in answer
@@ -76,7 +77,7 @@ async def test_foreign_texts_are_no_markup_of_ours(house: House) -> None:
 async def test_status_keeps_silent_while_etbs_level_is_above_the_rooms(house: House) -> None:
     await house.open_for_alice()
     raised = incident(title="New secret", stated=Classification.CONFIDENTIAL, updated_at_ms=2000)
-    house.etb.incidents[NO_1] = raised
+    house.etb.known[NO_1] = raised
     event_id = await house.says(ALICE, "!status")
     await house.settle()
     [answer] = house.answers(event_id)
@@ -101,5 +102,6 @@ async def test_a_room_without_an_incident_asks_etb_for_nothing(house: House) -> 
         control = await view.rooms.by_id(house.control_room())
     assert control is not None
     assert control.classification is Classification.TOP_SECRET
-    assert await ask_etb(control, house.etb, 1.0) is None
+    asking = Asking(room=control, sender=OPERATOR, arguments={}, etb=house.etb, policy=house.policy, limit_s=1.0)
+    assert await ask_etb(asking) is None
     assert house.etb.calls == []

@@ -72,7 +72,8 @@ def test_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
     examples = {
         ("database", "crypto_url"), ("etb", "web_url"), ("etb", "paths"), ("etb", "enums"), ("webhook", "secrets"),
         ("rooms", "additional_creators"), ("rooms", "rules"), ("people", "template"), ("people", "entries"),
-        ("control_room", "operators"), ("classification", "by_severity"),
+        ("control_room", "operators"), ("classification", "by_severity"), ("roles", "meaning"),
+        ("roles", "by_category"),
     }  # fmt: skip
     shown, default = load(full, {}).settings.model_dump(), load(plain, {}).settings.model_dump()
     different = {

@@ -6,12 +6,21 @@ from itertools import product
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.clearance import Actor, Right, Subject, decide, may_enter
+from etb_appservice.domain.clearance import Actor, OurRole, Right, Subject, decide, may_enter
 from etb_appservice.domain.ids import UserId, Username
 
 YES_NO = (True, False)
+STANDING = ("nothing", "commands the incident", "commander", "admin", "auditor")
+"""What somebody is beyond being named: this incident's commander, or a role in ETB."""
+ROLES: dict[str, frozenset[OurRole]] = {
+    "commander": frozenset({"commander"}),
+    "admin": frozenset({"admin"}),
+    "auditor": frozenset({"auditor"}),
+}
 TABLE = list(
-    product(Right, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, [None, *Classification], Classification)
+    product(
+        Right, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, YES_NO, STANDING, [None, *Classification], Classification
+    )
 )
 
 
@@ -24,6 +33,7 @@ def expected(
     known: bool,
     active: bool,
     responder: bool,
+    standing: str,
     clearance: Classification | None,
     level: Classification,
 ) -> str:
@@ -32,19 +42,21 @@ def expected(
         return "not in this room"
     if control:
         return "" if operator else "role operator"
+    leads = standing in {"commands the incident", "commander", "admin"}
     missing = [
         ("control room only", right is Right.OPERATOR),
         ("not linked", not known),
         ("not active", not active),
         ("clearance", clearance is None or clearance < level),
-        ("role responder", right is Right.RESPONDER and not responder),
+        ("role commander", right is Right.COMMANDER and not leads),
+        ("role responder", right is Right.RESPONDER and not responder and not leads),
     ]
     return next((reason for reason, holds in missing if holds), "")
 
 
 def test_every_combination_of_actor_action_and_subject_is_decided_as_written() -> None:
     allowed = 0
-    for right, control, joined, operator, known, active, responder, clearance, level in TABLE:
+    for right, control, joined, operator, known, active, responder, standing, clearance, level in TABLE:
         actor = Actor(
             user_id=UserId("@a:x"),
             username=Username("a") if known else None,
@@ -54,6 +66,8 @@ def test_every_combination_of_actor_action_and_subject_is_decided_as_written() -
             is_joined=joined,
             is_cross_signed=True,
             is_responder=responder,
+            is_commander=standing == STANDING[1],
+            roles=ROLES.get(standing, frozenset()),
         )
         decision = decide(actor, right, Subject(classification=level, is_control_room=control))
         reason = expected(
@@ -64,6 +78,7 @@ def test_every_combination_of_actor_action_and_subject_is_decided_as_written() -
             known=known,
             active=active,
             responder=responder,
+            standing=standing,
             clearance=clearance,
             level=level,
         )

@@ -14,8 +14,8 @@ from etb_appservice.domain.ids import EventId, RoomId, UserId, Username
 from etb_appservice.domain.outcomes import Broken, Refused
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import CommandPolicy
-from etb_appservice.flows.chatops import Pace
 from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, UsageError, command
+from etb_appservice.flows.pace import Pace
 from etb_appservice.ports import CommandRun
 from tests.harness.kit import (
     ALICE,
@@ -397,7 +397,7 @@ def test_refusals_are_counted_per_sender() -> None:
 
 
 def test_senders_without_number_take_no_memory_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etb_appservice.flows.chatops._MOST_SENDERS", 100)
+    monkeypatch.setattr("etb_appservice.flows.pace._MOST_SENDERS", 100)
     pace = Pace(CommandPolicy(burst=1))
     for number in range(1000):
         pace.allows(UserId(f"@{number}:x"), 0.0)

@@ -51,7 +51,7 @@ async def test_an_incident_becomes_a_room_with_people_a_card_a_pin_and_a_timelin
     assert [deadline.name for deadline in card.deadlines] == ["Response"]
     assert not say.notify
     assert house.world.pinned == {room.room_id: [card_event]}
-    [entry] = house.etb.timeline
+    [entry] = house.etb.entries
     assert entry.event_data["matrix_room_id"] == room.room_id
     assert house.world.state[house.world.aliases["_etb_incidents"], "m.space.child", room.room_id]["via"] == [
         "x.org"
@@ -88,7 +88,7 @@ async def test_webhook_and_poll_together_double_nothing(
     assert house.world.guests(house.control_room()) == [OPERATOR]
     assert sorted(house.world.guests(house.space())) == [ALICE, BOB, OPERATOR]
     assert len(house.world.cards()) == 1
-    assert len(house.etb.timeline) == 1
+    assert len(house.etb.entries) == 1
     assert (await house.tags()).count("incident.seen") == 1
 
 
@@ -155,7 +155,7 @@ async def test_a_crash_at_every_commit_loses_nothing_and_doubles_nothing(
         return sorted(map(repr, map(shape, house.world.order)))
 
     assert ledger(crashed) == ledger(straight)
-    assert len(crashed.etb.timeline) == len(straight.etb.timeline) == 1
+    assert len(crashed.etb.entries) == len(straight.etb.entries) == 1
     assert sorted(await crashed.tags()) == sorted(await straight.tags())
     assert len(crashed.answers("$command")) == 1
     room_id = await crashed.room_id()
@@ -647,7 +647,7 @@ async def test_a_room_whose_incident_has_no_copy_is_opened_and_left_as_it_is(hou
     await house.moves(ALICE, "join")
     await house.advance(5)
     assert house.world.cards(room_id) == []
-    assert house.etb.timeline == []
+    assert house.etb.entries == []
 
 
 async def test_an_invitation_to_a_room_that_is_not_ours_any_more_troubles_nobody(house: House) -> None:
@@ -665,7 +665,7 @@ async def test_a_timeline_entry_whose_answer_was_lost_is_not_written_twice(house
     await house.report(incident())
     await house.settle()
     await house.advance(10)
-    assert len(house.etb.timeline) == 1
+    assert len(house.etb.entries) == 1
     assert (AddTimelineEntry.__name__, "done") in house.meter.effects
 
 

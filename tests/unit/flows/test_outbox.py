@@ -260,7 +260,7 @@ async def test_a_try_at_etb_is_on_record_before_it_begins_and_read_back_after(ho
     assert isinstance(row, OutboxRow)
     assert row.first_tried_ms is not None
     await house.advance(5)
-    assert len(house.etb.timeline) == 1
+    assert len(house.etb.entries) == 1
     assert (AddTimelineEntry.__name__, "unsure") in house.meter.effects
     assert (AddTimelineEntry.__name__, "done") in house.meter.effects
 
@@ -274,7 +274,7 @@ async def test_a_timeline_entry_that_can_not_be_read_back_parks_as_unknown(house
         await house.advance(5)
     [row] = await parked(house)
     assert (row.kind, row.state) == ("AddTimelineEntry", "unknown")
-    assert len(house.etb.timeline) == 1
+    assert len(house.etb.entries) == 1
 
 
 async def test_a_matrix_try_says_when_the_first_may_have_been_and_by_which_device(house: House) -> None:

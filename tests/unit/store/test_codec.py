@@ -6,26 +6,35 @@ from typing import Any
 
 import pytest
 
+from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import (
     AddTimelineEntry,
+    CancelRunbook,
+    ChangeIncident,
+    DeclareIncident,
     Effect,
     Invite,
     LeaveRoom,
+    MoveEscalation,
     OpenRoom,
     Pin,
     PutState,
     Remove,
     Say,
+    StartRunbook,
+    TriggerEscalation,
 )
 from etb_appservice.domain.facts import (
     CardDue,
     Done,
     EffectAnswered,
+    EffectDelayed,
     EventRedacted,
     Fact,
     IncidentSeen,
     KeyAwaited,
+    LetterDue,
     Loss,
     MembershipChanged,
     MessageReceived,
@@ -41,13 +50,18 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card, Deadline, Incident, Responder
+from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.outcomes import Broken
+from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.domain.rooms import RoomPolicy, control_room, incident_room, incidents_space
+from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.store.codec import (
     FactJson,
     decode_effect,
+    decode_entry,
     decode_fact,
     encode_effect,
+    encode_entry,
     encode_fact,
     whole,
 )
@@ -84,7 +98,19 @@ EFFECTS: list[Effect] = [
         incident_id=INCIDENT_ID, event_type="t", title="t", description="d", event_time_ms=1, external_ref="r",
         event_data={"a": "b"},
     ),
+    ChangeIncident(incident_id=INCIDENT_ID, status="RESOLVED", assignee=Username("a")),
+    DeclareIncident(title="t", severity="HIGH", description="d", category="c", ref="r"),
+    TriggerEscalation(incident_id=INCIDENT_ID, reason="r", ref="x", policy_id="p"),
+    MoveEscalation(incident_id=INCIDENT_ID, escalation_id="e", to="RESOLVED"),
+    StartRunbook(incident_id=INCIDENT_ID, runbook_id="b", parameters={"n": 1}, ref="r", trigger_data={"a": "b"}),
+    CancelRunbook(incident_id=INCIDENT_ID, execution_id="e"),
 ]  # fmt: skip
+ENTRIES: list[Entry] = [
+    TimelineItem(id="1", event_type="NOTE", title="t", at_ms=1, event_id=EVENT, withdrawn_ms=2),
+    Role(id="SCRIBE", role="SCRIBE", username=Username("a"), since_ms=1, by=Username("b"), is_open=False),
+    Admitted(id="a", username=Username("a"), by="b", at_ms=1, why="w"),
+    Letter(id="1", text="t", notify=True),
+]
 FACTS: list[Fact] = [
     MessageReceived(
         **ORIGIN,
@@ -107,6 +133,8 @@ FACTS: list[Fact] = [
     CardDue(incident_id=INCIDENT_ID, user_id=USER),
     ServiceStarted(),
     Troubled(key="k", text="t"),
+    LetterDue(user_id=USER, text="t", notify=True),
+    EffectDelayed(key="k", effect=EFFECTS[3]),
     *(EffectAnswered(key="k", effect=effect, answer=Done(event_id=EVENT, detail="d")) for effect in EFFECTS),
     EffectAnswered(key="k", effect=EFFECTS[3], answer=NotDone(state="unknown", reason="r")),
 ]
@@ -123,7 +151,13 @@ def test_an_effect_comes_back_as_it_was(effect: Effect) -> None:
     assert decode_effect(encode_effect(effect)) == effect
 
 
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.kind)
+def test_an_entry_of_a_case_comes_back_as_it_was(entry: Entry) -> None:
+    assert decode_entry(encode_entry(entry)) == entry
+
+
 def test_every_fact_and_effect_has_an_example_here() -> None:
+    assert {type(entry) for entry in ENTRIES} == set(typing.get_args(Entry))
     assert {type(fact) for fact in FACTS} == set(typing.get_args(Fact))
     assert {type(effect) for effect in EFFECTS} == set(typing.get_args(Effect))
 

@@ -1,0 +1,61 @@
+"""`assign`: who works on the incident."""
+
+from dataclasses import dataclass
+
+from etb_appservice.domain.clearance import Right
+from etb_appservice.domain.effects import ChangeIncident
+from etb_appservice.domain.ids import Username
+from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.text import code
+from etb_appservice.flows.commands import (
+    INCIDENT,
+    Answer,
+    Asking,
+    Call,
+    Person,
+    Reply,
+    UsageError,
+    answered,
+    command,
+    person,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What ETB said of the name that was given; `user` None: it knows no such user."""
+
+    user: EtbUser | None
+
+
+async def look_up(asking: Asking) -> Found | None:
+    """The user as ETB has them; None when ETB didn't answer."""
+    try:
+        username = person(asking.policy, asking.arguments["username"])
+    except UsageError:
+        return None
+    return await answered(asking, asking.etb.user(username), Found)
+
+
+async def told(reply: Reply) -> Answer:
+    """Who it was, and who it is."""
+    found = reply.done.found
+    before, after = found.get("old_assignee", ""), found.get("assignee", "")
+    if before == after:
+        return Answer(f"{code(after)} was assigned already.")
+    return Answer(f"Assigned to {code(after)}{f' (was {code(before)})' if before else ' (was nobody)'}.")
+
+
+@command(needs=Right.RESPONDER, where=INCIDENT, prepare=look_up, then=told, example="assign bob")
+async def assign(call: Call, username: Person) -> Answer:
+    """Assign the incident to somebody, by ETB username or Matrix id.
+
+    Whoever becomes assignee is invited to this room at once.
+    """
+    name: Username = person(call.policy, username)
+    if isinstance(call.before, Found):
+        if call.before.user is None:
+            return Answer(f"ETB knows no user {code(name)}.", "FAILED")
+        if not call.before.user.is_active:
+            return Answer(f"The ETB account of {code(name)} is not active.", "FAILED")
+    return await call.etb(ChangeIncident(incident_id=call.incident_id, assignee=name))

@@ -1,0 +1,11 @@
+"""The case of a war room: what people have agreed on there and what the service does for them.
+
+Each entry has an id that is unique within its war room and its kind, and says whether it is still open: what was
+settled stays for the record. All of it is stored sealed.
+"""
+
+from etb_appservice.domain.letters import Letter
+from etb_appservice.domain.roles import Admitted, Role
+from etb_appservice.domain.timeline import TimelineItem
+
+Entry = TimelineItem | Role | Admitted | Letter

@@ -1,0 +1,18 @@
+"""What the service has to say to one person alone, in an encrypted chat with nobody else in it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """Waits in the direct chat's war room until that chat is open."""
+
+    kind: Literal["Letter"] = "Letter"
+    id: str
+    text: str
+    """Markdown."""
+    notify: bool = False
+    """Whether a phone should ring."""
+    is_open: bool = True
+    """False once it was said."""

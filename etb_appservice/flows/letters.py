@@ -1,0 +1,77 @@
+"""What is said to one person alone: a direct encrypted chat, opened when it is needed first.
+
+    LetterDue ─► kept as a Letter ─► no chat yet ─► OpenRoom ─► opened: invite, say what is kept
+                                 └─► chat is there ──────────► invite again if they left, say it
+
+Must never say to one person what was meant for another: a chat belongs to exactly one Matrix id.
+"""
+
+from dataclasses import replace
+
+from etb_appservice.domain.effects import Invite, OpenRoom, Say
+from etb_appservice.domain.facts import LetterDue
+from etb_appservice.domain.ids import RoomId, UserId, new_id
+from etb_appservice.domain.letters import Letter
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.rooms import direct_room
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import Room
+
+
+async def write_to(turn: Turn, user_id: UserId, text: str, *key: str, notify: bool = False) -> None:
+    """Say something to one person alone, once per `key`. `notify` makes their phone ring."""
+    fact = LetterDue(user_id=user_id, text=text, notify=notify)
+    await turn.follow(fact, ("letter", user_id, *key), lane=f"direct/{user_id}")
+
+
+class Letters:
+    """Decides about direct chats."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    async def due(self, turn: Turn, fact: LetterDue) -> None:
+        """Keep it, and say it as soon as there is a chat."""
+        spec = direct_room(fact.user_id, self._policy.rooms)
+        room = await turn.work.rooms.by_war_room(spec.war_room)
+        letter = Letter(id=new_id(turn.now_ms), text=fact.text, notify=fact.notify)
+        await turn.work.cases.put(spec.war_room, letter)
+        if room is None:
+            room = Room(
+                war_room=spec.war_room,
+                generation=spec.generation,
+                kind="direct",
+                incident_id=None,
+                classification=spec.classification,
+                visibility=spec.visibility,
+                keys_to_invited=spec.keys_to_invited,
+                encrypted=True,
+                name=spec.name,
+                person=fact.user_id,
+            )
+            await turn.work.rooms.put(room)
+            await turn.emit_as(
+                f"open/{spec.war_room}/{spec.generation}", OpenRoom(war_room=spec.war_room, spec=spec)
+            )
+            await turn.note("room.asked", subject=spec.war_room, details={"for": fact.user_id})
+        elif room.room_id is not None:
+            await self.deliver(turn, room, room.room_id)
+
+    async def deliver(self, turn: Turn, room: Room, room_id: RoomId) -> None:
+        """Say everything that is kept for this person; they are invited again when they left."""
+        if room.person is None:
+            return
+        if await turn.work.rooms.membership(room_id, room.person) not in {"join", "invite"}:
+            await turn.work.rooms.set_member(room_id, room.person, "invite")
+            await turn.emit(f"invite/{room.person}", Invite(room_id=room_id, user_id=room.person, is_direct=True))
+        for letter in await turn.work.cases.of(room.war_room, Letter, only_open=True):
+            await turn.emit(
+                f"letter/{letter.id}",
+                Say(
+                    room_id=room_id,
+                    content=letter.text,
+                    notify=letter.notify,
+                    mentions=(room.person,) if letter.notify else (),
+                ),
+            )
+            await turn.work.cases.put(room.war_room, replace(letter, is_open=False))

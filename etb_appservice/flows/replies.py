@@ -1,0 +1,97 @@
+"""What becomes of a command that waits for ETB: answered once its effect was, told at once that ETB is away.
+
+run/<id>/<name> ─► first try fails ─► "ETB does not answer ..."         (once)
+                ├► done ────────────► the command's own `then` answers
+                ├► refused ─────────► says so; the run has failed
+                └► parked, unknown ─► says so; an operator's retry answers after all
+"""
+
+from collections.abc import Mapping
+
+from etb_appservice.domain.effects import EtbEffect, Say
+from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, NotDone
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.commands import RUN, Answer, Command, Reply, UsageError
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import CommandRun, Meter
+
+
+class Replies:
+    """Answers runs that are under way."""
+
+    def __init__(self, commands: Mapping[str, Command], policy: Policy, meter: Meter) -> None:
+        """`commands` by name and alias."""
+        self._commands = commands
+        self._policy = policy
+        self._meter = meter
+
+    async def answered(self, turn: Turn, fact: EffectAnswered) -> None:
+        """How an effect of a command ended."""
+        run = await self._run(turn, fact.key)
+        effect = fact.effect
+        if run is None or not isinstance(effect, EtbEffect):
+            return
+        match fact.answer:
+            case Done() as done:
+                answer = await self._then(turn, run, effect, done)
+            case NotDone(state="refused", reason=reason):
+                answer = Answer(f"ETB did not do that: {plain(reason)}", "FAILED")
+            case NotDone(state=state, reason=reason):
+                known = "Whether ETB did it is not known" if state == "unknown" else "That could not be done"
+                answer = Answer(f"{known}: {plain(reason)} An operator was told and can look after it.", "FAILED")
+        await self._say(turn, run, answer)
+
+    async def delayed(self, turn: Turn, fact: EffectDelayed) -> None:
+        """ETB is away: the asker learns at once that it will be done."""
+        run = await self._run(turn, fact.key)
+        if run is None or not await turn.work.once.first_time("delayed", run.id):
+            return
+        text = (
+            f"ETB does not answer just now. {code(f'{run.name} {run.arguments}'.strip())} is kept and done as "
+            "soon as ETB answers; I will say so here. You need not send it again."
+        )
+        await turn.emit("delayed", _in_reply(run, text))
+
+    async def _then(self, turn: Turn, run: CommandRun, effect: EtbEffect, done: Done) -> Answer:
+        one = self._commands.get(run.name)
+        room = await turn.work.rooms.by_id(run.room_id)
+        if one is None or one.then is None or room is None:
+            return Answer("Done.")
+        reply = Reply(turn=turn, room=room, run=run, effect=effect, done=done, policy=self._policy)
+        try:
+            return await one.then(reply)
+        except UsageError as error:
+            return Answer(str(error), "FAILED")
+
+    async def _say(self, turn: Turn, run: CommandRun, answer: Answer) -> None:
+        result = answer.result or answer.text
+        await turn.work.commands.finish(
+            run.id, status=answer.status, result=result or run.result, finished_ms=turn.now_ms
+        )
+        await turn.note(
+            "command.answered",
+            actor=run.caller,
+            subject=run.id,
+            details={"command": run.name, "status": answer.status},
+            contents={"result": result},
+        )
+        if answer.text:
+            await turn.emit("answer", _in_reply(run, answer.text))
+        self._meter.command(run.name, answer.status, (turn.now_ms - run.asked_ms) / 1000)
+
+    async def _run(self, turn: Turn, key: str) -> CommandRun | None:
+        if not key.startswith(RUN):
+            return None
+        return await turn.work.commands.get(key.removeprefix(RUN).split("/", 1)[0])
+
+
+def _in_reply(run: CommandRun, text: str) -> Say:
+    """Where the question stands: in its thread, else as a reply to the asker."""
+    return Say(
+        room_id=run.room_id,
+        content=text,
+        reply_to=run.event_id,
+        thread_root=run.thread_root,
+        purpose="answer",
+    )
