@@ -17,6 +17,7 @@ from etb_appservice.domain.effects import Effect, EtbEffect, MatrixEffect
 from etb_appservice.domain.facts import Done, Fact
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall
+from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.domain.rooms import RoomKind, Visibility
 
 # --- time -------------------------------------------------------------------------------------------------
@@ -450,6 +451,10 @@ class Cases(Protocol):
 
     async def of(self, war_room: WarRoomId, kind: type[E], *, only_open: bool = False) -> Sequence[E]:
         """Oldest first."""
+        ...
+
+    async def standing(self, war_room: WarRoomId) -> Sequence[Role | Admitted]:
+        """Open roles and who was let in, oldest first: one read, since every command asks for it."""
         ...
 
     async def all_open(self, kind: type[E]) -> Sequence[tuple[WarRoomId, E]]:

@@ -71,16 +71,14 @@ async def responders(
     else:
         remembered = await work.incidents.on_call()
         on_call = tuple(remembered[0]) if remembered else ()
-    war_room = war_room_id(incident.id)
-    held_here = await work.cases.of(war_room, Role, only_open=True)
-    let_in = await work.cases.of(war_room, Admitted, only_open=True)
+    standing = await work.cases.standing(war_room_id(incident.id))
     roles: dict[Username, list[str]] = {}
     for name, role in (
         (incident.reporter, "reporter"),
         (incident.assignee, "assignee"),
         *((row.username, "on call") for row in on_call),
-        *((one.username, shown(one.role)) for one in held_here),
-        *((one.username, "let in") for one in let_in),
+        *((one.username, shown(one.role)) for one in standing if isinstance(one, Role)),
+        *((one.username, "let in") for one in standing if isinstance(one, Admitted)),
     ):
         if name and role not in roles.setdefault(name, []):
             roles[name].append(role)

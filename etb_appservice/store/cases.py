@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.ids import WarRoomId
+from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.store.codec import decode_entry, encode_entry
 from etb_appservice.store.desk import Desk, Transaction
 
@@ -21,6 +22,10 @@ _PUT = text(
 _GET = text("SELECT id, entry FROM cases WHERE war_room = :war_room AND kind = :kind AND id = :id")
 _OF = text("SELECT id, entry FROM cases WHERE war_room = :war_room AND kind = :kind ORDER BY seq")
 _OPEN_OF = text("SELECT id, entry FROM cases WHERE war_room = :war_room AND kind = :kind AND is_open ORDER BY seq")
+_STANDING = text(
+    "SELECT kind, id, entry FROM cases WHERE war_room = :war_room AND kind IN ('Role', 'Admitted') AND is_open"
+    " ORDER BY seq"
+)
 _ALL_OPEN = text("SELECT war_room, id, entry FROM cases WHERE kind = :kind AND is_open ORDER BY seq")
 
 
@@ -67,6 +72,18 @@ class SqlCases:
                 for row in transaction.rows(statement, values)
             ]
         )
+
+    async def standing(self, war_room: WarRoomId) -> Sequence[Role | Admitted]:
+        """Opened, in one question."""
+
+        def job(transaction: Transaction) -> Sequence[Role | Admitted]:
+            kinds: dict[str, type[Role | Admitted]] = {"Role": Role, "Admitted": Admitted}
+            return [
+                _opened(transaction, kinds[row.kind], war_room, row.id, bytes(row.entry))
+                for row in transaction.rows(_STANDING, {"war_room": war_room})
+            ]
+
+        return await self._desk.ask(job)
 
     async def all_open(self, kind: type[E]) -> Sequence[tuple[WarRoomId, E]]:
         """Opened, in the order in which they were first put."""

@@ -45,6 +45,17 @@ async def test_what_was_settled_is_kept_and_no_longer_open(store: SqlStore) -> N
         assert await view.cases.all_open(Role) == [(HERE, SCRIBE), (THERE, OBSERVER)]
 
 
+async def test_who_stands_in_an_incident_is_one_question(store: SqlStore) -> None:
+    carol = Admitted(id="carol", username=Username("carol"), by="bob", at_ms=1)
+    async with store.work() as work:
+        await work.cases.put(HERE, SCRIBE)
+        await work.cases.put(HERE, carol)
+        await work.cases.put(HERE, replace(OBSERVER, is_open=False))
+        await work.cases.put(THERE, OBSERVER)
+    async with store.view() as view:
+        assert await view.cases.standing(HERE) == [SCRIBE, carol]
+
+
 async def test_an_entry_is_sealed_for_its_place(store: SqlStore) -> None:
     async with store.work() as work:
         await work.cases.put(HERE, SCRIBE)

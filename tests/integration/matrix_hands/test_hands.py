@@ -197,6 +197,17 @@ async def test_an_invite_is_good_twice_and_for_who_is_there_already(shared: Work
     ).detail == "was there: join"
 
 
+async def test_a_direct_invitation_says_so_to_the_invited_client(shared: Workbench, alice: Bot) -> None:
+    room_id = await shared.open(shared.spec(91))
+    invite = Invite(room_id=room_id, user_id=UserId(alice.mxid), is_direct=True)
+    assert (await shared.do(invite, "direct/1")).detail == "invited"
+    state = await shared.server.state(room_id)
+    [member] = [one for one in state if one["type"] == "m.room.member" and one["state_key"] == alice.mxid]
+    assert member["content"]["is_direct"] is True
+    await joins(shared, room_id, alice)
+    assert (await shared.do(invite, "direct/2")).detail == "was there: join"
+
+
 async def test_an_invite_of_somebody_banned_says_so(shared: Workbench, alice: Bot) -> None:
     room_id = await shared.open(shared.spec(11))
     await shared.server.act(room_id, "ban", {"user_id": alice.mxid})
