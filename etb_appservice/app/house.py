@@ -13,7 +13,7 @@ import structlog
 from etb_appservice import commands as command_package
 from etb_appservice.app.foundation import Foundation
 from etb_appservice.app.vitals import HouseVitals
-from etb_appservice.domain.effects import is_etb
+from etb_appservice.domain.effects import is_etb, urgency_of
 from etb_appservice.domain.facts import ServiceStarted, Troubled
 from etb_appservice.domain.ids import RoomId, new_id, short_hash
 from etb_appservice.domain.rooms import CONTROL_ROOM
@@ -26,6 +26,7 @@ from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.gate import PATIENT, USUAL
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.lanes import LaneRunner
@@ -64,6 +65,12 @@ _TEST_AGAIN_S = 60.0
 _CONTROL_ROOM_LOOKS = 30
 
 
+def rank_of_target(target: str) -> int:
+    """Rooms are opened by severity, and after everything that is to be said in rooms which are there."""
+    urgency = urgency_of(target)
+    return USUAL if urgency is None else PATIENT + urgency
+
+
 @dataclass(slots=True)
 class LaneMap:
     """Which lane a room's events belong to; a room that isn't here has a lane of its own until it is bound."""
@@ -90,7 +97,7 @@ class House:
         self.vitals = HouseVitals(base.clock, started_s=base.clock.monotonic())
         self.codec = FactJson()
         self.decoder = IncidentDecoder(base.etb.connection)
-        self.arrivals = MatrixIntake(base.store, self.lanes.of, self.wake_inbox, bot=base.settings.bot_id)
+        self.arrivals = MatrixIntake(base.store, self.lanes.of, self._wake_talk, bot=base.settings.bot_id)
         self._inbox: LaneRunner | None = None
         self._outbox: LaneRunner | None = None
         self._etb_outbox: LaneRunner | None = None
@@ -124,6 +131,11 @@ class House:
         """Something was accepted."""
         if self._inbox:
             self._inbox.wake(lanes)
+
+    def _wake_talk(self, lanes: Sequence[str]) -> None:
+        """Something came from a room: people wait for answers, so it comes before what ETB reports."""
+        if self._inbox:
+            self._inbox.wake((), lanes)
 
     # --- running ------------------------------------------------------------------------------------------
 
@@ -162,7 +174,9 @@ class House:
         )
         self._inbox = LaneRunner(intake.step, self._busy_lanes, self._soonest_in, base.clock)
         # Two runners: an ETB that answers slowly must not take the places of messages.
-        self._outbox = LaneRunner(outbox.step, self._busy_rooms, self._soonest_out, base.clock)
+        self._outbox = LaneRunner(
+            outbox.step, self._busy_rooms, self._soonest_out, base.clock, rank_of=rank_of_target
+        )
         self._etb_outbox = LaneRunner(outbox.step, self._busy_etb, self._soonest_out, base.clock, most=4)
         gaps = GapFinder(base.store, server, self.arrivals, base.clock)
         await self._accept_started()
@@ -224,13 +238,13 @@ class House:
             accepted=self.wake_inbox,
         )
 
-    def _wake(self, lanes: Sequence[str], targets: Sequence[str]) -> None:
+    def _wake(self, lanes: Sequence[str], targets: Sequence[str], urgent: Sequence[str] = ()) -> None:
         if lanes and self._inbox:
             self._inbox.wake(lanes)
         of_etb = [target for target in targets if is_etb(target)]
         of_rooms = [target for target in targets if not is_etb(target)]
         if of_rooms and self._outbox:
-            self._outbox.wake(of_rooms)
+            self._outbox.wake(of_rooms, urgent)
         if of_etb and self._etb_outbox:
             self._etb_outbox.wake(of_etb)
         if not lanes and not targets:

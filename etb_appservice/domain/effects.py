@@ -20,6 +20,8 @@ class OpenRoom:
     war_room: WarRoomId
     """Whose room it is; for the control room and the Space a fixed id of their own."""
     spec: RoomSpec
+    urgency: int = 0
+    """Of several rooms to be opened, those with the least number come first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +195,21 @@ EtbEffect = (
 Effect = MatrixEffect | EtbEffect
 
 
+_OPEN = "matrix/open/"
+
+
+def urgency_of(target: str) -> int | None:
+    """How urgent the opening of a room is, for a target in which one waits; None for any other target.
+
+    >>> urgency_of("matrix/open/2/some-war-room"), urgency_of("matrix/!room")
+    (2, None)
+    """
+    if not target.startswith(_OPEN):
+        return None
+    number, _, rest = target.removeprefix(_OPEN).partition("/")
+    return int(number) if rest and number.isdecimal() else 0
+
+
 def is_etb(target: str) -> bool:
     """Whether the effects of a target go to ETB."""
     return target.startswith("etb/")
@@ -201,8 +218,8 @@ def is_etb(target: str) -> bool:
 def target_of(effect: Effect) -> str:
     """The line in which an effect waits: effects of one target are carried out one after another."""
     match effect:
-        case OpenRoom(war_room=war_room):
-            return f"matrix/open/{war_room}"
+        case OpenRoom(war_room=war_room, urgency=urgency):
+            return f"{_OPEN}{urgency}/{war_room}"
         case DeclareIncident():
             return "etb/declare"
         case (

@@ -12,6 +12,19 @@ from etb_appservice.domain.ids import IncidentId, UserId, Username
 CLOSED_STATUSES = frozenset({"CLOSED", "CANCELLED", "RESOLVED"})
 
 
+SEVERITIES = ("EMERGENCY", "CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO")
+"""Most severe first (docs/etb-contract.md 2.1)."""
+
+
+def urgency(severity: str) -> int:
+    """0 for the most severe; a word we don't know counts as medium.
+
+    >>> urgency("CRITICAL") < urgency("odd") == urgency("MEDIUM") < urgency("INFO")
+    True
+    """
+    return SEVERITIES.index(severity if severity in SEVERITIES else "MEDIUM")
+
+
 @dataclass(frozen=True, slots=True)
 class Incident:
     """One incident. Texts are ETB's own and unbounded by contract; the ETB client cuts them to its limits."""

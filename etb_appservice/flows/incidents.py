@@ -13,7 +13,7 @@ from typing import Any
 from etb_appservice.domain.effects import Invite, OpenRoom, PutState, Remove, Say
 from etb_appservice.domain.facts import CardDue, IncidentSeen, OnCallSeen, PeopleDue
 from etb_appservice.domain.ids import EventId, RoomId, UserId
-from etb_appservice.domain.incident import Card, Incident, Responder
+from etb_appservice.domain.incident import Card, Incident, Responder, urgency
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
 from etb_appservice.domain.text import code, plain
@@ -146,7 +146,10 @@ class Incidents:
                 name=spec.name,
             )
         )
-        await turn.emit_as(f"open/{spec.war_room}/{spec.generation}", OpenRoom(war_room=spec.war_room, spec=spec))
+        await turn.emit_as(
+            f"open/{spec.war_room}/{spec.generation}",
+            OpenRoom(war_room=spec.war_room, spec=spec, urgency=urgency(incident.severity)),
+        )
         await turn.note(
             "room.asked",
             subject=spec.war_room,

@@ -21,7 +21,7 @@ from etb_appservice.domain.policy import Backoff, Policy
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.mistakes import told
-from etb_appservice.flows.turn import Turn
+from etb_appservice.flows.turn import Turn, Wake
 from etb_appservice.ports import (
     ASK_AGAIN,
     Clock,
@@ -58,9 +58,7 @@ class Intake:
     policy: Policy
     clock: Clock
     meter: Meter
-    wake: Callable[[Sequence[str], Sequence[str]], None]
-    """Called after a commit with the inbox lanes and the outbox targets that may have work now; without any: look
-    everywhere."""
+    wake: Wake
     bind: Callable[[RoomId, str], None]
     """Called when a room's lane became known, so that its next events go there at once."""
     looked_back: set[int] = field(default_factory=set)
@@ -240,7 +238,7 @@ class Intake:
 
     def _wake_for(self, turn: Turn) -> None:
         if turn.lanes or turn.targets:
-            self.wake(turn.lanes, turn.targets)
+            self.wake(turn.lanes, turn.targets, turn.urgent)
         if turn.looks_around:
             self.wake((), ())
 

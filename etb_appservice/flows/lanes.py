@@ -5,6 +5,8 @@
                           ├─ nothing there ──► the worker ends
                           └─ not due yet ────► the worker ends; the look-out wakes the lane when it is due
 
+Who may work next is decided by rank (see gate.py): what somebody waits for comes first, what can wait last.
+
 Serves inbox and outbox alike. It must never hold two workers for one lane, and never lose a wake: a wake during a
 step makes the worker look once more. What a step raises is fatal: steps handle their own failures.
 """
@@ -12,12 +14,19 @@ step makes the worker look once more. What a step raises is fatal: steps handle 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from etb_appservice.flows.gate import URGENT, USUAL, Gate
 from etb_appservice.ports import Clock
 
 _SHORTEST_PAUSE_S = 0.05
 
 Step = Callable[[str], Awaitable[bool | float]]
 """Does the next thing of a lane. True: did something; False: nothing there; a number: seconds until it is due."""
+RankOf = Callable[[str], int]
+"""How long a lane can wait for a place: USUAL, or PATIENT and more."""
+
+
+def _usual(_lane: str) -> int:
+    return USUAL
 
 
 class LaneRunner:
@@ -31,6 +40,8 @@ class LaneRunner:
         clock: Clock,
         *,
         most: int = 16,
+        most_patient: int = 8,
+        rank_of: RankOf = _usual,
         look_every_s: float = 5.0,
     ) -> None:
         """`busy_lanes` and `soonest_ms` look into the database; what no wake told is found there."""
@@ -38,18 +49,24 @@ class LaneRunner:
         self._busy_lanes = busy_lanes
         self._soonest_ms = soonest_ms
         self._clock = clock
-        self._places = asyncio.Semaphore(most)
+        self._gate = Gate(most, most_patient)
+        self._rank_of = rank_of
+        self._urgent: set[str] = set()
         self._look_every_s = look_every_s
         self._working: dict[str, bool] = {}
         self._held: dict[str, float] = {}
         self._look = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
-    def wake(self, lanes: Sequence[str] = ()) -> None:
-        """Something may be there in these lanes; without any: look everywhere. Never blocks."""
-        if not lanes:
+    def wake(self, lanes: Sequence[str] = (), urgent: Sequence[str] = ()) -> None:
+        """Something may be there in these lanes; without any: look everywhere. Never blocks.
+
+        Somebody waits for what is in the `urgent` ones: until they are empty they come first.
+        """
+        if not lanes and not urgent:
             self._look.set()
-        for lane in lanes:
+        self._urgent.update(urgent)
+        for lane in (*urgent, *lanes):
             if lane in self._working:
                 self._working[lane] = True
             elif self._group is None:
@@ -93,7 +110,7 @@ class LaneRunner:
     async def _work(self, lane: str) -> None:
         try:
             while True:
-                async with self._places:
+                async with self._gate.place(URGENT if lane in self._urgent else self._rank_of(lane)):
                     went = await self._step(lane)
                 if went is True:
                     continue
@@ -109,3 +126,4 @@ class LaneRunner:
             raise
         finally:
             del self._working[lane]
+            self._urgent.discard(lane)

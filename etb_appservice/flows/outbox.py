@@ -11,7 +11,7 @@ under way.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import structlog
@@ -24,7 +24,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.mistakes import told
-from etb_appservice.flows.turn import SERVICE_LANE, Turn
+from etb_appservice.flows.turn import SERVICE_LANE, Turn, Wake
 from etb_appservice.ports import (
     Arrival,
     Clock,
@@ -74,7 +74,7 @@ class Outbox:
     policy: Policy
     clock: Clock
     meter: Meter
-    wake: Callable[[Sequence[str], Sequence[str]], None]
+    wake: Wake
     record: Callable[[Turn, EffectAnswered], Awaitable[None]]
     """Decides an answer from which no effect and no other fact follows."""
     device_since_ms: int = 0

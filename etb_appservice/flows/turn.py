@@ -4,11 +4,12 @@ Flows write through a turn, so that every effect has a key made from its fact, a
 knows which lanes and targets to wake once the commit holds. A turn must never be kept beyond its commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from etb_appservice.domain.audit import AuditNote
-from etb_appservice.domain.effects import Effect, target_of
+from etb_appservice.domain.effects import Effect, Say, target_of
 from etb_appservice.domain.facts import Fact, Troubled
 from etb_appservice.domain.ids import RoomId, UserId, short_hash
 from etb_appservice.ports import Arrival, FactCodec, Work
@@ -17,6 +18,14 @@ SERVICE_LANE = "service"
 """Where facts about the service itself are decided: control room, Space, people on call."""
 SERVICE = "etb-appservice"
 """Who acts in the audit log when no person does."""
+
+
+class Wake(Protocol):
+    """Called after a commit: what may have work now. Without anything: look everywhere. MUST NOT block."""
+
+    def __call__(self, lanes: Sequence[str], targets: Sequence[str], urgent: Sequence[str] = ()) -> None:
+        """Inbox lanes, outbox targets, and those of the targets in which somebody waits for an answer."""
+        ...
 
 
 @dataclass(slots=True)
@@ -30,6 +39,8 @@ class Turn:
     place: int = 0
     received_ms: int = 0
     targets: list[str] = field(default_factory=list)
+    urgent: list[str] = field(default_factory=list)
+    """Those of the targets in which somebody waits for an answer."""
     lanes: list[str] = field(default_factory=list)
     moved: list[tuple[RoomId, UserId]] = field(default_factory=list)
     """Who came or went: room keys must rotate before the next message."""
@@ -48,7 +59,10 @@ class Turn:
     async def emit_as(self, key: str, effect: Effect) -> None:
         """Ask for an effect under a key that other facts may ask for too: it is done once."""
         if await self.work.outbox.add(key, self.lane, effect):
-            self.targets.append(target_of(effect))
+            target = target_of(effect)
+            self.targets.append(target)
+            if isinstance(effect, Say) and effect.purpose == "answer":
+                self.urgent.append(target)
 
     async def follow(self, fact: Fact, key: tuple[str, ...], *, lane: str = "", due_ms: int | None = None) -> None:
         """Accept a fact of our own, at once or when it falls due; once per `key`."""

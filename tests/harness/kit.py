@@ -516,7 +516,7 @@ class House:
         went += [await self.outbox.step(target) for target in targets]
         return any(one is True for one in went)
 
-    def _wake(self, lanes: Sequence[str], targets: Sequence[str]) -> None:
+    def _wake(self, lanes: Sequence[str], targets: Sequence[str], urgent: Sequence[str] = ()) -> None:
         self.woken.append((tuple(lanes), tuple(targets)))
 
     async def key_comes(self, session: str, room_id: str | None = None) -> None:

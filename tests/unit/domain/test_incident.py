@@ -39,7 +39,7 @@ def test_an_unknown_status_counts_as_open(status: str, is_open: bool) -> None:
 @pytest.mark.parametrize(
     ("effect", "target"),
     [
-        (OpenRoom(war_room=SPEC.war_room, spec=SPEC), "matrix/open/control"),
+        (OpenRoom(war_room=SPEC.war_room, spec=SPEC), "matrix/open/0/control"),
         (Invite(room_id=ROOM, user_id=USER), "matrix/!r"),
         (Remove(room_id=ROOM, user_id=USER, reason="x"), "matrix/!r"),
         (LeaveRoom(room_id=ROOM), "matrix/!r"),

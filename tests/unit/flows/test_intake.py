@@ -220,9 +220,9 @@ async def test_after_a_commit_the_lanes_and_targets_it_gave_work_to_are_woken(ho
     await house.report(incident())
     assert await house.intake.step(NO_1) is True
     war_room = (await house.room()).war_room
-    assert house.woken == [((), (f"matrix/open/{war_room}",))]
+    assert house.woken == [((), (f"matrix/open/2/{war_room}",))]
     house.woken.clear()
-    assert await house.outbox.step(f"matrix/open/{war_room}") is True
+    assert await house.outbox.step(f"matrix/open/2/{war_room}") is True
     assert house.woken == [((NO_1,), ())]
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -61,7 +62,7 @@ class Table:
         return self.clock.now_ms() + round((min(held) - self.clock.monotonic()) * 1000) if held else None
 
     @asynccontextmanager
-    async def running(self, **options: int) -> AsyncIterator[LaneRunner]:
+    async def running(self, **options: Any) -> AsyncIterator[LaneRunner]:
         runner = LaneRunner(self.step, self.busy, self.soonest_ms, self.clock, look_every_s=5, **options)
         task = asyncio.create_task(runner.run())
         try:
@@ -292,3 +293,31 @@ def test_whatever_comes_whenever_everything_is_done_once_and_in_order(moves: lis
         assert table.most_in_a_lane <= 1
 
     asyncio.run(scenario())
+
+
+async def test_what_somebody_waits_for_comes_before_what_can_wait() -> None:
+    table = Table()
+    for lane in ("open/3", "open/1", "open/2", "room", "asked"):
+        table.rows[lane].extend([1, 2])
+    table.gates["first"] = asyncio.Event()
+    table.rows["first"].append(1)
+    ranks = {"open/1": 11, "open/2": 12, "open/3": 13}
+    async with table.running(most=1, most_patient=1, rank_of=lambda lane: ranks.get(lane, 0)) as runner:
+        await table.until(lambda: table.looks > 0)
+        table.gates["first"].set()
+        runner.wake(["room"], ["asked"])
+        await table.until(lambda: len(table.did) == 11)
+    order = [lane for lane, _ in table.did]
+    assert order.index("asked") < order.index("room") < order.index("open/1")
+    assert [lane for lane in order if lane.startswith("open")] == [
+        "open/1", "open/1", "open/2", "open/2", "open/3", "open/3",
+    ]  # fmt: skip
+
+
+async def test_a_lane_is_urgent_only_until_it_is_empty() -> None:
+    table = Table()
+    table.rows["asked"].append(1)
+    async with table.running(most=1, most_patient=1) as runner:
+        runner.wake((), ["asked"])
+        await table.until(lambda: len(table.did) == 1 and not runner._working)
+        assert runner._urgent == set()
