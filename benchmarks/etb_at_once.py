@@ -1,8 +1,10 @@
 """An ETB that answers at once, so that a row shows the service and Synapse and not ETB.
 
-Serves the few lists that deciding about an incident reads: users, people on call, SLA targets, the timeline.
+Serves the few things that deciding about an incident reads: itself, users, people on call, SLA targets, the
+timeline. With a delay it shows what a slower ETB costs.
 """
 
+import asyncio
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,10 @@ class EtbAtOnce:
     def __init__(self) -> None:
         self.url = ""
         self.token = "any-token-will-do"
+        self.delay_s = 0.0
+        """How long it takes over each answer."""
+        self.known: dict[str, dict[str, Any]] = {}
+        """Incidents by id."""
         self._runner: web.AppRunner | None = None
         self._entries = 0
 
@@ -38,9 +44,13 @@ class EtbAtOnce:
 
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.path
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
         if request.method == "POST":
             self._entries += 1
             return web.json_response({"id": str(uuid.uuid4()), **json.loads(await request.text())}, status=201)
+        if (row := self.known.get(path.rstrip("/").rsplit("/", 1)[-1])) is not None:
+            return web.json_response(row)
         if path.endswith("/users/"):
             name = request.query.get("username", "")
             return _page([_user(name)] if name else [])

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -72,6 +73,23 @@ class Stand:
             body = {"type": "m.login.application_service", "username": slot.bot_localpart, "inhibit_login": True}
             async with http.post(f"{self.synapse.url}/_matrix/client/v3/register", json=body) as response:
                 await response.read()
+
+    async def enter(self, person: JsClient, incident: dict[str, Any]) -> str:
+        """A person joins the room of an incident that was reported, and has read its card; the room's id."""
+        alias = quote(f"#{self.ours.alias_prefix}{incident['id']}:localhost")
+        url = f"{self.synapse.url}/_matrix/client/v3/directory/room/{alias}"
+        headers = {"Authorization": f"Bearer {self.ours.as_token}"}
+        async with aiohttp.ClientSession(headers=headers) as http:
+
+            async def look() -> str | None:
+                async with http.get(url) as response:
+                    return str((await response.json())["room_id"]) if response.status < 300 else None
+
+            room: str = await until(look, "the room")
+        await person.wait_for_invite(room=room)
+        await person.join(room)
+        await person.wait_for(room=room, sender=self.ours.bot_mxid, type="m.room.message")
+        return room
 
     async def as_floor_bot(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """A call as the floor's bot."""

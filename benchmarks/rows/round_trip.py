@@ -33,7 +33,7 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
             "benchmarks.floors.encrypted_echo", here.synapse.url, "@mautrix:localhost", PASSWORD, database
         )
         person = await here.person("bea")
-        ours = await _our_room(here, person)
+        ours = await here.enter(person, await report(here))
         clear = await _clear_room(here, person)
         sealed = await _encrypted_room(person)
         measured: dict[str, list[float]] = {"ours": [], "clear": [], "sealed": [], "status": []}
@@ -107,14 +107,6 @@ async def _thousand(
         ),
         paired("our memory after 1,000 commands, over before", memory[:1], target="-", unit="MiB", each=_THOUSAND),
     ]
-
-
-async def _our_room(here: Stand, person: JsClient) -> str:
-    await report(here)
-    invite = await person.wait_for_invite(inviter=here.ours.bot_mxid)
-    await person.join(invite.room_id)
-    await person.wait_for(room=invite.room_id, sender=here.ours.bot_mxid, type="m.room.message")
-    return invite.room_id
 
 
 async def _clear_room(here: Stand, person: JsClient) -> str:
