@@ -11,7 +11,7 @@ from etb_appservice.domain.facts import Fact, IncidentSeen
 from etb_appservice.domain.ids import IncidentId, short_hash
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.outcomes import Broken
-from etb_appservice.etb import parse
+from etb_appservice.etb import fields, parse
 from etb_appservice.etb.connection import EtbConnection
 from etb_appservice.etb.wire import JsonObject, Unreadable, read_json, write_json
 from etb_appservice.ports import Arrival, Nothing
@@ -64,7 +64,7 @@ class IncidentDecoder:
         """
         salt = moment if via == "setup" else self._change(row) or moment
         try:
-            incident_id: IncidentId | None = parse.identifier(row)
+            incident_id: IncidentId | None = fields.identifier(row)
             trouble = None
         except Unreadable as error:
             incident_id, trouble = None, f"ETB's incident can't be read: {error}"

@@ -15,7 +15,7 @@ import structlog
 from etb_appservice.domain.effects import AddTimelineEntry, EtbEffect
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.outcomes import Broken, Refused, Unsure
-from etb_appservice.etb import parse
+from etb_appservice.etb import fields
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.probe import Modules
 from etb_appservice.etb.wire import JsonObject, Unreadable
@@ -91,8 +91,8 @@ class EtbWriter:
     def _body(self, entry: AddTimelineEntry) -> JsonObject:
         return {
             "event_type": self._spelling.write("event_type", entry.event_type),
-            "title": parse.clean(entry.title)[:_TITLE_LIMIT],
-            "description": parse.clean(entry.description),
+            "title": fields.clean(entry.title)[:_TITLE_LIMIT],
+            "description": fields.clean(entry.description),
             "source_type": "INTEGRATION",
             "event_time": _iso(entry.event_time_ms),
             # A serializer that doesn't know `external_ref` drops it, so it stands in the free object too.
@@ -117,10 +117,10 @@ def _is_same(row: JsonObject, entry: AddTimelineEntry, event_type: str) -> bool:
     if reference := _reference(row):
         return bool(reference == entry.external_ref)
     try:
-        at_ms = parse.moment_ms(row, "event_time")
+        at_ms = fields.moment_ms(row, "event_time")
     except Unreadable:
         return False
-    title = parse.clean(entry.title)[:_TITLE_LIMIT]
+    title = fields.clean(entry.title)[:_TITLE_LIMIT]
     return at_ms == entry.event_time_ms and row.get("title") == title and row.get("event_type") == event_type
 
 

@@ -33,11 +33,19 @@ _BASES: Mapping[str, tuple[str, ...]] = {
     "analytics": ("/api/analytics/",),
 }
 _RESOURCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "incidents": {"list": ("incidents/",), "timeline": ("incidents/{id}/timeline/",)},
+    "incidents": {
+        "list": ("incidents/",),
+        "timeline": ("incidents/{id}/timeline/",),
+        "assign": ("incidents/{id}/assign/",),
+        "escalate": ("incidents/{id}/escalate/",),
+    },
     "war_rooms": {"timeline": ("timeline-events/",)},
     "sla": {
         "instances": ("sla-instances/",),
+        "definitions": ("sla-definitions/",),
         "escalations": ("escalation-instances/",),
+        "acknowledge": ("escalation-instances/{id}/acknowledge/",),
+        "resolve": ("escalation-instances/{id}/resolve/",),
         "policies": ("escalation-policies/",),
     },
     "oncall": {
@@ -48,6 +56,7 @@ _RESOURCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "runbooks": ("runbooks/",),
         "execute": ("runbooks/{id}/execute/",),
         "executions": ("runbook-executions/",),
+        "cancel": ("runbook-executions/{id}/cancel/",),
         "maintenance": ("maintenance-windows/",),
     },
     "compliance": {

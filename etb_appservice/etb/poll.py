@@ -19,7 +19,7 @@ import structlog
 from etb_appservice.domain.facts import Fact, OnCallSeen
 from etb_appservice.domain.ids import Username, short_hash
 from etb_appservice.domain.outcomes import Failure, Refused
-from etb_appservice.etb import parse
+from etb_appservice.etb import fields
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.probe import Modules
@@ -149,7 +149,7 @@ class Poller:
         newest = replace(newest, updated_ms=min(newest.updated_ms, now_ms))
         if newest != cursor:
             await self._keepsakes.put(
-                CURSOR, write_json({"updated_ms": newest.updated_ms, "id": parse.clean(newest.id)})
+                CURSOR, write_json({"updated_ms": newest.updated_ms, "id": fields.clean(newest.id)})
             )
         return new
 
@@ -242,7 +242,7 @@ class Poller:
 
 def _changed_ms(row: JsonObject) -> int | None:
     try:
-        return parse.moment_ms(row, "updated_at")
+        return fields.moment_ms(row, "updated_at")
     except Unreadable:
         return None
 

@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from etb_appservice.etb import parse
+from etb_appservice.etb import fields
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.wire import JsonObject, Unreadable, kind_of, read_json
 from etb_appservice.ports import Arrival, Store
@@ -147,7 +147,7 @@ def _message(body: bytes) -> tuple[str, JsonObject]:
     except Unreadable as error:
         raise _Answer(400, "invalid", f"This can't be read: {error}.") from None
     try:
-        parse.identifier(row)
+        fields.identifier(row)
     except Unreadable as error:
         raise _Answer(400, "invalid", f"This can't be read: incident.{error}.") from None
     return event, row

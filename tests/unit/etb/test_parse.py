@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import Deadline, EtbUser, OnCall
-from etb_appservice.etb import parse
+from etb_appservice.etb import fields, parse
 from etb_appservice.etb.spelling import Spelling
 from etb_appservice.etb.wire import Unreadable, read_json, write_json
 from tests.harness.etb_parts import NOW_MS, incident_row
@@ -128,13 +128,13 @@ def test_the_strictest_stated_level_wins_and_an_unknown_one_is_sensitive(
     ],
 )
 def test_times_become_utc_milliseconds(text: str | None, ms: int | None) -> None:
-    assert parse.moment_ms({"at": text}, "at") == ms
+    assert fields.moment_ms({"at": text}, "at") == ms
 
 
 @pytest.mark.parametrize("value", ["yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", 5, []])
 def test_a_time_that_is_none_is_named(value: object) -> None:
     with pytest.raises(Unreadable, match="at must be an ISO 8601 time"):
-        parse.moment_ms({"at": value}, "at")
+        fields.moment_ms({"at": value}, "at")
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_a_time_that_is_none_is_named(value: object) -> None:
     ],
 )
 def test_a_duration_is_read_in_all_three_spellings(value: object, ms: int | None) -> None:
-    assert parse.duration_ms({"d": value}, "d") == ms
+    assert fields.duration_ms({"d": value}, "d") == ms
 
 
 @pytest.mark.parametrize("value", ["P", "PT", "soon", True, {}, float("inf"), "1e9", "9" * 40])
 def test_a_duration_that_is_none_is_named(value: object) -> None:
     with pytest.raises(Unreadable, match="d must be a duration"):
-        parse.duration_ms({"d": value}, "d")
+        fields.duration_ms({"d": value}, "d")
 
 
 @pytest.mark.parametrize(
