@@ -654,7 +654,10 @@ class EtbReads(Protocol):
         ...
 
     async def runbooks(self, search: str) -> tuple[Runbook, ...]:
-        """Active runbooks whose name or description holds `search`, by name, at most 50."""
+        """Active runbooks whose name or description hold every word of `search`, at most 50.
+
+        One of exactly that name (case aside) comes first, then by name; empty where the module is switched off.
+        """
         ...
 
     async def execution(self, execution_id: str) -> Execution: ...
@@ -664,7 +667,7 @@ class EtbReads(Protocol):
         ...
 
     async def timeline(self, incident_id: IncidentId) -> tuple[TimelineRow, ...]:
-        """ETB's own timeline, oldest first, at most 1,000 entries."""
+        """ETB's own timeline, oldest first, the latest 1,000 entries; empty where ETB keeps none."""
         ...
 
 

@@ -1,11 +1,12 @@
 """What an answer of ETB means: an HTTP status becomes one of the four outcomes (docs/etb-contract.md 1.6).
 
-Messages name method and path and what to do. They must never hold the token, a query, or any part of a body but
-the names of the fields that ETB found fault with.
+Messages name method and path and what to do. They must never hold the token or a query; of a body, they hold the
+names of the fields that ETB found fault with, and for what a person asked for ETB's own words about it, cut and
+cleaned.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -17,15 +18,37 @@ RETRIED = frozenset({429, 502, 503, 504})
 MOST_WAIT_S = 3600.0
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _FIELDS_SHOWN = 5
+_SAID_SHOWN = 3
+_SAID_LIMIT = 200
+_GENERAL = frozenset({"detail", "error", "message", "non_field_errors"})
+_DEPTH = 4
 
 
-def failure(status: int, *, method: str, path: str, body: bytes = b"", after_s: float | None = None) -> Failure:
-    """The outcome of a status that isn't 2xx. A 5xx to anything but a GET may have taken effect."""
+def failure(
+    status: int,
+    *,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    after_s: float | None = None,
+    asked: bool = False,
+    secret: str = "",
+) -> Failure:
+    """The outcome of a status that isn't 2xx. A 5xx to anything but a GET may have taken effect.
+
+    `asked`: a person asked for this, so what ETB finds fault with is theirs to read and no mistake of ours;
+    `secret` is taken out of its words, should ETB echo it.
+    """
     where = f"{method} {path}"
+    said = _said(body, secret) if asked else ""
     match status:
+        case 400 | 409 | 422 | 423 if said:
+            return Refused(f"ETB says{said}", code=str(status))
+        case 400 | 422 if asked:
+            return Refused(f"ETB answered {status} to {where}: it can't use what we sent", code=str(status))
         case 401 | 403:
             reason = f"ETB answered {status} to {where}: check etb.token and its permissions"
-            return Refused(reason, code=str(status))
+            return Refused(f"{reason}; it says{said}" if said else reason, code=str(status))
         case 404:
             return Refused(f"ETB answered 404 to {where}: it isn't there; check etb.paths", code="404")
         case 400 | 415 | 422 if method != "GET":
@@ -68,3 +91,36 @@ def _fields(body: bytes) -> str:
         return ""
     names = [name for name in answer if _FIELD.fullmatch(name) and name not in {"detail", "code", "error"}]
     return f" (fields: {', '.join(names[:_FIELDS_SHOWN])})" if names else ""
+
+
+def _said(body: bytes, secret: str) -> str:
+    """ETB's words about our own input: ` of status: "FOO" is not a valid choice.`; empty when it says nothing.
+
+    Django REST Framework's shapes (1.6): messages by field, possibly nested, a list of them, or one for all.
+    """
+    try:
+        answer = read_json(body)
+    except Unreadable:
+        return ""
+    found = [f" of {field}: {text}" if field else f": {text}" for field, text in _messages(answer, "", _DEPTH)]
+    shown = ";".join(dict.fromkeys(found[:_SAID_SHOWN]))
+    shown = shown.replace(secret, "…") if secret else shown
+    return shown if len(shown) <= _SAID_LIMIT else f"{shown[: _SAID_LIMIT - 1]}…"
+
+
+def _messages(answer: object, field: str, depth: int) -> Iterator[tuple[str, str]]:
+    """(field, message), the field empty for what is said of the whole."""
+    match answer:
+        case str() if text := " ".join("".join(sign if sign.isprintable() else " " for sign in answer).split()):
+            yield field, text
+        case list() if depth:
+            for one in answer:
+                yield from _messages(one, field, depth - 1)
+        case dict() if depth:
+            for name, one in answer.items():
+                if name in _GENERAL:
+                    yield from _messages(one, field, depth - 1)
+                elif name != "code" and _FIELD.fullmatch(name):
+                    yield from _messages(one, f"{field}.{name}" if field else name, depth - 1)
+        case _:
+            return

@@ -120,30 +120,45 @@ class EtbClient:
             seen.add(url)
         _log.warning("etb list cut at the page limit", path=path, pages=self.connection.page_limit)
 
-    async def post(self, path: str, body: JsonObject, *, key: str) -> JsonObject:
+    async def post(self, path: str, body: JsonObject, *, key: str, asked: bool = False) -> JsonObject:
         """Send once, with `Idempotency-Key` (which ETB may ignore). Raises all four outcomes.
 
         The answer is empty when ETB answers 2xx without a body. A 2xx that isn't JSON is no answer of ETB's API
-        (a page of a proxy, a login form), so nobody knows: Unsure.
+        (a page of a proxy, a login form), so nobody knows: Unsure. `asked`: see `answers.failure`.
         """
+        return await self._write("POST", path, body, key=key, asked=asked)
+
+    async def patch(self, path: str, body: JsonObject, *, key: str, asked: bool = False) -> JsonObject:
+        """Like `post`; the caller sends absolute values, so that a repetition changes nothing."""
+        return await self._write("PATCH", path, body, key=key, asked=asked)
+
+    async def _write(
+        self, method: Literal["POST", "PATCH"], path: str, body: JsonObject, *, key: str, asked: bool
+    ) -> JsonObject:
         try:
-            answer = await self._once("POST", self._url(path, None), body=body, key=key)
+            answer = await self._once(method, self._url(path, None), body=body, key=key)
         except _Lost as lost:
             if lost.sent:
-                raise Unsure(f"POST {path}: {lost}; it may have taken effect") from None
-            raise Later(f"POST {path}: {lost}") from None
+                raise Unsure(f"{method} {path}: {lost}; it may have taken effect") from None
+            raise Later(f"{method} {path}: {lost}") from None
         except _TooLarge:
-            raise Unsure(f"POST {path}: the answer is larger than {self._limit}") from None
+            raise Unsure(f"{method} {path}: the answer is larger than {self._limit}") from None
         if not 200 <= answer.status < 300:  # noqa: PLR2004
             raise failure(
-                answer.status, method="POST", path=path, body=answer.body, after_s=answer.after_s
+                answer.status,
+                method=method,
+                path=path,
+                body=answer.body,
+                after_s=answer.after_s,
+                asked=asked,
+                secret=self.connection.token,
             ) from None
         if not answer.body.strip():
             return {}
         try:
             found = read_json(answer.body)
         except Unreadable as error:
-            raise Unsure(f"ETB's answer to POST {path} can't be read: {error}") from None
+            raise Unsure(f"ETB's answer to {method} {path} can't be read: {error}") from None
         return found if isinstance(found, dict) else {}
 
     # --- one read, tried again ----------------------------------------------------------------------------
@@ -177,7 +192,7 @@ class EtbClient:
         return jitter + (after_s or 0.0)
 
     async def _once(
-        self, method: Literal["GET", "POST"], url: URL, *, body: JsonObject | None = None, key: str = ""
+        self, method: Literal["GET", "POST", "PATCH"], url: URL, *, body: JsonObject | None = None, key: str = ""
     ) -> _Answer:
         """One request, its whole answer; raises _Lost or _TooLarge."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key} if body is not None else {}

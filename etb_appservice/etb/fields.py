@@ -6,7 +6,7 @@ lone surrogates become U+FFFD, since neither a database nor a Matrix event can h
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etb_appservice.domain.ids import IncidentId, Username, incident_id
@@ -24,6 +24,7 @@ _ISO = re.compile(
     r"(-)?P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9}(?:\.\d{1,9})?)S)?)?"
 )
 _DIGITS = 9
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST = 999_999_999
 _ISO_SECONDS = (7 * 86_400, 86_400, 3600, 60, 1)
 
@@ -51,8 +52,18 @@ def moment_ms(row: Mapping[str, Any], name: str) -> int | None:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise Unreadable(f"{name} must be an ISO 8601 time") from None
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    since = moment - _EPOCH
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+
+
+def iso(at_ms: int) -> str:
+    """UTC with milliseconds and `Z` (1.1), as ETB is told a time.
+
+    >>> iso(1_760_000_000_000)
+    '2025-10-09T08:53:20.000Z'
+    """
+    moment = _EPOCH + timedelta(milliseconds=at_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def duration_ms(row: Mapping[str, Any], name: str) -> int | None:

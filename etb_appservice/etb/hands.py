@@ -4,19 +4,31 @@
     any later try ──> GET, look for `external_ref` ──found──> Done(found)
                               └─not there──> POST
 
-A repetition must never POST before the timeline was read back in full: what can't be read back is Unsure.
+A repetition must never POST before the timeline was read back in full: what can't be read back is Unsure. Here
+stands the timeline; the other writes stand in `incident_writes` and `duty_writes`.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from etb_appservice.domain.effects import AddTimelineEntry, EtbEffect
+from etb_appservice.domain.effects import (
+    AddTimelineEntry,
+    CancelRunbook,
+    ChangeIncident,
+    DeclareIncident,
+    EtbEffect,
+    MoveEscalation,
+    StartRunbook,
+    TriggerEscalation,
+)
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.outcomes import Broken, Refused, Unsure
 from etb_appservice.etb import fields
 from etb_appservice.etb.client import EtbClient
+from etb_appservice.etb.desk import NOT_HERE, Desk, is_repetition
+from etb_appservice.etb.duty_writes import DutyWrites
+from etb_appservice.etb.incident_writes import IncidentWrites
 from etb_appservice.etb.probe import Modules
 from etb_appservice.etb.wire import JsonObject, Unreadable
 from etb_appservice.ports import Try
@@ -24,14 +36,21 @@ from etb_appservice.ports import Try
 _log = structlog.get_logger(__name__)
 
 _TITLE_LIMIT = 255
-_NOT_HERE = frozenset({"404", "405"})
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EtbWriter:
-    """One client, and the paths that the probe found."""
+    """One client, and the paths that the probe found.
 
-    def __init__(self, client: EtbClient, modules: Modules) -> None:
+    `patience_s` is how long ETB may go on with what it was sent after we heard no answer; three times the limit
+    for one request unless given.
+    """
+
+    def __init__(self, client: EtbClient, modules: Modules, *, patience_s: float | None = None) -> None:
+        if patience_s is None:
+            patience_s = 3 * client.connection.timeout_s
+        desk = Desk(client, modules, patience_s=patience_s)
+        self._incidents = IncidentWrites(desk)
+        self._duty = DutyWrites(desk)
         self._client = client
         self._modules = modules
         self._spelling = client.connection.spelling
@@ -42,12 +61,21 @@ class EtbWriter:
         match effect:
             case AddTimelineEntry():
                 return await self._add_timeline_entry(effect, attempt)
-            case _:
-                raise NotImplementedError
+            case ChangeIncident():
+                return await self._incidents.change(effect, attempt)
+            case DeclareIncident():
+                return await self._incidents.declare(effect, attempt)
+            case TriggerEscalation():
+                return await self._duty.escalate(effect, attempt)
+            case MoveEscalation():
+                return await self._duty.move(effect, attempt)
+            case StartRunbook():
+                return await self._duty.start(effect, attempt)
+            case CancelRunbook():
+                return await self._duty.cancel(effect, attempt)
 
     async def _add_timeline_entry(self, entry: AddTimelineEntry, attempt: Try) -> Done:
         """On the incident (docs/etb-contract.md 7.3), else on the war rooms' timeline (7.4)."""
-        is_repetition = attempt.attempts > 0 or attempt.first_tried_ms is not None
         primary = self._modules.paths.path("incidents.timeline", id=entry.incident_id)
         fallback = self._modules.paths.path("war_rooms.timeline")
         for path, on_write, on_read in (
@@ -55,11 +83,11 @@ class EtbWriter:
             (fallback, {"incident_id": entry.incident_id}, {"incident": entry.incident_id}),
         ):
             try:
-                if is_repetition and await self._is_there(path, on_read, entry):
+                if is_repetition(attempt) and await self._is_there(path, on_read, entry):
                     return Done(detail="found")
                 answer = await self._client.post(path, self._body(entry) | on_write, key=attempt.key)
             except Refused as no:
-                if no.code in _NOT_HERE:
+                if no.code in NOT_HERE:
                     continue
                 raise
             except Broken:
@@ -94,7 +122,7 @@ class EtbWriter:
             "title": fields.clean(entry.title)[:_TITLE_LIMIT],
             "description": fields.clean(entry.description),
             "source_type": "INTEGRATION",
-            "event_time": _iso(entry.event_time_ms),
+            "event_time": fields.iso(entry.event_time_ms),
             # A serializer that doesn't know `external_ref` drops it, so it stands in the free object too.
             "event_data": {**entry.event_data, "external_ref": entry.external_ref},
             "external_ref": entry.external_ref,
@@ -122,9 +150,3 @@ def _is_same(row: JsonObject, entry: AddTimelineEntry, event_type: str) -> bool:
         return False
     title = fields.clean(entry.title)[:_TITLE_LIMIT]
     return at_ms == entry.event_time_ms and row.get("title") == title and row.get("event_type") == event_type
-
-
-def _iso(moment_ms: int) -> str:
-    """UTC with milliseconds and `Z` (1.1)."""
-    moment = _EPOCH + timedelta(milliseconds=moment_ms)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -199,10 +199,10 @@ class EtbReader:
         found: list[JsonObject] = []
         pages = 0
         async for rows in self._client.pages(path, params):
-            if pages == most_pages:
-                return found, False
             found += rows
             pages += 1
+            if pages == most_pages:
+                return found, False
         return found, True
 
     async def _of_incident(self, key: str, incident_id: IncidentId, ordering: str) -> list[JsonObject]:
