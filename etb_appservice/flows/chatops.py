@@ -19,7 +19,6 @@ from etb_appservice.domain.ids import UserId, Username, new_id
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.roles import shown
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import (
     Answer,
@@ -33,7 +32,7 @@ from etb_appservice.flows.commands import (
     split_command,
 )
 from etb_appservice.flows.pace import Pace
-from etb_appservice.flows.surroundings import Surroundings, responders
+from etb_appservice.flows.standing import actor_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Clock, CommandRun, EtbReads, Meter, Room, Vitals
 
@@ -118,7 +117,7 @@ class Chatops:
                 limit_s=self._policy.commands.etb_wait_s,
             )
             before = await one.prepare(asking)
-        user = await self._confirm(fact.sender, known)
+        user = await self.confirm(fact.sender, known)
         return Asked(name, text, one, arguments, before=before, user=user)
 
     async def asked(self, turn: Turn, room: Room, fact: MessageReceived, asked: Asked) -> None:
@@ -131,7 +130,9 @@ class Chatops:
             return
         if not await turn.work.once.first_time("command", fact.event_id):
             return
-        actor = await self._actor(turn, room, fact)
+        actor = await actor_of(
+            turn.work, room, fact.sender, self._policy, is_cross_signed=fact.trust is Trust.CROSS_SIGNED
+        )
         finished = turn.now_ms
         run_id = new_id(finished)
         answer, name = await self._answer(turn, room, fact, asked, actor, run_id)
@@ -200,14 +201,17 @@ class Chatops:
             before=asked.before,
         )
         try:
-            return await one.run(call, **asked.arguments), one.name
+            answer = await one.run(call, **asked.arguments)
         except UsageError as error:
             return self._usage(one, str(error)), one.name
+        if answer.status == "REFUSED":
+            await self._refused(turn, room, fact)
+        return answer, one.name
 
     def _usage(self, one: Command, mistake: str) -> Answer:
         return Answer(f"{mistake}\n\nUsage: `{self._policy.commands.prefixes[0]}{one.usage}`", "FAILED")
 
-    async def _confirm(self, sender: UserId, known: tuple[EtbUser, int] | None) -> EtbUser | None:
+    async def confirm(self, sender: UserId, known: tuple[EtbUser, int] | None) -> EtbUser | None:
         """Ask ETB who the sender is, unless it said so a short while ago."""
         username = self._policy.people.username(sender)
         fresh_s = self._policy.commands.rights_fresh_s
@@ -224,37 +228,6 @@ class Chatops:
     def _decide(self, actor: Actor, one: Command, room: Room) -> Decision:
         subject = Subject(classification=room.classification, is_control_room=place_of(room) == "control")
         return decide(actor, one.needs, subject)
-
-    async def _actor(self, turn: Turn, room: Room, fact: MessageReceived) -> Actor:
-        """Who asks, as far as our tables know them."""
-        user_id = fact.sender
-        username = self._policy.people.username(user_id)
-        known = await turn.work.incidents.user(username) if username else None
-        if known and turn.now_ms - known[1] > self._policy.commands.rights_hold_s * 1000:
-            known = None
-        belongs = leads = False
-        etb_roles = known[0].roles if known else ()
-        incident = await turn.work.incidents.get(room.incident_id) if room.incident_id else None
-        if username and incident:
-            people = await responders(
-                turn.work, incident.incident, room.classification, self._policy, Surroundings()
-            )
-            held = {role for person in people if person.username == username for role in person.roles}
-            belongs = bool(held) or self._policy.roles.lets_in(etb_roles, incident.incident.category)
-            leads = shown("INCIDENT_COMMANDER") in held
-        return Actor(
-            user_id=user_id,
-            username=username if known else None,
-            clearance=known[0].clearance if known else None,
-            is_active=known[0].is_active if known else False,
-            is_operator=user_id in self._policy.operators,
-            is_cross_signed=fact.trust is Trust.CROSS_SIGNED,
-            is_joined=room.room_id is not None
-            and await turn.work.rooms.membership(room.room_id, user_id) == "join",
-            is_responder=belongs,
-            is_commander=leads,
-            roles=self._policy.roles.of(etb_roles),
-        )
 
     def _unknown(self, room: Room, name: str) -> Answer:
         prefix = self._policy.commands.prefixes[0]

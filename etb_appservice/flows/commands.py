@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, TypeVar
 
-from etb_appservice.domain.clearance import Actor, Right
+from etb_appservice.domain.clearance import Actor, Decision, Right, Subject, decide
 from etb_appservice.domain.effects import EtbEffect
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, IncidentId, UserId, Username
@@ -114,6 +114,11 @@ class Call:
         if self.actor.username is None:
             raise UsageError("Your Matrix account is not linked to an ETB user. Ask an operator to link it.")
         return self.actor.username
+
+    def may(self, right: Right) -> Decision:
+        """Whether the asker may do what needs more than the command as such does."""
+        subject = Subject(classification=self.room.classification, is_control_room=self.room.kind == "control")
+        return decide(self.actor, right, subject)
 
     async def known(self) -> Known:
         """Our last copy of the incident; UsageError when there is none yet."""
