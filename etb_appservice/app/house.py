@@ -22,6 +22,8 @@ from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.poll import Poller
 from etb_appservice.etb.webhook import WebhookIntake
+from etb_appservice.flows.cadence import Cadences
+from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import find
 from etb_appservice.flows.conversation import Conversation
@@ -32,6 +34,7 @@ from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.lanes import LaneRunner
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.turn import SERVICE_LANE
@@ -213,6 +216,7 @@ class House:
         incidents = Incidents(base.reader, base.policy)
         letters = Letters(base.policy)
         commands = find(command_package)
+        cadences = Cadences(base.policy)
         return Decider(
             store=base.store,
             incidents=incidents,
@@ -221,6 +225,9 @@ class House:
             chatops=Chatops(commands, base.reader, base.policy, base.clock, self.vitals, self.metrics),
             replies=Replies(commands, base.policy, self.metrics),
             letters=letters,
+            cadences=cadences,
+            reactions=Reactions(base.policy, cadences),
+            catch_ups=CatchUps(base.policy),
         )
 
     def _poller(self) -> Poller:

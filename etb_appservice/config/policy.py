@@ -3,7 +3,14 @@
 from etb_appservice.config.settings import Settings
 from etb_appservice.domain.classification import ClassificationMap
 from etb_appservice.domain.people import PeopleMap
-from etb_appservice.domain.policy import CommandPolicy, KeyPolicy, Policy, RolePolicy
+from etb_appservice.domain.policy import (
+    CadencePolicy,
+    CommandPolicy,
+    KeyPolicy,
+    Policy,
+    ReactionPolicy,
+    RolePolicy,
+)
 from etb_appservice.domain.rooms import RoomPolicy, RoomRules
 
 _HOUR_MS = 3600 * 1000
@@ -48,5 +55,13 @@ def policy(settings: Settings) -> Policy:
             meaning=dict(settings.roles.meaning),
             by_category={name: frozenset(roles) for name, roles in settings.roles.by_category.items()},
         ),
+        cadence=CadencePolicy(
+            update_minutes=dict(settings.cadence.update_minutes),
+            snooze=dict(settings.cadence.snooze),
+            stop=settings.cadence.stop,
+            commander_minutes=settings.cadence.commander_minutes,
+            catch_up_minutes=settings.cadence.catch_up_minutes,
+        ),
+        reactions=ReactionPolicy(actions=dict(settings.reactions.actions)),
         own_users=f"@{settings.appservice.user_prefix}",
     )

@@ -13,6 +13,7 @@ from etb_appservice.config.values import (
     Address,
     Count,
     DatabaseUrl,
+    Emoji,
     EncryptionKey,
     EtbUsername,
     HeaderSecret,
@@ -20,6 +21,7 @@ from etb_appservice.config.values import (
     ListenAddress,
     Localpart,
     MatrixUser,
+    Minutes,
     PeopleTemplate,
     RoomVersion,
     Seconds,
@@ -33,6 +35,8 @@ from etb_appservice.config.values import (
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId, Username
+from etb_appservice.domain.policy import ReactionPolicy
+from etb_appservice.domain.reactions import ReactionAction
 from etb_appservice.domain.rooms import DEFAULT_RULES, Visibility
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -345,6 +349,35 @@ class Roles(Section):
     """By category of incident, the ETB roles whose holders are its responders without being named for it."""
 
 
+class Cadence(Section):
+    """The rhythm of an incident: when the next status update is due, and what else the bot says by itself."""
+
+    update_minutes: dict[str, Count] = Field(default_factory=lambda: {"CRITICAL": 30, "HIGH": 60})
+    """By severity, how many minutes may pass between status updates. A severity that isn't named asks for none."""
+    snooze: dict[Emoji, Count] = Field(default_factory=lambda: {"1⃣": 30, "2⃣": 60, "3⃣": 90})
+    """Reactions that put a reminder off, and by how many minutes."""
+    stop: Emoji = "🛑"
+    """The reaction that ends reminders until the next status update."""
+    commander_minutes: Minutes = 15
+    """After how many minutes without a commander the room is told, once; 0 for never."""
+    catch_up_minutes: Minutes = 10
+    """Whoever joins an incident that has been open for so many minutes is told privately how things stand."""
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if self.stop in self.snooze:
+            raise ValueError("stop and snooze must be different emoji")
+        return self
+
+
+class Reactions(Section):
+    """What reactions to messages do. They are not encrypted: only for what does no harm."""
+
+    actions: dict[Emoji, ReactionAction] = Field(default_factory=lambda: dict(ReactionPolicy().actions))
+    """By emoji: `timeline` puts the message on the incident's timeline, `task` makes a task of it, `acknowledge`
+    acknowledges the page that it is."""
+
+
 class Retention(Section):
     """How long things are kept."""
 
@@ -382,6 +415,8 @@ class Settings(Section):
     classification: ClassificationSettings
     commands: Commands = Field(default_factory=Commands)
     roles: Roles = Field(default_factory=Roles)
+    cadence: Cadence = Field(default_factory=Cadence)
+    reactions: Reactions = Field(default_factory=Reactions)
     retention: Retention = Field(default_factory=Retention)
     ops: Ops = Field(default_factory=Ops)
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import UserId, Username
+from etb_appservice.domain.reactions import bare
 
 _SERVER_NAME = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,230})(?::[0-9]{1,5})?")
 _LOCALPART = re.compile(r"[a-z0-9._=/+-]{1,200}")
@@ -22,6 +23,7 @@ _KEY_BYTES = 32
 _WEBHOOK_SECRET_BYTES = range(24, 65)
 _PORTS = range(65536)
 _TOKEN_LENGTH = 16
+_EMOJI_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,12 @@ def _address(value: Any) -> Any:
         if colon and host and port.isascii() and port.isdigit() and int(port) in _PORTS:
             return Address(host, int(port))
     raise ValueError("must be an address with a port, such as 127.0.0.1:29333")
+
+
+def _emoji(value: str) -> str:
+    if not bare(value) or len(value) > _EMOJI_LENGTH:
+        raise ValueError("must be an emoji")
+    return bare(value)
 
 
 def _url(value: str) -> str:
@@ -177,6 +185,8 @@ PeopleTemplate = Annotated[str, AfterValidator(_people_template)]
 Level = Annotated[Classification, BeforeValidator(_level)]
 Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=366 * 24 * 3600)]
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000)]
+Minutes = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=366 * 24 * 60)]
+Emoji = Annotated[str, AfterValidator(_emoji)]
 RoomVersion = Annotated[str, BeforeValidator(_number_as_text), Field(pattern=r"^[A-Za-z0-9.-]{1,32}$")]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]

@@ -109,6 +109,16 @@ class MembershipChanged(Origin):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReactionReceived(Origin):
+    """A reaction to a message; readable and forgeable by the sender's server, so only for what does no harm."""
+
+    kind: Literal["ReactionReceived"] = "ReactionReceived"
+    key: str
+    """The emoji, without variation selectors."""
+    relates_to: EventId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventRedacted(Origin):
     """A redaction; readable and forgeable by the sender's server, so it only ever removes."""
 
@@ -155,6 +165,32 @@ class CardDue:
     """Someone joined: where they can't hold the key of the card, it is sent anew."""
 
     kind: Literal["CardDue"] = "CardDue"
+    incident_id: IncidentId
+    user_id: UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateDue:
+    """The next status update of an incident is due, if `plan` still is the plan."""
+
+    kind: Literal["UpdateDue"] = "UpdateDue"
+    incident_id: IncidentId
+    plan: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommanderDue:
+    """By now somebody should be the incident's commander."""
+
+    kind: Literal["CommanderDue"] = "CommanderDue"
+    incident_id: IncidentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUpDue:
+    """Somebody has joined an incident that has been open for a while."""
+
+    kind: Literal["CatchUpDue"] = "CatchUpDue"
     incident_id: IncidentId
     user_id: UserId
 
@@ -237,12 +273,16 @@ Fact = (
     | MessageUnreadable
     | KeyAwaited
     | MembershipChanged
+    | ReactionReceived
     | EventRedacted
     | StateChanged
     | IncidentSeen
     | OnCallSeen
     | PeopleDue
     | CardDue
+    | UpdateDue
+    | CommanderDue
+    | CatchUpDue
     | ServiceStarted
     | Troubled
     | LetterDue

@@ -7,6 +7,7 @@ from etb_appservice.domain.classification import ClassificationMap
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.people import PeopleMap
+from etb_appservice.domain.reactions import ReactionAction, bare
 from etb_appservice.domain.rooms import RoomPolicy
 
 
@@ -68,6 +69,51 @@ class RolePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class CadencePolicy:
+    """The rhythm of an incident: after how many minutes what is due, and how that is put off."""
+
+    update_minutes: Mapping[str, int] = field(default_factory=lambda: {"CRITICAL": 30, "HIGH": 60})
+    """Between status updates, by severity; a severity that isn't named asks for none."""
+    snooze: Mapping[str, int] = field(default_factory=lambda: {"1⃣": 30, "2⃣": 60, "3⃣": 90})
+    """Minutes by emoji."""
+    stop: str = "🛑"
+    commander_minutes: int = 15
+    """After how long without a commander the room is told; 0: never."""
+    catch_up_minutes: int = 10
+    """After how long whoever joins is told how things stand."""
+
+    def update_ms(self, severity: str) -> int | None:
+        """How long an incident of this severity may be without an update.
+
+        >>> CadencePolicy().update_ms("HIGH"), CadencePolicy().update_ms("LOW")
+        (3600000, None)
+        """
+        minutes = self.update_minutes.get(severity)
+        return None if minutes is None else minutes * 60_000
+
+    def snooze_minutes(self, emoji: str) -> int | None:
+        """By how many minutes an emoji puts a reminder off."""
+        return next((minutes for one, minutes in self.snooze.items() if bare(one) == bare(emoji)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionPolicy:
+    """What reactions do, by emoji."""
+
+    actions: Mapping[str, ReactionAction] = field(
+        default_factory=lambda: {"📌": "timeline", "⭐": "task", "✅": "acknowledge"}
+    )
+
+    def action(self, emoji: str) -> ReactionAction | None:
+        """What a reaction with this emoji does.
+
+        >>> ReactionPolicy().action("⭐"), ReactionPolicy().action("🎉")
+        ('task', None)
+        """
+        return next((does for one, does in self.actions.items() if bare(one) == bare(emoji)), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """All of it."""
 
@@ -79,6 +125,8 @@ class Policy:
     commands: CommandPolicy = field(default_factory=CommandPolicy)
     keys: KeyPolicy = field(default_factory=KeyPolicy)
     roles: RolePolicy = field(default_factory=RolePolicy)
+    cadence: CadencePolicy = field(default_factory=CadencePolicy)
+    reactions: ReactionPolicy = field(default_factory=ReactionPolicy)
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))
     outbox: Backoff = field(default_factory=lambda: Backoff(tries=300))
     own_users: str = "@_etb_"

@@ -1,5 +1,7 @@
 """Texts of others within our Markdown. Nothing here may let a title look like one of our sentences or a link."""
 
+from datetime import UTC, datetime
+
 _SIGNS = frozenset("\\`*_[]<>#~|")
 
 
@@ -22,3 +24,12 @@ def plain(text: str, most: int = 300) -> str:
     flat = " ".join(text.split())
     cut = flat if len(flat) <= most else f"{flat[: most - 1]}…"
     return "".join(f"\\{sign}" if sign in _SIGNS else sign for sign in cut)
+
+
+def moment(ms: int) -> str:
+    """A moment as people read it.
+
+    >>> moment(0)
+    '1970-01-01 00:00 UTC'
+    """
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -40,5 +40,7 @@ class TimelineItem:
     """The message it is about."""
     is_curated: bool = True
     """Whether the short list shows it; `timeline all` shows everything."""
+    is_mirrored: bool = True
+    """False: ETB writes it into its own timeline by itself."""
     withdrawn_ms: int | None = None
     is_open: bool = True

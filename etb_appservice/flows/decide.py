@@ -9,6 +9,8 @@ from typing import assert_never
 from etb_appservice.domain.effects import Effect, Invite, OpenRoom, Say
 from etb_appservice.domain.facts import (
     CardDue,
+    CatchUpDue,
+    CommanderDue,
     Done,
     EffectAnswered,
     EffectDelayed,
@@ -24,17 +26,24 @@ from etb_appservice.domain.facts import (
     OnCallSeen,
     PeopleDue,
     PlainMessageReceived,
+    ReactionReceived,
     ServiceStarted,
     StateChanged,
     Troubled,
+    UpdateDue,
 )
+from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
+from etb_appservice.flows.cadence import Cadences
+from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Asked, Chatops
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.letters import Letters
+from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.surroundings import Surroundings
@@ -42,7 +51,7 @@ from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import Room, Store
 
 _ASK_AGAIN_MS = 5_000
-Looked = Asked | Surroundings | None
+Looked = Asked | Surroundings | EtbUser | None
 """What was read before the unit of work."""
 
 
@@ -57,6 +66,9 @@ class Decider:
     chatops: Chatops
     replies: Replies
     letters: Letters
+    cadences: Cadences
+    reactions: Reactions
+    catch_ups: CatchUps
 
     async def look(self, fact: Fact) -> Looked:
         """Read what deciding needs from outside, within limits; never fails for want of ETB."""
@@ -73,27 +85,39 @@ class Decider:
                 async with self.store.view() as view:
                     last = await view.incidents.get(incident_id)
                 return await self.incidents.look(last.incident) if last else None
+            case ReactionReceived(sender=sender) if self.reactions.matters(fact):
+                return await self._confirmed(sender)
+            case CatchUpDue(user_id=user_id):
+                return await self._confirmed(user_id)
             case _:
                 return None
+
+    async def _confirmed(self, user_id: UserId) -> EtbUser | None:
+        """Who somebody is, when ETB has not said so for a while."""
+        name = self.chatops.username(user_id)
+        if name is None:
+            return None
+        async with self.store.view() as view:
+            known = await view.incidents.user(name)
+        return await self.chatops.confirm(user_id, known)
 
     async def decide(self, turn: Turn, fact: Fact, looked: Looked) -> None:
         """Decide one fact within its unit of work."""
         around = looked if isinstance(looked, Surroundings) else Surroundings()
+        if isinstance(looked, EtbUser):
+            await turn.work.incidents.put_user(looked, turn.now_ms)
         match fact:
             case IncidentSeen():
                 await self.incidents.seen(turn, fact, around)
-            case PeopleDue():
-                await self.incidents.people_due(turn, fact, around)
+                await self.cadences.follow(turn, fact.incident.id)
+            case PeopleDue() | CardDue() | UpdateDue() | CommanderDue() | CatchUpDue() | LetterDue():
+                await self._fell_due(turn, fact, around)
             case OnCallSeen():
                 await self.incidents.on_call_seen(turn, fact)
-            case CardDue():
-                await self.incidents.card_due(turn, fact)
             case ServiceStarted():
                 await self.rooms.service_started(turn, fact)
             case Troubled():
                 await self._troubled(turn, fact)
-            case LetterDue():
-                await self.letters.due(turn, fact)
             case EffectDelayed():
                 await self.replies.delayed(turn, fact)
             case EffectAnswered():
@@ -108,10 +132,40 @@ class Decider:
                     subject=fact.room_id,
                     details={"type": fact.event_type, "event": fact.event_id},
                 )
-            case MessageReceived() | PlainMessageReceived() | MessageUnreadable() | KeyAwaited() | EventRedacted():
+            case (
+                MessageReceived()
+                | PlainMessageReceived()
+                | MessageUnreadable()
+                | KeyAwaited()
+                | ReactionReceived()
+                | EventRedacted()
+            ):
                 room = await turn.work.rooms.by_id(fact.room_id)
                 if room is not None:
                     await self._in_room(turn, room, fact, looked if isinstance(looked, Asked) else None)
+            case _:
+                assert_never(fact)
+
+    async def _fell_due(
+        self,
+        turn: Turn,
+        fact: PeopleDue | CardDue | UpdateDue | CommanderDue | CatchUpDue | LetterDue,
+        around: Surroundings,
+    ) -> None:
+        match fact:
+            case PeopleDue():
+                await self.incidents.people_due(turn, fact, around)
+                await self.cadences.follow(turn, fact.incident_id)
+            case CardDue():
+                await self.incidents.card_due(turn, fact)
+            case UpdateDue():
+                await self.cadences.update_due(turn, fact)
+            case CommanderDue():
+                await self.cadences.commander_due(turn, fact)
+            case CatchUpDue():
+                await self.catch_ups.due(turn, fact)
+            case LetterDue():
+                await self.letters.due(turn, fact)
             case _:
                 assert_never(fact)
 
@@ -119,7 +173,12 @@ class Decider:
         self,
         turn: Turn,
         room: Room,
-        fact: MessageReceived | PlainMessageReceived | MessageUnreadable | KeyAwaited | EventRedacted,
+        fact: MessageReceived
+        | PlainMessageReceived
+        | MessageUnreadable
+        | KeyAwaited
+        | ReactionReceived
+        | EventRedacted,
         asked: Asked | None,
     ) -> None:
         match fact:
@@ -133,8 +192,11 @@ class Decider:
                 await self.conversation.unreadable(turn, room, fact)
             case KeyAwaited():
                 await self.conversation.key_awaited(turn, room, fact)
+            case ReactionReceived():
+                await self.reactions.received(turn, room, fact)
             case EventRedacted():
                 await self.conversation.redacted(turn, room, fact)
+                await self.reactions.redacted(turn, room, fact)
             case _:
                 assert_never(fact)
 
@@ -144,6 +206,9 @@ class Decider:
         match effect, answer:
             case OpenRoom(), Done():
                 await self.rooms.opened(turn, effect, answer)
+                room = await turn.work.rooms.by_war_room(effect.war_room)
+                if room is not None and room.incident_id is not None:
+                    await self.cadences.follow(turn, room.incident_id)
             case Say(), Done(event_id=event_id) as done if event_id:
                 room = await turn.work.rooms.by_id(effect.room_id)
                 if room is None:
@@ -152,6 +217,8 @@ class Decider:
                 await self.conversation.ours(turn, room, effect, event_id, said)
                 if effect.purpose == "card":
                     await self.rooms.card_sent(turn, room, effect, event_id, done)
+                elif effect.purpose == "reminder":
+                    await self.cadences.reminded(turn, room, fact.key, event_id)
             case _ if fact.key.startswith(RUN):
                 await self.replies.answered(turn, fact)
                 if isinstance(answer, NotDone) and answer.state != "refused":

@@ -25,6 +25,7 @@ from etb_appservice.flows.surroundings import (
     remember,
     responders,
 )
+from etb_appservice.flows.timeline import write_changes
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import EtbReads, Known, Room
 
@@ -73,6 +74,8 @@ class Incidents:
             if incident.is_open:
                 await self._open(turn, incident)
         else:
+            if known is not None:
+                await write_changes(turn, room, known.incident, incident, server=self._policy.server_name)
             await self.settle(turn, room, incident, around)
 
     async def people_due(self, turn: Turn, fact: PeopleDue, around: Surroundings) -> None:

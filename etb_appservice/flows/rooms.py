@@ -7,7 +7,7 @@ who comes otherwise is a stranger's guest and is recorded as such.
 from dataclasses import replace
 
 from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, Say
-from etb_appservice.domain.facts import CardDue, Done, MembershipChanged, PeopleDue, ServiceStarted
+from etb_appservice.domain.facts import CardDue, CatchUpDue, Done, MembershipChanged, PeopleDue, ServiceStarted
 from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import RoomSpec, control_room, incidents_space
@@ -164,8 +164,14 @@ class Rooms:
         )
 
     async def _greet(self, turn: Turn, room: Room, fact: MembershipChanged) -> None:
-        """Whoever joins an incident reads its card: sent anew when the one that stands is closed to them."""
+        """Whoever joins an incident reads its card: sent anew when the one that stands is closed to them.
+
+        Late, they are told privately how things stand; looked at in a fact of its own, with ETB's word on them.
+        """
         assert room.incident_id is not None  # noqa: S101 - of kind incident
+        await turn.follow(
+            CatchUpDue(incident_id=room.incident_id, user_id=fact.user_id), ("catch up", fact.event_id)
+        )
         # Whether they hold its key is looked at then: the answer to a card that is under way says who got none.
         if room.card is not None:
             await turn.follow(

@@ -4,11 +4,19 @@ What ETB writes into its own timeline by itself (a changed status, an escalation
 stand there twice.
 """
 
+from dataclasses import replace
+
 from etb_appservice.domain.effects import AddTimelineEntry
 from etb_appservice.domain.ids import EventId, RoomId, new_id
+from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.timeline import EventType, TimelineItem
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
+
+_MOST_TITLE = 200
+_DELETED = "A deleted message"
+REFERENCE = "etb-appservice/timeline/"
+"""What `external_ref` begins with in our own entries on ETB's timeline."""
 
 
 async def write_down(
@@ -38,6 +46,7 @@ async def write_down(
         by=by,
         event_id=event_id,
         is_curated=is_curated,
+        is_mirrored=to_etb,
     )
     await turn.work.cases.put(room.war_room, item)
     await turn.note(
@@ -69,9 +78,58 @@ async def write_down(
     return item
 
 
+async def withdraw(turn: Turn, room: Room, item: TimelineItem, *, by: str, forget: bool = False) -> None:
+    """Correct the record: the entry stays and says that it doesn't count. `forget`: without its text."""
+    if not item.is_open:
+        return
+    corrected = replace(item, withdrawn_ms=turn.now_ms, is_open=False)
+    if forget:
+        corrected = replace(corrected, title=_DELETED, description="")
+    await turn.work.cases.put(room.war_room, corrected)
+    await turn.note("timeline.withdrawn", actor=by, subject=item.id, details={"room": room.war_room})
+    if item.is_mirrored and room.incident_id is not None:
+        await turn.emit(
+            f"timeline/{item.id}/withdrawn",
+            AddTimelineEntry(
+                incident_id=room.incident_id,
+                event_type="NOTE",
+                title=f"Withdrawn: {corrected.title}"[:_MOST_TITLE],
+                description="This corrects the entry of that name: it was taken back in the incident's room.",
+                event_time_ms=turn.now_ms,
+                external_ref=f"{reference(item.id)}/withdrawn",
+                event_data={"war_room_id": str(room.war_room), "corrects": reference(item.id)},
+            ),
+        )
+
+
+async def forget_message(turn: Turn, room: Room, event_id: EventId) -> None:
+    """Take the text of a deleted message out of every entry that is about it."""
+    for item in await turn.work.cases.of(room.war_room, TimelineItem):
+        if item.event_id == event_id and item.title != _DELETED:
+            await turn.work.cases.put(room.war_room, replace(item, title=_DELETED, description=""))
+
+
+async def write_changes(turn: Turn, room: Room, before: Incident, after: Incident, *, server: str) -> None:
+    """What ETB shows changed, kept here only."""
+    nobody = "nobody"
+    changes: tuple[tuple[EventType, str, str, str], ...] = (
+        ("STATUS_CHANGED", "Status", before.status, after.status),
+        ("SEVERITY_CHANGED", "Severity", before.severity, after.severity),
+        ("ASSIGNED", "Assignee", before.assignee or nobody, after.assignee or nobody),
+    )
+    for event_type, what, old, new in changes:
+        if old != new:
+            await write_down(turn, room, event_type, f"{what}: {new} (was {old})", server=server, to_etb=False)
+
+
+def of_message(origin_ms: int, received_ms: int) -> int:
+    """When a message was sent: its own word, which can't be later than we had it."""
+    return min(origin_ms, received_ms) if origin_ms else received_ms
+
+
 def reference(item_id: str) -> str:
     """By which our entry is found again on ETB's timeline."""
-    return f"etb-appservice/timeline/{item_id}"
+    return f"{REFERENCE}{item_id}"
 
 
 def permalink(room_id: RoomId, event_id: EventId, server: str) -> str:

@@ -4,6 +4,7 @@
                                   can't be asked for: a message must not hold up everybody else's)
     plain message in an encrypted room of ours ──> PlainMessageReceived (never acted upon)
     m.room.member ──> MembershipChanged     m.room.redaction ──> EventRedacted     other state ──> StateChanged
+    m.reaction ──> ReactionReceived
 
 Every field is a stranger's word until its type was looked at. Must raise nothing but Broken (no event at all),
 whatever stands in the event.
@@ -23,11 +24,13 @@ from etb_appservice.domain.facts import (
     MessageUnreadable,
     Origin,
     PlainMessageReceived,
+    ReactionReceived,
     StateChanged,
     Trust,
 )
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.outcomes import Broken
+from etb_appservice.domain.reactions import bare
 from etb_appservice.matrix import results
 from etb_appservice.matrix.arrivals import is_id, is_user_id
 from etb_appservice.matrix.messages import RELATION
@@ -39,6 +42,7 @@ IsEncrypted = Callable[[RoomId], Awaitable[bool]]
 """Whether a room is an encrypted room of ours."""
 
 _LATEST_MS = 1 << 53
+_LONGEST_KEY = 100
 _MEMBERSHIPS = frozenset({"invite", "join", "knock", "leave", "ban"})
 _TEXT_TYPES = frozenset({"m.room.message", "m.message", "m.sticker"})
 _TEXT_FIELDS = frozenset(
@@ -103,6 +107,8 @@ class Decoder:
             if await self._is_encrypted(origin.room_id):
                 return PlainMessageReceived(**_of(origin), event_type=str(event_type))
             return Nothing("a message outside the encrypted rooms of ours")
+        if event_type == "m.reaction":
+            return _reaction(content, origin)
         return Nothing("an event that carries no message")
 
     async def _encrypted(self, event: Json, content: Json, origin: Origin) -> Fact | KeyMissing | Nothing:
@@ -216,6 +222,18 @@ def _redaction(event: Json, content: Json, origin: Origin) -> EventRedacted | No
     if target is None:
         return Nothing("a redaction of nothing")
     return EventRedacted(**_of(origin), redacts=target)
+
+
+def _reaction(content: Json, origin: Origin) -> ReactionReceived | Nothing:
+    """Matrix specification, "Annotating other events"."""
+    relation = content.get(RELATION)
+    relation = relation if isinstance(relation, dict) else {}
+    target, key = _event_id(relation.get("event_id")), relation.get("key")
+    if relation.get("rel_type") != "m.annotation" or target is None:
+        return Nothing("a reaction to nothing")
+    if not isinstance(key, str) or not bare(key) or len(key) > _LONGEST_KEY or _SURROGATES.search(key):
+        return Nothing("a reaction whose key is unusable")
+    return ReactionReceived(**_of(origin), key=bare(key), relates_to=target)
 
 
 def _origin(event: Json) -> Origin:

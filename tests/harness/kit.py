@@ -47,6 +47,7 @@ from etb_appservice.domain.facts import (
     MessageUnreadable,
     OnCallSeen,
     PlainMessageReceived,
+    ReactionReceived,
     ServiceStarted,
     StateChanged,
     Trust,
@@ -55,8 +56,11 @@ from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Usern
 from etb_appservice.domain.incident import Card, EtbUser, Incident
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Unsure
 from etb_appservice.domain.people import PeopleMap
-from etb_appservice.domain.policy import Backoff, CommandPolicy, KeyPolicy, Policy
+from etb_appservice.domain.policy import Backoff, CadencePolicy, CommandPolicy, KeyPolicy, Policy
+from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.rooms import RoomPolicy
+from etb_appservice.flows.cadence import Cadences
+from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import Command, find
 from etb_appservice.flows.conversation import Conversation
@@ -65,6 +69,7 @@ from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.turn import SERVICE_LANE
@@ -84,6 +89,8 @@ STRANGER = UserId("@mallory:evil.example")
 ROOT_KEY = bytes(range(32))
 NO_1 = IncidentId("11111111-1111-4111-8111-111111111111")
 NO_2 = IncidentId("22222222-2222-4222-8222-222222222222")
+SILENT = CadencePolicy(update_minutes={}, commander_minutes=0, catch_up_minutes=366 * 24 * 60)
+"""Nothing is said by itself as time passes: tests of that ask for the defaults."""
 _MOST_ROUNDS = 500
 MakeHouse = Callable[..., Awaitable["House"]]
 
@@ -120,6 +127,7 @@ def policy_of(**changes: Any) -> Policy:
         operators=frozenset({OPERATOR}),
         server_name="x.org",
         commands=CommandPolicy(burst=5),
+        cadence=SILENT,
         keys=KeyPolicy(tell_after_s=30, give_up_after_s=3600),
         intake=Backoff(first_s=1, most_s=4, tries=3),
         outbox=Backoff(first_s=1, most_s=4, tries=4),
@@ -299,6 +307,8 @@ class World:
                 return MessageUnreadable(**origin, loss=Loss(event["loss"]))
             case "member":
                 return MembershipChanged(**origin, **rest)
+            case "reaction":
+                return ReactionReceived(**origin, **rest)
             case "redaction":
                 return EventRedacted(**origin, **rest)
             case "state":
@@ -430,6 +440,7 @@ class House:
         self.lane_of.clear()
         incidents = Incidents(self.etb, self.policy)
         letters = Letters(self.policy)
+        cadences = Cadences(self.policy)
         self.decider = Decider(
             self.store,
             incidents,
@@ -438,6 +449,9 @@ class House:
             Chatops(self.commands, self.etb, self.policy, self.clock, self.signs, self.meter),
             Replies(self.commands, self.policy, self.meter),
             letters,
+            cadences,
+            Reactions(self.policy, cadences),
+            CatchUps(self.policy),
         )
         self.intake = Intake(
             self.store,
@@ -582,6 +596,18 @@ class House:
         where = room_id or await self.room_id()
         await self.accept_event(event(what, where, sender, event_id=event_id, **fields))
         return event_id
+
+    async def reacts(self, sender: str, event_id: str, key: str, room_id: str | None = None) -> str:
+        """Somebody reacts to a message; answers the reaction's own event id. At rest."""
+        fields = {"key": bare(key), "relates_to": event_id}
+        made = await self.says(sender, "", room_id, what="reaction", **fields)
+        await self.settle()
+        return made
+
+    async def redacts(self, sender: str, event_id: str, room_id: str | None = None) -> None:
+        """Somebody takes an event away. At rest."""
+        await self.says(sender, "", room_id, what="redaction", redacts=event_id)
+        await self.settle()
 
     async def moves(self, user_id: str, membership: str, room_id: str | None = None, *, sender: str = "") -> None:
         """Somebody joins, leaves or is invited; then at rest."""

@@ -12,6 +12,8 @@ def test_a_policy_says_what_the_settings_say(tmp_path: Path) -> None:
     text = (
         MINIMAL
         + f"rooms: {{version: 11, rotation_hours: 1, rules: {{public: {row}}}}}\n"
+        + 'cadence: {update_minutes: {LOW: 5}, snooze: {"⏰\ufe0f": 7}, stop: 🔕, commander_minutes: 0}\n'
+        + 'reactions: {actions: {"❤\ufe0f": task}}\n'
         + "people: {template: '@{username}:example.org'}\ncommands: {prefixes: ['!'], burst: 3}\n"
     )
     settings = load(write(tmp_path, text), {}).settings
@@ -26,6 +28,10 @@ def test_a_policy_says_what_the_settings_say(tmp_path: Path) -> None:
     assert made.people.user_id(Username("alice")) == "@alice:example.org"
     assert made.operators == {"@op:example.org"}
     assert (made.commands.prefixes, made.commands.burst) == (("!",), 3)
+    assert (made.cadence.update_ms("LOW"), made.cadence.update_ms("HIGH")) == (300_000, None)
+    assert (made.cadence.snooze_minutes("⏰"), made.cadence.snooze_minutes("1⃣")) == (7, None)
+    assert (made.cadence.stop, made.cadence.commander_minutes) == ("🔕", 0)
+    assert (made.reactions.action("❤"), made.reactions.action("📌")) == ("task", None)
     assert made.is_ours(UserId("@_etb_alice:example.org"))
     assert not made.is_ours(UserId("@_etb_alice:elsewhere.org"))
     level = made.classification.level(severity="LOW", category="security", is_sensitive=False)

@@ -16,6 +16,7 @@ from etb_appservice.domain.facts import (
     MessageReceived,
     MessageUnreadable,
     PlainMessageReceived,
+    ReactionReceived,
     StateChanged,
     Trust,
 )
@@ -203,9 +204,51 @@ async def test_a_plain_message_in_a_room_of_ours_is_recorded_as_plain(more: dict
     assert isinstance(await read(None, event(**more, room_id="!stranger")), Nothing)
 
 
-async def test_a_reaction_is_no_plain_message() -> None:
-    content = {"m.relates_to": {"rel_type": "m.annotation", "event_id": "$x", "key": "a"}}
-    assert isinstance(await read(None, event(type="m.reaction", content=content)), Nothing)
+def reaction(**relation: Any) -> dict[str, Any]:
+    whole = {"rel_type": "m.annotation", "event_id": "$x", "key": "⭐"} | relation
+    return event(type="m.reaction", content={"m.relates_to": whole})
+
+
+@pytest.mark.parametrize("key", ["⭐", "⭐\ufe0f", " ⭐ "])
+async def test_a_reaction_names_its_message_and_a_key_without_variation_selector(key: str) -> None:
+    fact = await read(None, reaction(key=key))
+    assert fact == ReactionReceived(
+        room_id=RoomId("!ours"),
+        event_id=fact.event_id,
+        sender=UserId("@a:x"),
+        origin_ms=5,
+        key="⭐",
+        relates_to=fact.relates_to,
+    )
+    assert (fact.event_id, fact.relates_to) == ("$e", "$x")
+
+
+async def test_an_emoji_made_of_several_is_a_key() -> None:
+    fact = await read(None, reaction(key="👩\u200d💻"))
+    assert fact.key == "👩\u200d💻"
+
+
+@pytest.mark.parametrize(
+    "relation",
+    [
+        {"key": ""},
+        {"key": "\ufe0f"},
+        {"key": 7},
+        {"key": "x" * 101},
+        {"key": "\ud83d"},
+        {"event_id": None},
+        {"event_id": "\x00"},
+        {"rel_type": "m.thread"},
+    ],
+)
+async def test_half_a_reaction_is_nothing(relation: dict[str, Any]) -> None:
+    assert isinstance(await read(None, reaction(**relation)), Nothing)
+    assert isinstance(await read(None, event(type="m.reaction", content={"m.relates_to": "x"})), Nothing)
+
+
+async def test_a_reaction_that_carries_text_is_a_message_in_clear() -> None:
+    content = reaction()["content"] | {"body": "!status"}
+    assert isinstance(await read(None, event(type="m.reaction", content=content)), PlainMessageReceived)
 
 
 async def test_a_membership_knows_the_one_before() -> None:

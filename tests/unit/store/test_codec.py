@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import (
@@ -27,6 +28,8 @@ from etb_appservice.domain.effects import (
 )
 from etb_appservice.domain.facts import (
     CardDue,
+    CatchUpDue,
+    CommanderDue,
     Done,
     EffectAnswered,
     EffectDelayed,
@@ -43,17 +46,22 @@ from etb_appservice.domain.facts import (
     OnCallSeen,
     PeopleDue,
     PlainMessageReceived,
+    ReactionReceived,
     ServiceStarted,
     StateChanged,
     Troubled,
     Trust,
+    UpdateDue,
 )
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card, Deadline, Incident, Responder
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.outcomes import Broken
+from etb_appservice.domain.posts import Post
+from etb_appservice.domain.reactions import Reaction
 from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.domain.rooms import RoomPolicy, control_room, incident_room, incidents_space
+from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.store.codec import (
     FactJson,
@@ -110,6 +118,12 @@ ENTRIES: list[Entry] = [
     Role(id="SCRIBE", role="SCRIBE", username=Username("a"), since_ms=1, by=Username("b"), is_open=False),
     Admitted(id="a", username=Username("a"), by="b", at_ms=1, why="w"),
     Letter(id="1", text="t", notify=True),
+    Task(
+        id="1", number=1, text="t", by=Username("a"), at_ms=1, state="done", assignee=Username("b"), is_open=False
+    ),
+    Post(id="1", text="t", by=Username("a"), at_ms=1, event_id=EVENT, next_ms=2),
+    Cadence(opened_ms=1, since_ms=2, severity="HIGH", plan=3, due_ms=4, snoozed_ms=5, reminder=EVENT),
+    Reaction(id="$r", key="📌", sender=USER, target=EVENT, does="timeline", made="1"),
 ]
 FACTS: list[Fact] = [
     MessageReceived(
@@ -125,12 +139,16 @@ FACTS: list[Fact] = [
     MessageUnreadable(**ORIGIN, loss=Loss.WRONG_SENDER, session_id="s"),
     KeyAwaited(**ORIGIN, session_id="s", waited_s=1.25),
     MembershipChanged(**ORIGIN, user_id=USER, membership="join", previous="invite", is_upgrade=True),
+    ReactionReceived(**ORIGIN, key="📌", relates_to=EVENT),
     EventRedacted(**ORIGIN, redacts=EVENT),
     StateChanged(**ORIGIN, event_type="m.room.topic", state_key=""),
     IncidentSeen(incident=INCIDENT, via="poll"),
     OnCallSeen(usernames=(Username("a"), Username("b"))),
     PeopleDue(incident_id=INCIDENT_ID),
     CardDue(incident_id=INCIDENT_ID, user_id=USER),
+    UpdateDue(incident_id=INCIDENT_ID, plan=3),
+    CommanderDue(incident_id=INCIDENT_ID),
+    CatchUpDue(incident_id=INCIDENT_ID, user_id=USER),
     ServiceStarted(),
     Troubled(key="k", text="t"),
     LetterDue(user_id=USER, text="t", notify=True),

@@ -1,0 +1,11 @@
+"""`roles`: who does what."""
+
+from etb_appservice.domain.clearance import Right
+from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
+from etb_appservice.flows.roles import listed
+
+
+@command(needs=Right.MEMBER, where=INCIDENT, example="roles")
+async def roles(call: Call) -> Answer:
+    """List the roles of this incident and who holds them."""
+    return Answer(await listed(call.work, call.room))

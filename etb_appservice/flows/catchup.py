@@ -1,0 +1,81 @@
+"""Tells one person alone how things stand: whoever joins an incident late, and whoever asks.
+
+    a join ─► CatchUpDue ─► open for a while, a responder, cleared for it now ─► a letter    else nothing
+
+Must never tell anybody more than their clearance lets them read in the room itself.
+"""
+
+from etb_appservice.domain.cadence import Cadence
+from etb_appservice.domain.clearance import Right, Subject, decide
+from etb_appservice.domain.facts import CatchUpDue
+from etb_appservice.domain.incident import Incident
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.posts import Post
+from etb_appservice.domain.roles import Role
+from etb_appservice.domain.roles import shown as role_shown
+from etb_appservice.domain.tasks import Task
+from etb_appservice.domain.text import code, moment, plain
+from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.flows.chronicle import curated, shown
+from etb_appservice.flows.letters import write_to
+from etb_appservice.flows.standing import actor_of
+from etb_appservice.flows.tasks import shown as task_shown
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import Room, Work
+
+_MOST_ENTRIES = 15
+_MOST_TASKS = 20
+_MOST_OF_POST = 1500
+
+
+class CatchUps:
+    """Decides who is told when they join."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    async def due(self, turn: Turn, fact: CatchUpDue) -> None:
+        """Tell them, if it has been open for a while and they may know."""
+        known = await turn.work.incidents.get(fact.incident_id)
+        room = await turn.work.rooms.of_incident(fact.incident_id)
+        if known is None or room is None or not known.incident.is_open:
+            return
+        cadence = await turn.work.cases.get(room.war_room, Cadence, "cadence")
+        is_young = (
+            cadence is None or turn.now_ms - cadence.opened_ms < self._policy.cadence.catch_up_minutes * 60_000
+        )
+        if is_young:
+            return
+        actor = await actor_of(turn.work, room, fact.user_id, self._policy)
+        if not decide(actor, Right.RESPONDER, Subject(classification=room.classification)).allowed:
+            return
+        text = await how_things_stand(turn.work, room, known.incident, self._policy)
+        await write_to(turn, fact.user_id, text, "catch up", turn.ref)
+        await turn.note("catchup.sent", subject=room.war_room, details={"user": fact.user_id, "why": "joined"})
+
+
+async def how_things_stand(work: Work, room: Room, incident: Incident, policy: Policy) -> str:
+    """Number, title, state; roles; the last update; what happened; what is still to do."""
+    roles = await work.cases.of(room.war_room, Role, only_open=True)
+    lines = [
+        f"**{plain(incident.number)}: {plain(incident.title)}**",
+        "",
+        f"- Status: **{plain(incident.status)}**",
+        f"- Severity: **{plain(incident.severity)}**",
+        *(f"- {role_shown(one.role).capitalize()}: {code(one.username)}" for one in roles),
+    ]
+    posts = await work.cases.of(room.war_room, Post)
+    if posts:
+        last = posts[-1]
+        said = [plain(line, _MOST_OF_POST) for line in last.text[:_MOST_OF_POST].splitlines()]
+        lines += ["", f"**Last status update** ({code(last.by)}, {moment(last.at_ms)})", "", *said]
+    entries = curated(await work.cases.of(room.war_room, TimelineItem))
+    if entries:
+        title = "What happened" if len(entries) <= _MOST_ENTRIES else f"What happened, the last {_MOST_ENTRIES}"
+        lines += ["", f"**{title}**", "", *shown(entries[-_MOST_ENTRIES:], room, policy.server_name)]
+    tasks = await work.cases.of(room.war_room, Task, only_open=True)
+    if tasks:
+        more = [f"- … and {len(tasks) - _MOST_TASKS} more"] if len(tasks) > _MOST_TASKS else []
+        listed = [f"- {task_shown(one)}" for one in tasks[:_MOST_TASKS]]
+        lines += ["", "**Open tasks**", "", *listed, *more]
+    return "\n".join(lines)
