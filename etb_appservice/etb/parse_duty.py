@@ -3,6 +3,7 @@
 Lists and texts inside are bounded, since what is made of them ends in a message or is kept.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ _MOST_PARAMETERS = 50
 _MOST_OPTIONS = 100
 _MOST_SERVICES = 500
 _MOST_DATA = 30
+_REFERENCE = re.compile(r" ?\[[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\]$")
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
 """Execution states from which nothing follows; an unknown state counts as under way."""
@@ -57,12 +59,15 @@ def sla(row: Mapping[str, Any], spelling: Spelling, *, is_business_hours: bool =
 
 
 def escalation(row: Mapping[str, Any], spelling: Spelling) -> Escalation:
-    """An escalation instance (8.5). `notified` are the targets of `notifications_sent`, each once."""
+    """An escalation instance (8.5). `notified` are the targets of `notifications_sent`, each once.
+
+    The reference by which we find our own is no part of the reason.
+    """
     return Escalation(
         id=fields.identifier(row),
         status=_status(row, spelling, "escalation_status"),
         level=fields.count(row, "escalation_level"),
-        reason=fields.line(row, "reason", limit=_TEXT_LIMIT),
+        reason=_REFERENCE.sub("", fields.line(row, "reason", limit=_TEXT_LIMIT)),
         policy=fields.line(row, "escalation_policy_name", limit=fields.NAME_LIMIT),
         triggered_ms=fields.moment_ms(row, "triggered_at"),
         acknowledged_by=fields.username(row, "acknowledged_by") or "",

@@ -4,6 +4,7 @@ tests/contract/etb runs the same promises on this and on the real adapter.
 """
 
 import asyncio
+import re
 import uuid
 from dataclasses import dataclass, field, replace
 
@@ -23,7 +24,15 @@ from etb_appservice.domain.ids import IncidentId, Username
 from etb_appservice.domain.incident import Deadline, EtbUser, Incident, OnCall
 from etb_appservice.domain.outcomes import Failure, Later, Refused, Unsure
 from etb_appservice.etb.parse import FINISHED_SLA
+from etb_appservice.etb.parse_duty import ENDED
 from etb_appservice.ports import Try
+
+_MODULES = {
+    "TriggerEscalation": "sla",
+    "MoveEscalation": "sla",
+    "StartRunbook": "automation",
+    "CancelRunbook": "automation",
+}
 
 
 @dataclass
@@ -41,6 +50,9 @@ class FakeEtb:
     windows: list[Maintenance] = field(default_factory=list)
     statuses: frozenset[str] = frozenset({"OPEN", "IN_PROGRESS", "RESOLVED", "CLOSED", "CANCELLED"})
     """What ETB takes as a status."""
+    severities: frozenset[str] = frozenset({"INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL", "EMERGENCY"})
+    off: set[str] = field(default_factory=set)
+    """Modules that are nowhere, such as `sla` or `automation`."""
     entries: list[AddTimelineEntry] = field(default_factory=list)
     writes: list[EtbEffect] = field(default_factory=list)
     """Every write that took effect, in order."""
@@ -49,7 +61,10 @@ class FakeEtb:
     gate: asyncio.Event | None = None
     lose_answers: int = 0
     """So many writes are done, but their answers get lost: Unsure."""
+    lose_requests: int = 0
+    """So many writes don't arrive, and nobody can tell: Unsure."""
     timeline_readable: bool = True
+    """Whether a repetition can find out what became of an earlier try, of whatever kind."""
     calls: list[str] = field(default_factory=list)
 
     def down(self) -> None:
@@ -91,31 +106,41 @@ class FakeEtb:
             for one in self.known.values()
             if one.is_open and search.casefold() in f"{one.number} {one.title} {one.description}".casefold()
         ]
-        return tuple(sorted(found, key=lambda one: (-one.updated_at_ms, one.id)))
+        return tuple(sorted(found, key=lambda one: (-one.updated_at_ms, one.id))[:200])
 
     async def slas(self, incident_id: IncidentId) -> tuple[Sla, ...]:
         await self._enter("slas")
-        return tuple(self.levels.get(incident_id, []))
+        if "sla" in self.off:
+            return ()
+        return tuple(sorted(self.levels.get(incident_id, []), key=lambda one: one.target_ms or 0))
 
     async def escalations(self, incident_id: IncidentId) -> tuple[Escalation, ...]:
         await self._enter("escalations")
-        return tuple(self.escalated.get(incident_id, []))
+        return () if "sla" in self.off else tuple(self.escalated.get(incident_id, []))
 
     async def runbooks(self, search: str) -> tuple[Runbook, ...]:
         await self._enter("runbooks")
-        word = search.casefold()
-        found = [one for one in self.library if word in f"{one.name} {one.description}".casefold()]
-        return tuple(sorted(found, key=lambda one: one.name))
+        if "automation" in self.off:
+            return ()
+        name, words = " ".join(search.split()).casefold(), re.sub("[\"',]", " ", search).casefold().split()
+        found = [
+            one
+            for one in self.library
+            if all(word in f"{one.name} {one.description}".casefold() for word in words)
+        ]
+        found.sort(key=lambda one: (one.name.casefold() != name, one.name.casefold(), one.id))
+        return tuple(found[:50])
 
     async def execution(self, execution_id: str) -> Execution:
         await self._enter("execution")
+        self._need("automation")
         if execution_id not in self.executions:
             raise Refused("ETB knows no such execution", code="404")
         return self.executions[execution_id]
 
     async def maintenance(self) -> tuple[Maintenance, ...]:
         await self._enter("maintenance")
-        return tuple(self.windows)
+        return () if "automation" in self.off else tuple(self.windows)
 
     async def timeline(self, incident_id: IncidentId) -> tuple[TimelineRow, ...]:
         await self._enter("timeline")
@@ -139,11 +164,15 @@ class FakeEtb:
     async def do(self, effect: EtbEffect, attempt: Try) -> Done:
         """By `attempt.key` as by a reference that ETB keeps: a repetition finds what the first try did."""
         await self._enter("do")
+        self._need(_MODULES.get(effect.kind, "incidents"))
         if attempt.attempts > 0 or attempt.first_tried_ms is not None:
             if not self.timeline_readable:
                 raise Unsure("an earlier try may have taken effect and can't be read back")
             if attempt.key in self.done:
                 return replace(self.done[attempt.key], detail="found")
+        if self.lose_requests:
+            self.lose_requests -= 1
+            raise Unsure("no answer")
         done = self.done[attempt.key] = self._take_effect(effect)
         self.writes.append(effect)
         if self.lose_answers:
@@ -162,6 +191,8 @@ class FakeEtb:
                 return self._change(effect)
             case DeclareIncident(title=title, severity=severity, description=description, category=category):
                 made = IncidentId(str(uuid.uuid5(uuid.NAMESPACE_OID, effect.ref)))
+                if severity not in self.severities:
+                    raise Refused(f'ETB says of severity: "{severity}" is not a valid choice.', code="400")
                 number = f"INC-{1000 + len(self.known)}"
                 self.known[made] = Incident(
                     made, number, title, severity, "OPEN", 0, category, description=description
@@ -185,8 +216,7 @@ class FakeEtb:
                 rows = self.escalated.get(incident_id, [])
                 for place, row in enumerate(rows):
                     if row.id == escalation_id:
-                        rows[place] = replace(row, status=to)
-                        return Done(found={"id": row.id, "status": to, "level": str(row.level)})
+                        return self._move(rows, place, to)
                 raise Refused("ETB knows no such escalation", code="404")
             case StartRunbook(runbook_id=runbook_id):
                 book = next((one for one in self.library if one.id == runbook_id), None)
@@ -206,15 +236,29 @@ class FakeEtb:
             case CancelRunbook(execution_id=execution_id):
                 if execution_id not in self.executions:
                     raise Refused("ETB knows no such execution", code="404")
-                self.executions[execution_id] = replace(self.executions[execution_id], status="CANCELLED")
-                return Done(found={"id": execution_id, "status": "CANCELLED"})
+                run = self.executions[execution_id]
+                if run.status in ENDED:
+                    return Done(detail="found", found={"id": execution_id, "status": run.status})
+                self.executions[execution_id] = replace(run, status="CANCELLED")
+                return Done(detail="changed", found={"id": execution_id, "status": "CANCELLED"})
+
+    def _move(self, rows: list[Escalation], place: int, to: str) -> Done:
+        row = rows[place]
+        detail = "found" if row.status in {to, "RESOLVED"} else "changed"
+        if row.status == "CANCELLED":
+            raise Refused(f"ETB says: Escalation is CANCELLED; it can't become {to}.", code="409")
+        if detail == "changed":
+            row = rows[place] = replace(row, status=to)
+        return Done(detail=detail, found={"id": row.id, "status": row.status, "level": str(row.level)})
 
     def _change(self, effect: ChangeIncident) -> Done:
         before = self.known[effect.incident_id]
         if effect.status and effect.status not in self.statuses:
-            raise Refused(f'ETB says of status: "{effect.status}" is not a valid choice', code="400")
+            raise Refused(f'ETB says of status: "{effect.status}" is not a valid choice.', code="400")
+        if effect.severity and effect.severity not in self.severities:
+            raise Refused(f'ETB says of severity: "{effect.severity}" is not a valid choice.', code="400")
         if effect.assignee and effect.assignee not in self.users:
-            raise Refused("ETB says of username: no such active user", code="400")
+            raise Refused("ETB says of username: No such active user.", code="400")
         after = replace(
             before,
             status=effect.status or before.status,
@@ -224,7 +268,7 @@ class FakeEtb:
         )
         self.known[effect.incident_id] = after
         return Done(
-            detail="changed",
+            detail="changed" if self._differs(before, after) else "found",
             found={
                 "status": after.status,
                 "severity": after.severity,
@@ -234,6 +278,14 @@ class FakeEtb:
                 "old_assignee": before.assignee or "",
             },
         )
+
+    @staticmethod
+    def _differs(before: Incident, after: Incident) -> bool:
+        return (before.status, before.severity, before.assignee) != (after.status, after.severity, after.assignee)
+
+    def _need(self, module: str) -> None:
+        if module in self.off:
+            raise Refused(f"ETB's module {module} is not available here, so that can't be done", code="off")
 
     async def _enter(self, call: str) -> None:
         self.calls.append(call)

@@ -15,7 +15,7 @@ from rest_framework.authtoken.models import Token
 
 from etb_sandbox import models as etb
 from etb_sandbox.incidents import open_incident
-from etb_sandbox.world import ARTICLES, INCIDENTS, LEVELS, MAIN_ROTATION, PEOPLE, RUNBOOKS, SERVICE
+from etb_sandbox.world import ARTICLES, INCIDENTS, LEVELS, MAIN_ROTATION, PARAMETERS, PEOPLE, RUNBOOKS, SERVICE
 
 SPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://etb.example/sandbox")
 
@@ -281,7 +281,6 @@ def plant_rules(people: dict[str, etb.User]) -> None:
 
 def plant_runbooks(people: dict[str, etb.User]) -> None:
     for number, (name, description, steps, outcome, status, approval) in enumerate(RUNBOOKS):
-        needs = {"type": "object", "properties": {"confirm": {"type": "boolean"}}, "required": ["confirm"]}
         make(
             etb.Runbook,
             name,
@@ -295,7 +294,7 @@ def plant_runbooks(people: dict[str, etb.User]) -> None:
             status=status,
             outcome=outcome,
             requires_approval=approval,
-            parameters_schema=needs if approval else {},
+            parameters_schema=PARAMETERS.get(name, {}),
             estimated_duration=timedelta(minutes=2 * len(steps)),
             execution_count=10 + number,
             success_rate=0.0 if outcome == "FAILED" else 95.0,

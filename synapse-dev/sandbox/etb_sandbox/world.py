@@ -50,8 +50,25 @@ RUNBOOKS = (
      ["Renew", "Deploy"], "FAILED", "ACTIVE", False),
     ("Rebuild search index", "Builds the index anew and never comes to an end.",
      ["Snapshot", "Rebuild", "Swap"], "NEVER", "ACTIVE", False),
+    ("Scale out a service", "Adds nodes to a service and lets the load balancer know.",
+     ["Add nodes", "Join the balancer"], "COMPLETED", "ACTIVE", False),
     ("Old cache purge", "Replaced by the gateway's own purge.", ["Purge"], "COMPLETED", "DEPRECATED", False),
 )  # fmt: skip
+
+# by name of the runbook, as JSON Schema
+PARAMETERS = {
+    "Failover billing database": {
+        "type": "object", "properties": {"confirm": {"type": "boolean"}}, "required": ["confirm"],
+    },
+    "Scale out a service": {
+        "type": "object",
+        "properties": {
+            "service": {"type": "string", "title": "Which service", "enum": ["api-gateway", "search", "web"]},
+            "nodes": {"type": "integer", "title": "How many nodes", "default": 2, "minimum": 1},
+        },
+        "required": ["service"],
+    },
+}  # fmt: skip
 
 # title, type, category, services, classification, summary, content
 ARTICLES = (

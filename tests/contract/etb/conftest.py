@@ -1,4 +1,4 @@
-"""An ETB by script, and a client of it whose clock is moved by hand."""
+"""An ETB by script, and a client of it whose clock is moved by hand; the sandbox, and the two worlds."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -8,6 +8,8 @@ import pytest
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.connection import EtbConnection
 from tests.harness.etb_parts import HandClock, ScriptedEtb
+from tests.harness.etb_worlds import FakeWorld, RealClock, SandboxWorld, World
+from tests.harness.sandbox import Sandbox
 
 TOKEN = "s3cret-token-of-the-service"
 
@@ -38,3 +40,20 @@ async def connect(etb: ScriptedEtb, clock: HandClock) -> AsyncIterator[Callable[
     yield make
     for client in clients:
         await client.close()
+
+
+@pytest.fixture(scope="module")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    async with await Sandbox.start(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(params=["fake", "sandbox"])
+async def world(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[World]:
+    if request.param == "fake":
+        yield FakeWorld()
+        return
+    await sandbox.reset()
+    connection = EtbConnection(base_url=sandbox.url, token=sandbox.token)
+    async with EtbClient(connection, RealClock()) as client:
+        yield SandboxWorld(sandbox, client)

@@ -1,161 +1,16 @@
 """The promises of `EtbReads` and `EtbHands`, on the fake and on the real adapter before the sandbox."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from typing import Protocol
-
 import pytest
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import AddTimelineEntry
 from etb_appservice.domain.ids import IncidentId, Username
-from etb_appservice.domain.incident import Deadline, EtbUser, Incident, OnCall
+from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.outcomes import Later, Refused, Unsure
-from etb_appservice.etb import parse
-from etb_appservice.etb.client import EtbClient
-from etb_appservice.etb.connection import EtbConnection
-from etb_appservice.etb.hands import EtbWriter
-from etb_appservice.etb.probe import Modules
-from etb_appservice.etb.reads import EtbReader
-from etb_appservice.etb.spelling import Spelling
-from etb_appservice.ports import EtbHands, EtbReads, Try
-from tests.harness.fakes_etb import FakeEtb
-from tests.harness.sandbox import Sandbox
+from etb_appservice.ports import Try
+from tests.harness.etb_worlds import World
 
 NOBODY = IncidentId("00000000-0000-4000-8000-0000000000ff")
-
-
-class RealClock:
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.01))
-
-
-class World(Protocol):
-    """One side of the comparison: what a test does to ETB, and our two doors to it."""
-
-    reads: EtbReads
-    hands: EtbHands
-
-    async def declare(self, title: str) -> Incident: ...
-
-    async def close_incident(self, incident_id: IncidentId) -> None: ...
-
-    async def set_user(self, username: str, clearance: Classification, *, is_active: bool) -> None: ...
-
-    async def set_on_call(self, username: str | None) -> None: ...
-
-    async def timeline_titles(self, incident_id: IncidentId) -> list[str]: ...
-
-    async def go_down(self) -> None: ...
-
-    async def forbid(self) -> None: ...
-
-    async def lose_next_answer(self) -> None: ...
-
-    async def hide_timeline(self) -> None: ...
-
-
-class FakeWorld:
-    def __init__(self) -> None:
-        self.etb = FakeEtb()
-        self.reads: EtbReads = self.etb
-        self.hands: EtbHands = self.etb
-
-    async def declare(self, title: str) -> Incident:
-        number = len(self.etb.known) + 1
-        made = IncidentId(f"00000000-0000-4000-8000-{number:012d}")
-        self.etb.known[made] = Incident(made, "INC-1", title, "HIGH", "OPEN", 1, reporter=Username("alice"))
-        self.etb.sla[made] = [
-            Deadline(name, "RESPONSE_TIME", "ACTIVE", at) for name, at in (("late", 9), ("soon", 5))
-        ]
-        return self.etb.known[made]
-
-    async def close_incident(self, incident_id: IncidentId) -> None:
-        self.etb.sla[incident_id] = [Deadline("late", "RESPONSE_TIME", "MET", 9)]
-
-    async def set_user(self, username: str, clearance: Classification, *, is_active: bool) -> None:
-        self.etb.users[Username(username)] = EtbUser(Username(username), username, clearance, is_active)
-
-    async def set_on_call(self, username: str | None) -> None:
-        self.etb.duty = [OnCall("Platform primary", Username(username))] if username else []
-
-    async def timeline_titles(self, incident_id: IncidentId) -> list[str]:
-        return [entry.title for entry in self.etb.entries if entry.incident_id == incident_id]
-
-    async def go_down(self) -> None:
-        self.etb.down()
-
-    async def forbid(self) -> None:
-        self.etb.refuse()
-
-    async def lose_next_answer(self) -> None:
-        self.etb.lose_answers = 1
-
-    async def hide_timeline(self) -> None:
-        self.etb.timeline_readable = False
-
-
-class SandboxWorld:
-    def __init__(self, sandbox: Sandbox, client: EtbClient) -> None:
-        modules = Modules(client)
-        self.sandbox = sandbox
-        self.reads: EtbReads = EtbReader(client, modules, RealClock())
-        self.hands: EtbHands = EtbWriter(client, modules)
-
-    async def declare(self, title: str) -> Incident:
-        return parse.incident(await self.sandbox.declare(title), Spelling())
-
-    async def close_incident(self, incident_id: IncidentId) -> None:
-        await self.sandbox.patch(incident_id, status="RESOLVED")
-
-    async def set_user(self, username: str, clearance: Classification, *, is_active: bool) -> None:
-        await self.sandbox.set_user(username, clearance=clearance.name, is_active=is_active)
-
-    async def set_on_call(self, username: str | None) -> None:
-        for rotation in await self.sandbox.rows("/api/sla-oncall/api/v1/oncall-rotations/"):
-            await self.sandbox.set_oncall(None, rotation=rotation["name"])
-        await self.sandbox.set_oncall(username)
-
-    async def timeline_titles(self, incident_id: IncidentId) -> list[str]:
-        return [
-            row["title"] for row in await self.sandbox.timeline(incident_id) if row["source_type"] == "INTEGRATION"
-        ]
-
-    async def go_down(self) -> None:
-        await self.sandbox.fault("error", status=503)
-
-    async def forbid(self) -> None:
-        await self.sandbox.fault("error", status=403)
-
-    async def lose_next_answer(self) -> None:
-        await self.sandbox.fault("drop_after_write", "timeline", count=1)
-
-    async def hide_timeline(self) -> None:
-        await self.sandbox.fault("error", "timeline", methods=["GET"], status=403)
-
-
-@pytest.fixture(scope="module")
-async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    async with await Sandbox.start(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
-
-
-@pytest.fixture(params=["fake", "sandbox"])
-async def world(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[World]:
-    if request.param == "fake":
-        yield FakeWorld()
-        return
-    await sandbox.reset()
-    connection = EtbConnection(base_url=sandbox.url, token=sandbox.token)
-    async with EtbClient(connection, RealClock()) as client:
-        yield SandboxWorld(sandbox, client)
 
 
 def entry(incident_id: IncidentId, title: str = "Command run: status") -> AddTimelineEntry:
@@ -170,9 +25,9 @@ def entry(incident_id: IncidentId, title: str = "Command run: status") -> AddTim
     )
 
 
-def attempt(attempts: int) -> Try:
+def attempt(attempts: int, key: str = "k") -> Try:
     first_ms = 1_760_000_000_000 if attempts else None
-    return Try(key="k", now_ms=1_760_000_000_000, attempts=attempts, first_tried_ms=first_ms, device_id=None)
+    return Try(key=key, now_ms=1_760_000_000_000, attempts=attempts, first_tried_ms=first_ms, device_id=None)
 
 
 async def test_an_incident_is_answered_as_it_was_declared(world: World) -> None:
@@ -248,7 +103,7 @@ async def test_an_entry_is_written_and_a_repetition_finds_it(world: World) -> No
     made = await world.declare("Checkout is slow")
     assert (await world.hands.do(entry(made.id), attempt(0))).detail == "created"
     assert (await world.hands.do(entry(made.id), attempt(1))).detail == "found"
-    assert (await world.hands.do(entry(made.id, "Another"), attempt(1))).detail == "created"
+    assert (await world.hands.do(entry(made.id, "Another"), attempt(1, "k2"))).detail == "created"
     assert await world.timeline_titles(made.id) == ["Command run: status", "Another"]
 
 

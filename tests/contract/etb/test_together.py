@@ -23,7 +23,7 @@ from etb_appservice.ports import InboxRow
 from etb_appservice.store import migrate
 from etb_appservice.store.codec import decode_fact, encode_fact
 from etb_appservice.store.sql import SqlKeepsakes, SqlStore, open_store
-from tests.contract.etb.test_promises import RealClock
+from tests.harness.etb_worlds import RealClock
 from tests.harness.sandbox import Sandbox
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
