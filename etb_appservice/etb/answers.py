@@ -102,8 +102,10 @@ def _said(body: bytes, secret: str) -> str:
         answer = read_json(body)
     except Unreadable:
         return ""
-    found = [f" of {field}: {text}" if field else f": {text}" for field, text in _messages(answer, "", _DEPTH)]
-    shown = ";".join(dict.fromkeys(found[:_SAID_SHOWN]))
+    found = [(f"of {field}: " if field else "", text) for field, text in _messages(answer, "", _DEPTH)]
+    if not found:
+        return ""
+    shown = (" " if found[0][0] else ": ") + "; ".join(of + text for of, text in found[:_SAID_SHOWN])
     shown = shown.replace(secret, "…") if secret else shown
     return shown if len(shown) <= _SAID_LIMIT else f"{shown[: _SAID_LIMIT - 1]}…"
 
