@@ -8,12 +8,12 @@
 Only an update counts as one: neither talk nor a snooze moves the time that is counted from.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import CommanderDue, ReactionReceived, UpdateDue
-from etb_appservice.domain.ids import EventId, IncidentId, Username
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, Username
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.reactions import Reaction, bare
@@ -86,13 +86,10 @@ class Cadences:
 
     async def update_due(self, turn: Turn, fact: UpdateDue) -> None:
         """The timer has run out."""
-        known = await turn.work.incidents.get(fact.incident_id)
-        room = await turn.work.rooms.of_incident(fact.incident_id)
-        cadence = await _of(turn.work, room) if room else None
-        if known is None or room is None or room.room_id is None or cadence is None:
+        running = await _running(turn.work, fact.incident_id)
+        if running is None or running.cadence.plan != fact.plan:
             return
-        if cadence.plan != fact.plan or not cadence.is_open or not known.incident.is_open:
-            return
+        room, cadence = running.room, running.cadence
         who = await commander(turn.work, room)
         if who is None and cadence.is_room_told and cadence.snoozed_ms is None:
             return
@@ -100,8 +97,8 @@ class Cadences:
         await turn.emit(
             f"{_REMINDER}/{cadence.plan}",
             Say(
-                room_id=room.room_id,
-                content=self._reminder(known.incident, cadence, who),
+                room_id=running.room_id,
+                content=self._reminder(running.incident, cadence, who),
                 notify=True,
                 mentions=(user_id,) if user_id else (),
                 purpose="reminder",
@@ -120,16 +117,13 @@ class Cadences:
 
     async def commander_due(self, turn: Turn, fact: CommanderDue) -> None:
         """Nobody claims it by themselves: the room is told once."""
-        known = await turn.work.incidents.get(fact.incident_id)
-        room = await turn.work.rooms.of_incident(fact.incident_id)
-        if known is None or not known.incident.is_open or room is None or room.room_id is None:
-            return
-        if await commander(turn.work, room) is not None:
+        running = await _running(turn.work, fact.incident_id)
+        if running is None or await commander(turn.work, running.room) is not None:
             return
         prefix = self._policy.commands.prefixes[0]
         text = f"Nobody is incident commander yet. `{prefix}role commander` claims it."
-        await turn.emit("no commander", Say(room_id=room.room_id, content=text, purpose="notice"))
-        await turn.note("commander.missing", subject=room.war_room)
+        await turn.emit("no commander", Say(room_id=running.room_id, content=text, purpose="notice"))
+        await turn.note("commander.missing", subject=running.room.war_room)
 
     async def reminded(self, turn: Turn, room: Room, key: str, event_id: EventId) -> None:
         """A reminder stands in the room: reactions to it count, those among them that were quicker than this."""
@@ -137,10 +131,11 @@ class Cadences:
         # The plan after the one that fell due, else it was overtaken while the reminder was under way.
         if cadence is None or key.rsplit("/", 1)[-1] != str(cadence.plan - 1):
             return
-        await turn.work.cases.put(room.war_room, replace(cadence, reminder=event_id))
+        cadence = replace(cadence, reminder=event_id)
+        await turn.work.cases.put(room.war_room, cadence)
         for early in await turn.work.cases.of(room.war_room, Reaction, only_open=True):
             if early.target == event_id and early.does in {"snooze", "stop"}:
-                await self._put_off(turn, room, early)
+                cadence = await self._put_off(turn, room, cadence, early)
 
     def means(self, key: str) -> bool:
         """Whether a reaction's emoji puts a reminder off."""
@@ -164,28 +159,33 @@ class Cadences:
         )
         await turn.work.cases.put(room.war_room, reaction)
         if not is_early:
-            await self._put_off(turn, room, reaction)
+            await self._put_off(turn, room, cadence, reaction)
         return True
 
     async def taken_back(self, turn: Turn, room: Room, reaction: Reaction) -> None:
-        """A snooze was taken back: as if it had not been, but for a moment in which another may follow."""
+        """A snooze was taken back: another that stands counts, else there is a moment in which one may follow."""
         cadence = await _of(turn.work, room)
         if cadence is None or not cadence.is_open or cadence.reminder != reaction.target:
             return
+        await turn.note("update.unsnoozed", actor=reaction.sender, subject=room.war_room)
+        standing = [
+            one
+            for one in await turn.work.cases.of(room.war_room, Reaction, only_open=True)
+            if one.target == reaction.target and one.does in {"snooze", "stop"}
+        ]
+        if standing:
+            await self._put_off(turn, room, cadence, standing[-1])
+            return
         again = replace(cadence, snoozed_ms=turn.now_ms + _SECOND_THOUGHTS_MS, is_stopped=False)
         planned = await _plan(turn, room, again, self._policy)
-        await turn.note("update.unsnoozed", actor=reaction.sender, subject=room.war_room)
         await self._confirm(turn, room, reaction, f"Taken back. {_next(planned.due_ms)}")
 
-    async def _put_off(self, turn: Turn, room: Room, reaction: Reaction) -> None:
-        cadence = await _of(turn.work, room)
-        if cadence is None:
-            return
+    async def _put_off(self, turn: Turn, room: Room, cadence: Cadence, reaction: Reaction) -> Cadence:
         who = code(self._policy.people.username(reaction.sender) or reaction.sender)
         minutes = self._policy.cadence.snooze_minutes(reaction.key)
         if reaction.does == "stop" or minutes is None:
-            stopped = replace(cadence, plan=cadence.plan + 1, due_ms=None, is_stopped=True)
-            await turn.work.cases.put(room.war_room, stopped)
+            planned = replace(cadence, plan=cadence.plan + 1, due_ms=None, is_stopped=True)
+            await turn.work.cases.put(room.war_room, planned)
             text = f"{who} has stopped reminders until the next status update."
         else:
             later = replace(cadence, snoozed_ms=turn.now_ms + minutes * 60_000, is_stopped=False)
@@ -198,6 +198,7 @@ class Cadences:
             details={"reaction": reaction.id, "minutes": 0 if reaction.does == "stop" else minutes},
         )
         await self._confirm(turn, room, reaction, text)
+        return planned
 
     async def _confirm(self, turn: Turn, room: Room, reaction: Reaction, text: str) -> None:
         if room.room_id is not None:
@@ -225,6 +226,25 @@ class Cadences:
             f"{moment(cadence.since_ms)}. `{prefix}post <text>` makes one.\n\n"
             f"React to this message to be reminded later: {choice}; {rules.stop} not until the next update."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """An open incident with a room in which people can be reminded."""
+
+    incident: Incident
+    room: Room
+    room_id: RoomId
+    cadence: Cadence
+
+
+async def _running(work: Work, incident_id: IncidentId) -> _Running | None:
+    known = await work.incidents.get(incident_id)
+    room = await work.rooms.of_incident(incident_id)
+    cadence = await _of(work, room) if room else None
+    if known and room and room.room_id and cadence and known.incident.is_open and cadence.is_open:
+        return _Running(known.incident, room, room.room_id, cadence)
+    return None
 
 
 async def _of(work: Work, room: Room) -> Cadence | None:

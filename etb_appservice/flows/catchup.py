@@ -1,6 +1,6 @@
 """Tells one person alone how things stand: whoever joins an incident late, and whoever asks.
 
-    a join ─► CatchUpDue ─► open for a while, a responder, cleared for it now ─► a letter    else nothing
+    a join, late ─► CatchUpDue ─► a responder, cleared for it now ─► a letter    else nothing
 
 Must never tell anybody more than their clearance lets them read in the room itself.
 """
@@ -28,6 +28,12 @@ _MOST_TASKS = 20
 _MOST_OF_POST = 1500
 
 
+async def is_late(work: Work, room: Room, policy: Policy) -> bool:
+    """Whether people have been in this room for so long that a newcomer has missed something."""
+    cadence = await work.cases.get(room.war_room, Cadence, "cadence")
+    return cadence is not None and work.now_ms() - cadence.opened_ms >= policy.cadence.catch_up_minutes * 60_000
+
+
 class CatchUps:
     """Decides who is told when they join."""
 
@@ -35,16 +41,10 @@ class CatchUps:
         self._policy = policy
 
     async def due(self, turn: Turn, fact: CatchUpDue) -> None:
-        """Tell them, if it has been open for a while and they may know."""
+        """Tell them, if they may know."""
         known = await turn.work.incidents.get(fact.incident_id)
         room = await turn.work.rooms.of_incident(fact.incident_id)
         if known is None or room is None or not known.incident.is_open:
-            return
-        cadence = await turn.work.cases.get(room.war_room, Cadence, "cadence")
-        is_young = (
-            cadence is None or turn.now_ms - cadence.opened_ms < self._policy.cadence.catch_up_minutes * 60_000
-        )
-        if is_young:
             return
         actor = await actor_of(turn.work, room, fact.user_id, self._policy)
         if not decide(actor, Right.RESPONDER, Subject(classification=room.classification)).allowed:

@@ -12,7 +12,7 @@ are recorded and never said, or a stranger could make the bot talk.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import assert_never
+from typing import Literal
 
 from etb_appservice.domain.clearance import Right, Subject, decide
 from etb_appservice.domain.effects import Say
@@ -102,7 +102,7 @@ class Reactions:
             await forget_message(turn, room, fact.redacts)
 
     async def _make(
-        self, turn: Turn, room: Room, fact: ReactionReceived, does: ReactionAction, who: Username
+        self, turn: Turn, room: Room, fact: ReactionReceived, does: Literal["timeline", "task"], who: Username
     ) -> None:
         standing = await self._standing(turn, room, fact.relates_to, does)
         if standing:
@@ -117,32 +117,28 @@ class Reactions:
             return
         author = self._policy.people.username(message.sender) or message.sender
         text = " ".join(message.body.split())
-        server = self._policy.server_name
-        match does:
-            case "timeline":
-                item = await write_down(
-                    turn,
-                    room,
-                    "MESSAGE_PINNED",
-                    f"{author}: {_cut(text)}",
-                    server=server,
-                    description=message.body,
-                    at_ms=of_message(message.origin_ms, message.received_ms),
-                    by=who,
-                    event_id=message.event_id,
-                )
-                made, said = item.id, f"On the timeline, put there by {code(who)}."
-            case "task":
-                task = await tasks.add(turn, room, text, by=who, server=server, event_id=message.event_id)
-                made, said = task.id, f"Task **{task.number}**, made by {code(who)}: {plain(task.text)}"
-            case "acknowledge":
-                return
-            case _:
-                assert_never(does)
+        server, prefix = self._policy.server_name, self._policy.commands.prefixes[0]
+        if does == "timeline":
+            item = await write_down(
+                turn,
+                room,
+                "MESSAGE_PINNED",
+                f"{author}: {_cut(text)}",
+                server=server,
+                description=message.body,
+                at_ms=of_message(message.origin_ms, message.received_ms),
+                by=who,
+                event_id=message.event_id,
+            )
+            made, said = item.id, f"On the timeline, put there by {code(who)}. `{prefix}timeline` shows it."
+        else:
+            task = await tasks.add(turn, room, text, by=who, server=server, event_id=message.event_id)
+            made = task.id
+            said = (
+                f"Task **{task.number}**, made by {code(who)}: {plain(task.text)} `{prefix}task list` shows all."
+            )
         await self._keep(turn, room, fact, does, made)
-        prefix = self._policy.commands.prefixes[0]
-        hint = f" `{prefix}timeline` shows it." if does == "timeline" else f" `{prefix}task list` shows all."
-        await self._say(turn, room, message, f"made/{does}/{made}", said + hint)
+        await self._say(turn, room, message, f"made/{does}/{made}", said)
 
     async def _wait(
         self, turn: Turn, room: Room, fact: ReactionReceived, message: Message, does: ReactionAction
@@ -165,26 +161,21 @@ class Reactions:
     ) -> None:
         """Correct the record, visibly."""
         who = self._policy.people.username(by) or by
-        message = await turn.work.messages.by_event(reaction.target)
-        match reaction.does:
-            case "timeline":
-                item = await turn.work.cases.get(room.war_room, TimelineItem, reaction.made)
-                if item is None or not item.is_open:
-                    return
+        said = ""
+        if reaction.does == "timeline":
+            item = await turn.work.cases.get(room.war_room, TimelineItem, reaction.made)
+            if item is not None and item.is_open:
                 await withdraw(turn, room, item, by=who, forget=forget)
                 said = f"Withdrawn from the timeline by {code(who)}."
-            case "task":
-                task = await turn.work.cases.get(room.war_room, Task, reaction.made)
-                if task is None or not task.is_open:
-                    return
-                if forget:
-                    task = replace(task, text="a deleted message")
-                server = self._policy.server_name
-                await tasks.settle(turn, room, task, withdrawn=True, by=who, server=server)
+        elif reaction.does == "task":
+            task = await turn.work.cases.get(room.war_room, Task, reaction.made)
+            if task is not None and task.is_open:
+                task = replace(task, text="a deleted message") if forget else task
+                await tasks.settle(turn, room, task, withdrawn=True, by=who, server=self._policy.server_name)
                 said = f"Task **{task.number}** was withdrawn by {code(who)}."
-            case _:
-                return
-        if message is not None:
+        # An acknowledgement stands: in ETB there is no way back.
+        message = await turn.work.messages.by_event(reaction.target)
+        if said and message is not None:
             await self._say(turn, room, message, f"withdrawn/{reaction.does}/{reaction.made}", said)
 
     async def _standing(self, turn: Turn, room: Room, target: EventId, does: str) -> list[Reaction]:
@@ -199,12 +190,13 @@ class Reactions:
                 id=fact.event_id, key=fact.key, sender=fact.sender, target=fact.relates_to, does=does, made=made
             ),
         )
-        await turn.note(
-            "reaction.counted",
-            actor=fact.sender,
-            subject=fact.event_id,
-            details={"does": does, "made": made, "event": fact.relates_to, "room": room.war_room},
-        )
+        if made:
+            await turn.note(
+                "reaction.counted",
+                actor=fact.sender,
+                subject=fact.event_id,
+                details={"does": does, "made": made, "event": fact.relates_to, "room": room.war_room},
+            )
 
     async def _ignored(self, turn: Turn, room: Room, fact: ReactionReceived, reason: str) -> None:
         await turn.note(

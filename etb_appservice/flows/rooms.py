@@ -12,6 +12,7 @@ from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import RoomSpec, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.catchup import is_late
 from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.surroundings import Surroundings
@@ -169,9 +170,10 @@ class Rooms:
         Late, they are told privately how things stand; looked at in a fact of its own, with ETB's word on them.
         """
         assert room.incident_id is not None  # noqa: S101 - of kind incident
-        await turn.follow(
-            CatchUpDue(incident_id=room.incident_id, user_id=fact.user_id), ("catch up", fact.event_id)
-        )
+        if await is_late(turn.work, room, self._policy):
+            await turn.follow(
+                CatchUpDue(incident_id=room.incident_id, user_id=fact.user_id), ("catch up", fact.event_id)
+            )
         # Whether they hold its key is looked at then: the answer to a card that is under way says who got none.
         if room.card is not None:
             await turn.follow(

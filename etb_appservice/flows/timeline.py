@@ -80,8 +80,6 @@ async def write_down(
 
 async def withdraw(turn: Turn, room: Room, item: TimelineItem, *, by: str, forget: bool = False) -> None:
     """Correct the record: the entry stays and says that it doesn't count. `forget`: without its text."""
-    if not item.is_open:
-        return
     corrected = replace(item, withdrawn_ms=turn.now_ms, is_open=False)
     if forget:
         corrected = replace(corrected, title=_DELETED, description="")

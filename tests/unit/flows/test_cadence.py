@@ -9,6 +9,7 @@ from etb_appservice.domain.effects import Say
 from etb_appservice.domain.ids import EventId
 from etb_appservice.domain.policy import CadencePolicy
 from etb_appservice.domain.reactions import Reaction
+from etb_appservice.flows.cadence import Cadences
 from tests.harness.kit import ALICE, BOB, STRANGER, House, MakeHouse, incident, later, policy_of
 
 MINUTE = 60
@@ -93,6 +94,9 @@ async def test_without_a_commander_the_room_is_reminded_once(steady: House) -> N
     [(_, say)] = reminders(steady)
     assert say.mentions == ()
     assert str(say.content).startswith("A status update of **INC-1** is due")
+    await steady.report(incident(severity="CRITICAL", updated_at_ms=2000))
+    await steady.advance(HOUR)
+    assert len(reminders(steady)) == 1
     await steady.ask(ALICE, "!post fine")
     for _ in range(3):
         await steady.advance(HOUR)
@@ -159,10 +163,76 @@ async def test_a_snooze_that_is_taken_back_leaves_a_moment_for_another(steady: H
     await steady.reacts(ALICE, reminder, "1⃣")
     await steady.advance(29 * MINUTE)
     assert len(reminders(steady)) == 1
+    await steady.advance(2 * MINUTE)
+    assert len(reminders(steady)) == 2
+
+
+async def test_without_another_snooze_it_comes_in_a_moment(steady: House) -> None:
+    reminder = await led(steady)
+    await steady.redacts(ALICE, await steady.reacts(ALICE, reminder, "🛑"))
+    await steady.advance(4 * MINUTE)
+    assert len(reminders(steady)) == 1
+    await steady.advance(2 * MINUTE)
+    assert len(reminders(steady)) == 2
+
+
+async def test_of_two_snoozes_the_one_that_stands_counts(steady: House) -> None:
+    reminder = await led(steady)
+    await steady.moves(BOB, "join")
+    await steady.reacts(BOB, reminder, "2⃣")
     second = await steady.reacts(ALICE, reminder, "🛑")
     await steady.redacts(ALICE, second)
-    await steady.advance(6 * MINUTE)
+    assert said_after(steady, reminder)[-1].startswith("Put off by `bob`. ")
+    await steady.advance(59 * MINUTE)
+    assert len(reminders(steady)) == 1
+    await steady.advance(2 * MINUTE)
     assert len(reminders(steady)) == 2
+
+
+async def test_a_snooze_that_an_update_overtook_is_taken_back_without_a_word(steady: House) -> None:
+    reminder = await led(steady)
+    snooze = await steady.reacts(ALICE, reminder, "1⃣")
+    await steady.ask(ALICE, "!post fine")
+    said = len(steady.world.said)
+    await steady.redacts(ALICE, snooze)
+    assert len(steady.world.said) == said
+
+
+async def test_a_reminder_that_an_update_overtook_under_way_is_no_longer_one(steady: House) -> None:
+    await steady.open_for_alice()
+    await steady.ask(ALICE, "!role commander")
+    steady.world.fail(Say, later(30), lands=True, only=lambda one: one.purpose == "reminder")
+    await steady.advance(HOUR)
+    [(reminder, _)] = reminders(steady)
+    await steady.says(ALICE, "!post fine")
+    await steady.advance(60)
+    assert (await cadence(steady)).reminder is None
+    await steady.reacts(ALICE, reminder, "1⃣")
+    assert "update.snoozed" not in await steady.tags()
+
+
+async def test_a_room_of_an_earlier_version_is_followed_from_its_next_change(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await make_house(policy=policy_of(cadence=CadencePolicy()))
+
+    async def not_yet(*_: object) -> None:
+        return None
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Cadences, "follow", not_yet)
+        await house.open_for_alice()
+        await house.advance(60)
+        await house.report(incident(status="CLOSED", updated_at_ms=2000))
+        await house.settle()
+    assert (await house.ask(ALICE, "!post fine")).endswith("No further one is due.")
+    await house.ask(ALICE, "!role commander")
+    await house.report(incident(status="CLOSED", title="x", updated_at_ms=3000))
+    await house.settle()
+    await house.report(incident(updated_at_ms=4000))
+    await house.settle()
+    await house.advance(HOUR + MINUTE)
+    assert len(reminders(house)) == 1
 
 
 async def test_a_reaction_to_an_older_reminder_or_to_something_else_puts_nothing_off(steady: House) -> None:
