@@ -1,5 +1,8 @@
 """The two tables in which everything inferred about ETB stands."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from etb_appservice.etb.connection import EtbConnection
@@ -12,6 +15,18 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert DEFAULTS["oncall.assignments"] == "/api/sla-oncall/api/v1/oncall-assignments/"
     assert DEFAULTS["security.users"] == "/security/api/users/"
     assert DEFAULTS["monitoring.summary"] == "/api/monitoring/health-checks/summary/"
+
+
+def test_every_path_of_the_contract_is_a_default_and_the_other_way_round() -> None:
+    contract = (Path(__file__).resolve().parents[3] / "docs" / "etb-contract.md").read_text()
+    table = contract.split("## 12.")[1].split("## 13.")[0]
+    assert dict(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| `([^`]+)`", table, flags=re.MULTILINE)) == dict(DEFAULTS)
+
+
+def test_actions_move_with_their_module_and_can_be_set() -> None:
+    moved = list(EtbPaths.with_overrides({"automation.cancel": "/stop/{id}/"}).candidates("automation"))[1]
+    assert moved.path("automation.cancel", id="7") == "/stop/7/"
+    assert moved.path("automation.execute", id="7") == "/api/automation-orchestration/runbooks/7/execute/"
 
 
 def test_ids_are_quoted_and_the_slash_is_added() -> None:
@@ -67,9 +82,26 @@ def test_an_enum_map_works_in_both_directions() -> None:
     assert spelling.read("status", " offen ") == spelling.read("status", "NEU") == "OPEN"
     assert spelling.write("status", "OPEN") == "Offen"
     assert spelling.write("status", "CLOSED") == "CLOSED"
+    assert spelling.write("status", "in progress") == "IN_PROGRESS"
+    assert spelling.write("status", "Neu") == "Neu"
+    assert spelling.write("status", "eingefroren") == "eingefroren"
     assert spelling.read("status", "Eingefroren") == "Eingefroren"
     with pytest.raises(ValueError, match="no field stauts"):
         Spelling({"stauts": {}})
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "read"),
+    [
+        ("execution_status", "Success", "COMPLETED"),
+        ("execution_status", "canceled", "CANCELLED"),
+        ("execution_status", "timeout", "TIMEOUT"),
+        ("escalation_status", "acknowledged", "ACKNOWLEDGED"),
+        ("status", "on-hold", "ON_HOLD"),
+    ],
+)
+def test_other_words_for_the_same_are_read(name: str, word: str, read: str) -> None:
+    assert Spelling().read(name, word) == read
 
 
 @pytest.mark.parametrize(
