@@ -28,15 +28,18 @@ from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.gate import PATIENT, USUAL
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.lanes import LaneRunner
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
+from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
 from etb_appservice.matrix.audience import audience_from
@@ -217,17 +220,20 @@ class House:
         letters = Letters(base.policy)
         commands = find(command_package)
         cadences = Cadences(base.policy)
+        questions = Questions(base.policy)
+        chatops = Chatops(commands, questions, base.reader, base.policy, base.clock, self.vitals, self.metrics)
         return Decider(
             store=base.store,
             incidents=incidents,
             rooms=Rooms(base.policy, incidents, letters),
             conversation=Conversation(base.policy),
-            chatops=Chatops(commands, base.reader, base.policy, base.clock, self.vitals, self.metrics),
+            chatops=chatops,
             replies=Replies(commands, base.policy, self.metrics),
             letters=letters,
             cadences=cadences,
             reactions=Reactions(base.policy, cadences),
             catch_ups=CatchUps(base.policy),
+            follow_ups=FollowUps(base.store, chatops, questions, Runbooks(base.reader, base.policy), base.policy),
         )
 
     def _poller(self) -> Poller:

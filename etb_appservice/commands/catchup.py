@@ -6,7 +6,7 @@ from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
 from etb_appservice.flows.letters import write_to
 
 
-@command(needs=Right.MEMBER, where=INCIDENT, example="catchup")
+@command(needs=Right.MEMBER, where=INCIDENT, example="catchup", reads_only=True)
 async def catchup(call: Call) -> Answer:
     """Tell you in a private chat how things stand: roles, last update, timeline, open tasks.
 

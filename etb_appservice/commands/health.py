@@ -4,7 +4,7 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.flows.commands import CONTROL, Answer, Call, command
 
 
-@command(needs=Right.OPERATOR, where=CONTROL)
+@command(needs=Right.OPERATOR, where=CONTROL, reads_only=True)
 async def health(call: Call) -> Answer:
     """Show how every part of the service does."""
     now = call.turn.now_ms

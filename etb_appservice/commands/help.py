@@ -12,7 +12,7 @@ _WHO = {
 }
 
 
-@command(needs=Right.MEMBER, where=EVERYWHERE, example="help status")
+@command(needs=Right.MEMBER, where=EVERYWHERE, example="help status", reads_only=True)
 async def help(call: Call, about: str | None = None) -> Answer:  # noqa: A001 - the command's name
     """List the commands, or explain one."""
     place = place_of(call.room)

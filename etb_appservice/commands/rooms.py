@@ -7,7 +7,7 @@ from etb_appservice.flows.commands import CONTROL, Answer, Call, command
 _MOST = 50
 
 
-@command(needs=Right.OPERATOR, where=CONTROL)
+@command(needs=Right.OPERATOR, where=CONTROL, reads_only=True)
 async def rooms(call: Call) -> Answer:
     """List the incident rooms, newest first, with their level and how many people are in each."""
     every = [room for room in await call.work.rooms.all_current() if room.kind == "incident"]

@@ -35,7 +35,7 @@ async def ask_etb(asking: Asking) -> Fresh | None:
         return None
 
 
-@command(needs=Right.MEMBER, where=INCIDENT, prepare=ask_etb)
+@command(needs=Right.MEMBER, where=INCIDENT, prepare=ask_etb, reads_only=True)
 async def status(call: Call) -> Answer:
     """Show where the incident stands: status, severity, people, deadlines.
 

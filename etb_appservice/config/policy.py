@@ -4,14 +4,17 @@ from etb_appservice.config.settings import Settings
 from etb_appservice.domain.classification import ClassificationMap
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import (
+    ApprovalPolicy,
     CadencePolicy,
     CommandPolicy,
     KeyPolicy,
     Policy,
     ReactionPolicy,
     RolePolicy,
+    RunbookPolicy,
 )
 from etb_appservice.domain.rooms import RoomPolicy, RoomRules
+from etb_appservice.domain.text import folded
 
 _HOUR_MS = 3600 * 1000
 
@@ -46,7 +49,17 @@ def policy(settings: Settings) -> Policy:
             per_minute=commands.per_minute,
             burst=commands.burst,
             etb_wait_s=commands.etb_wait_s,
+            late_after_s=commands.late_after_s,
+            answer_within_s=commands.answer_within_s,
         ),
+        approvals=ApprovalPolicy(
+            commands=frozenset(name.casefold() for name in settings.approvals.commands),
+            runbooks=frozenset(folded(name) for name in settings.approvals.runbooks),
+            needed=settings.approvals.needed,
+            role=settings.approvals.role,
+            within_s=settings.approvals.minutes * 60.0,
+        ),
+        runbooks=RunbookPolicy(watch_s=settings.runbooks.watch_minutes * 60.0),
         keys=KeyPolicy(
             tell_after_s=encryption.tell_after_s,
             give_up_after_s=encryption.give_up_after_s,

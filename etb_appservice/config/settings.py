@@ -338,6 +338,32 @@ class Commands(Section):
     """How many of these at once."""
     etb_wait_s: Seconds = 2.0
     """How long a command waits for ETB before it answers from the last known copy."""
+    late_after_s: Seconds = 300.0
+    """A command that arrives so long after it was sent is run only when its sender confirms it."""
+    answer_within_s: Seconds = 600.0
+    """How long the bot waits for the answer to a question of its own."""
+
+
+class Approvals(Section):
+    """What other people have to approve before it is done, besides the runbooks that ETB marks so."""
+
+    commands: tuple[str, ...] = ()
+    """Names of commands."""
+    runbooks: tuple[str, ...] = ()
+    """Names of runbooks."""
+    needed: Count = 1
+    """How many people have to approve. Who asked is never one of them."""
+    role: OurRole = "commander"
+    """What they have to be: `responder`, `commander`, `compliance`, `auditor` or `admin`."""
+    minutes: Count = 30
+    """Within which time."""
+
+
+class RunbookSettings(Section):
+    """Runs of runbooks."""
+
+    watch_minutes: Count = 240
+    """How long a run is watched. One that takes longer goes on in ETB, and the room is told so."""
 
 
 class Roles(Section):
@@ -417,6 +443,8 @@ class Settings(Section):
     roles: Roles = Field(default_factory=Roles)
     cadence: Cadence = Field(default_factory=Cadence)
     reactions: Reactions = Field(default_factory=Reactions)
+    approvals: Approvals = Field(default_factory=Approvals)
+    runbooks: RunbookSettings = Field(default_factory=RunbookSettings)
     retention: Retention = Field(default_factory=Retention)
     ops: Ops = Field(default_factory=Ops)
 

@@ -4,12 +4,17 @@ Each entry has an id that is unique within its war room and its kind, and says w
 settled stays for the record. All of it is stored sealed.
 """
 
+from etb_appservice.domain.approvals import Approval
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.posts import Post
+from etb_appservice.domain.questions import Question
 from etb_appservice.domain.reactions import Reaction
 from etb_appservice.domain.roles import Admitted, Role
+from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 
-Entry = TimelineItem | Role | Admitted | Letter | Task | Post | Cadence | Reaction
+Entry = (
+    TimelineItem | Role | Admitted | Letter | Task | Post | Cadence | Reaction | Question | Approval | RunbookRun
+)

@@ -29,6 +29,15 @@ class Right(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approving:
+    """To approve what somebody else asked for, as one who holds `role`."""
+
+    role: OurRole
+    requester_id: UserId
+    requester: Username | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """Who asks. `username` None: nobody we know. `clearance` None: ETB has not told us, so none."""
 
@@ -67,10 +76,14 @@ class Decision:
 _YES = Decision(allowed=True, reason="permitted")
 
 
-def decide(actor: Actor, action: Right, subject: Subject) -> Decision:
+def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decision:
     """Whether `actor` may do what asks for `action` on `subject`."""
     if not actor.is_joined:
         return _no("You are not in this room.")
+    if isinstance(action, Approving):
+        doubt = _as_second_person(actor, action)
+        if doubt:
+            return _no(doubt)
     if subject.is_control_room:
         if not actor.is_operator:
             return _no("This needs the role operator.")
@@ -86,11 +99,29 @@ def decide(actor: Actor, action: Right, subject: Subject) -> Decision:
     if actor.clearance is None or actor.clearance < subject.classification:
         return _no("Your clearance does not reach the level of this incident.")
     leads = actor.is_commander or not actor.roles.isdisjoint({"commander", "admin"})
+    if isinstance(action, Approving):
+        holds = leads if action.role == "commander" else action.role in actor.roles or "admin" in actor.roles
+        if action.role == "responder":
+            holds = actor.is_responder or leads
+        return _YES if holds else _no(f"Approving this needs the role {action.role}.")
     if action is Right.COMMANDER and not leads:
         return _no("This needs the role commander of this incident.")
     if action is Right.RESPONDER and not (actor.is_responder or leads):
         return _no("This needs the role responder of this incident.")
     return _YES
+
+
+def _as_second_person(actor: Actor, approving: Approving) -> str:
+    """Why somebody can't be the second pair of eyes; empty when they can."""
+    is_same = actor.username is not None and actor.username == approving.requester
+    if is_same or actor.user_id == approving.requester_id:
+        return "You asked for it: somebody else has to approve."
+    if not actor.is_cross_signed:
+        return (
+            "An approval counts only from a device that you have verified: a homeserver could add others. "
+            "Verify this one in your client's settings, then send it again."
+        )
+    return ""
 
 
 def may_enter(clearance: Classification | None, *, is_active: bool, level: Classification) -> Decision:

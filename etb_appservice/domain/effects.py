@@ -93,7 +93,7 @@ class Say:
     thread_root: EventId | None = None
     edits: EventId | None = None
     """The event of ours that this one replaces."""
-    purpose: Literal["", "card", "answer", "notice", "reminder"] = ""
+    purpose: Literal["", "card", "answer", "notice", "reminder", "living"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

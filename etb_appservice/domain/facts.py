@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Literal
 
 from etb_appservice.domain.effects import Effect
-from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Incident
 
 
@@ -258,6 +258,44 @@ class LetterDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionEnds:
+    """The time to answer a question is over; `number` says which of that person's questions is meant."""
+
+    kind: Literal["QuestionEnds"] = "QuestionEnds"
+    war_room: WarRoomId
+    asker: UserId
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalEnds:
+    """The time to approve something is over."""
+
+    kind: Literal["ApprovalEnds"] = "ApprovalEnds"
+    war_room: WarRoomId
+    approval: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldDue:
+    """A command that waited for approval has it, and may run now."""
+
+    kind: Literal["HeldDue"] = "HeldDue"
+    war_room: WarRoomId
+    approval: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunbookDue:
+    """It is time to look how a run of a runbook does; `look` counts the looks."""
+
+    kind: Literal["RunbookDue"] = "RunbookDue"
+    war_room: WarRoomId
+    run_id: str
+    look: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectAnswered:
     """How an effect ended. Comes in the lane of the fact that asked for it."""
 
@@ -286,6 +324,10 @@ Fact = (
     | ServiceStarted
     | Troubled
     | LetterDue
+    | QuestionEnds
+    | ApprovalEnds
+    | HeldDue
+    | RunbookDue
     | EffectDelayed
     | EffectAnswered
 )

@@ -38,6 +38,29 @@ class CommandPolicy:
     """How long ETB's word on a person's account and clearance counts as fresh."""
     rights_hold_s: float = 24 * 3600.0
     """How long it holds while ETB can't be reached; after that: no."""
+    late_after_s: float = 300.0
+    """How old a command may be, by its sender's word, before it has to be confirmed."""
+    answer_within_s: float = 600.0
+    """How long a question of the bot's stays open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalPolicy:
+    """What needs approval besides what ETB marks, by whom, and within which time."""
+
+    commands: frozenset[str] = frozenset()
+    runbooks: frozenset[str] = frozenset()
+    """Names, folded by `folded`."""
+    needed: int = 1
+    role: OurRole = "commander"
+    within_s: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunbookPolicy:
+    """`watch_s`: how long a run is watched."""
+
+    watch_s: float = 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +150,8 @@ class Policy:
     roles: RolePolicy = field(default_factory=RolePolicy)
     cadence: CadencePolicy = field(default_factory=CadencePolicy)
     reactions: ReactionPolicy = field(default_factory=ReactionPolicy)
+    approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    runbooks: RunbookPolicy = field(default_factory=RunbookPolicy)
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))
     outbox: Backoff = field(default_factory=lambda: Backoff(tries=300))
     own_users: str = "@_etb_"

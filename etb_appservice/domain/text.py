@@ -1,5 +1,6 @@
 """Texts of others within our Markdown. Nothing here may let a title look like one of our sentences or a link."""
 
+import unicodedata
 from datetime import UTC, datetime
 
 _SIGNS = frozenset("\\`*_[]<>#~|")
@@ -13,6 +14,15 @@ def code(text: str, most: int = 300) -> str:
     """
     flat = " ".join(text.replace("`", "").split()) or "?"
     return f"`{flat if len(flat) <= most else f'{flat[: most - 1]}…'}`"
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: case, spaces and the ways to write an accent don't matter.
+
+    >>> folded("  Müll  Abfuhr ") == folded("mu\u0308ll abfuhr")
+    True
+    """
+    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 def plain(text: str, most: int = 300) -> str:

@@ -3,55 +3,43 @@
     body ─► a command? ─► rate ─► prepare (reads ETB, outside) ─► one unit of work:
             message kept, may they? (clearance.decide), run, command log, audit entry, answer queued
 
+    the asker answers a question ─┐
+    others approve ───────────────┴► the command that waited, prepared and checked anew, in its own run
+
 An edit never runs a command again; our own users never run one; a message in clear text never gets here.
 """
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.approvals import Approval
 from etb_appservice.domain.clearance import Actor, Decision, Subject, decide
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import MessageReceived, Trust
-from etb_appservice.domain.ids import UserId, Username, new_id
-from etb_appservice.domain.incident import EtbUser
-from etb_appservice.domain.outcomes import Failure
+from etb_appservice.domain.ids import EventId, RoomId, new_id
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.questions import Held, Question, Reading
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows import approvals
 from etb_appservice.flows.commands import (
+    APPROVED,
+    LATE,
     Answer,
-    Asking,
     Call,
     Command,
+    NotYet,
     UsageError,
     nearest,
     place_of,
-    read_arguments,
-    split_command,
 )
+from etb_appservice.flows.listening import Asked, Listener
 from etb_appservice.flows.pace import Pace
+from etb_appservice.flows.questions import Questions, typed
 from etb_appservice.flows.standing import actor_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Clock, CommandRun, EtbReads, Meter, Room, Vitals
 
 _VIOLATIONS_TO_REPORT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A message that is a command, and what was read for it before the unit of work."""
-
-    name: str
-    text: str
-    command: Command | None
-    arguments: Mapping[str, Any]
-    usage_error: str = ""
-    before: Any = None
-    user: EtbUser | None = None
-    """The asker as ETB confirmed them just now; None when the last known copy must do."""
-    too_fast: bool = False
 
 
 class Chatops:
@@ -60,6 +48,7 @@ class Chatops:
     def __init__(
         self,
         commands: Mapping[str, Command],
+        questions: Questions,
         etb: EtbReads,
         policy: Policy,
         clock: Clock,
@@ -68,57 +57,13 @@ class Chatops:
     ) -> None:
         """`commands` by name and alias, as `commands.find` answers them."""
         self._commands = commands
-        self._etb = etb
+        self._questions = questions
         self._policy = policy
         self._clock = clock
         self._vitals = vitals
         self._meter = meter
         self._pace = Pace(policy.commands)
-
-    def username(self, user_id: UserId) -> Username | None:
-        """The ETB user behind a Matrix id, as configured."""
-        return self._policy.people.username(user_id)
-
-    def is_command(self, fact: MessageReceived) -> bool:
-        """Whether a message asks for something: typed by a person, not edited, not a bot's notice."""
-        return (
-            fact.replaces is None
-            and fact.msgtype != "m.notice"
-            and not self._policy.is_ours(fact.sender)
-            and split_command(fact.body, self._policy.commands.prefixes) is not None
-        )
-
-    async def look(self, fact: MessageReceived, room: Room, known: tuple[EtbUser, int] | None) -> Asked | None:
-        """Read the command, and what it needs of ETB; None when the message is talk.
-
-        `known`: the last copy of the asker and when ETB confirmed it; confirmed again when it is old.
-        """
-        split = split_command(fact.body, self._policy.commands.prefixes)
-        if split is None or not self.is_command(fact):
-            return None
-        name, text = split
-        if not self._pace.allows(fact.sender, self._clock.monotonic()):
-            return Asked(name, text, None, {}, too_fast=True)
-        one = self._commands.get(name)
-        if one is None or place_of(room) not in one.where:
-            return Asked(name, text, None, {})
-        try:
-            arguments = read_arguments(one, text)
-        except UsageError as error:
-            return Asked(name, text, one, {}, usage_error=str(error))
-        before = None
-        if one.prepare is not None:
-            asking = Asking(
-                room=room,
-                sender=fact.sender,
-                arguments=arguments,
-                etb=self._etb,
-                policy=self._policy,
-                limit_s=self._policy.commands.etb_wait_s,
-            )
-            before = await one.prepare(asking)
-        user = await self.confirm(fact.sender, known)
-        return Asked(name, text, one, arguments, before=before, user=user)
+        self.listener = Listener(commands, etb, policy, clock, self._pace)
 
     async def asked(self, turn: Turn, room: Room, fact: MessageReceived, asked: Asked) -> None:
         """Decide, run and answer a command, in this unit of work."""
@@ -130,16 +75,29 @@ class Chatops:
             return
         if not await turn.work.once.first_time("command", fact.event_id):
             return
+        if asked.question is not None and asked.reading is not None:
+            await self._answered(turn, room, fact, asked, asked.question, asked.reading)
+            return
+        ended = await self._questions.overtaken(turn, room, fact.sender) if asked.command else None
         actor = await actor_of(
             turn.work, room, fact.sender, self._policy, is_cross_signed=fact.trust is Trust.CROSS_SIGNED
         )
         finished = turn.now_ms
-        run_id = new_id(finished)
-        answer, name = await self._answer(turn, room, fact, asked, actor, run_id)
+        held = Held(
+            run_id=new_id(finished),
+            caller=fact.sender,
+            room_id=fact.room_id,
+            event_id=fact.event_id,
+            command=asked.name,
+            text=asked.text,
+            thread_root=fact.thread_root,
+        )
+        answer = await self._answer(turn, room, asked, actor, held, sent_ms=fact.origin_ms, ended=ended)
         if answer is None:
             return
+        name = _logged_as(asked)
         run = CommandRun(
-            id=run_id,
+            id=held.run_id,
             room_id=fact.room_id,
             incident_id=room.incident_id,
             event_id=fact.event_id,
@@ -172,22 +130,96 @@ class Chatops:
             await turn.emit("answer", answer_to(fact, answer.text))
         self._meter.command(name if asked.command else "unknown", answer.status, self._clock.monotonic() - began)
 
+    async def run_held(self, turn: Turn, room: Room, approval: Approval, asked: Asked) -> None:
+        """Run a command that others have approved, as whoever asked for it, if they still may."""
+        if asked.user is not None:
+            await turn.work.incidents.put_user(asked.user, turn.now_ms)
+        by = ", ".join(approvals.names(approval))
+        held = replace(approval.held, learned={**approval.held.learned, APPROVED: by})
+        actor = await actor_of(turn.work, room, held.caller, self._policy, is_cross_signed=approval.is_signed)
+        try:
+            answer = await self._answer(turn, room, asked, actor, held)
+        except NotYet as reason:
+            if await approvals.wait_for_etb(turn, room, approval):
+                text = f"Approved. {reason} It runs as soon as ETB answers, unless its time is over before."
+                await turn.emit("waits", _say(held.room_id, text, held.event_id, held.thread_root))
+            return
+        await approvals.has_run(turn, room, approval, self._policy)
+        if answer is None:
+            return
+        await self._went_on(turn, held, asked, answer)
+        if answer.text:
+            await turn.emit("answer", _say(held.room_id, answer.text, held.event_id, held.thread_root))
+
+    async def _answered(
+        self, turn: Turn, room: Room, fact: MessageReceived, asked: Asked, question: Question, reading: Reading
+    ) -> None:
+        """An answer to a question, if it is still the one that is asked."""
+        current = await self._questions.open_of(turn.work, room.war_room, fact.sender)
+        if current is None or current.number != question.number or turn.now_ms >= current.expires_ms:
+            return
+        if reading.mistake:
+            await turn.emit("answer", answer_to(fact, reading.mistake))
+            return
+        if reading.is_no:
+            await self._questions.drop(turn, room, current, "the asker said no")
+            await turn.emit("answer", answer_to(fact, f"All right: {typed(current.held)} is not run."))
+            return
+        await self._questions.close(turn, room, current)
+        actor = await actor_of(
+            turn.work, room, fact.sender, self._policy, is_cross_signed=fact.trust is Trust.CROSS_SIGNED
+        )
+        held = replace(current.held, learned=asked.learned)
+        try:
+            answer = await self._answer(turn, room, asked, actor, held)
+        except NotYet as reason:
+            answer = Answer(str(reason), "FAILED")
+        if answer is None:
+            return
+        await self._went_on(turn, held, asked, answer)
+        if answer.text:
+            await turn.emit("answer", answer_to(fact, answer.text))
+
+    async def _went_on(self, turn: Turn, held: Held, asked: Asked, answer: Answer) -> None:
+        """A command that had waited: its run goes on in the log."""
+        result = answer.result or answer.text
+        await turn.work.commands.finish(held.run_id, status=answer.status, result=result, finished_ms=turn.now_ms)
+        await turn.note(
+            "command.resumed" if answer.status != "REFUSED" else "command.refused",
+            actor=held.caller,
+            subject=held.run_id,
+            details={"command": held.command, "status": answer.status, "approved_by": held.learned.get(APPROVED)},
+            contents={"result": result},
+        )
+        self._meter.command(held.command if asked.command else "unknown", answer.status, 0.0)
+
     async def _answer(
-        self, turn: Turn, room: Room, fact: MessageReceived, asked: Asked, actor: Actor, run_id: str
-    ) -> tuple[Answer | None, str]:
-        """What to say, and the command's name for the log."""
+        self,
+        turn: Turn,
+        room: Room,
+        asked: Asked,
+        actor: Actor,
+        held: Held,
+        *,
+        sent_ms: int | None = None,
+        ended: Question | None = None,
+    ) -> Answer | None:
+        """What to say; None: nothing at all. `sent_ms`: when a command that comes now says it was sent.
+
+        Raises NotYet for a command that has waited; one that comes now is answered with it.
+        """
         if asked.too_fast:
             text = "That is too fast for me: wait a minute, then ask again."
-            return (Answer(text, "REFUSED") if self._pace.may_warn(fact.sender) else None), "too fast"
+            return Answer(text, "REFUSED") if self._pace.may_warn(held.caller) else None
         if asked.command is None:
-            return self._unknown(room, asked.name), "unknown"
+            return self._unknown(room, asked.name)
         one = asked.command
         decision = self._decide(actor, one, room)
         if not decision.allowed:
-            await self._refused(turn, room, fact)
-            return Answer(decision.reason, "REFUSED"), one.name
+            await self._refused(turn, room, held)
+            return Answer(decision.reason, "REFUSED")
         if asked.usage_error:
-            return self._usage(one, asked.usage_error), one.name
+            return self._usage(one, asked.usage_error)
         call = Call(
             turn=turn,
             room=room,
@@ -195,35 +227,32 @@ class Chatops:
             policy=self._policy,
             commands=self._commands,
             vitals=self._vitals,
-            run_id=run_id,
-            event_id=fact.event_id,
-            thread_root=fact.thread_root,
+            questions=self._questions,
+            held=held,
             before=asked.before,
+            ended=ended,
         )
+        late_ms = 0 if sent_ms is None or one.reads_only else turn.now_ms - sent_ms
+        if late_ms > self._policy.commands.late_after_s * 1000:
+            minutes = late_ms // 60_000
+            prompt = f"You sent {typed(held)} {minutes} minutes ago. Still want it? Answer `yes` or `no`."
+            return await call.ask(prompt, wanted=LATE, asks_yes=True)
+        if one.name in self._policy.approvals.commands and not one.asks_approval and not call.is_approved:
+            return await call.hold(typed(held))
         try:
             answer = await one.run(call, **asked.arguments)
         except UsageError as error:
-            return self._usage(one, str(error)), one.name
+            return self._usage(one, str(error))
+        except NotYet as reason:
+            if sent_ms is None:
+                raise
+            return Answer(str(reason), "FAILED")
         if answer.status == "REFUSED":
-            await self._refused(turn, room, fact)
-        return answer, one.name
+            await self._refused(turn, room, held)
+        return answer
 
     def _usage(self, one: Command, mistake: str) -> Answer:
         return Answer(f"{mistake}\n\nUsage: `{self._policy.commands.prefixes[0]}{one.usage}`", "FAILED")
-
-    async def confirm(self, sender: UserId, known: tuple[EtbUser, int] | None) -> EtbUser | None:
-        """Ask ETB who the sender is, unless it said so a short while ago."""
-        username = self._policy.people.username(sender)
-        fresh_s = self._policy.commands.rights_fresh_s
-        if username is None or (known and self._clock.now_ms() - known[1] < fresh_s * 1000):
-            return None
-        try:
-            async with asyncio.timeout(self._policy.commands.etb_wait_s):
-                user = await self._etb.user(username)
-        except (Failure, TimeoutError):
-            return None
-        # Whom ETB knows no longer is nobody from now on, whatever an older copy says.
-        return user or EtbUser(username, username, Classification.PUBLIC, is_active=False)
 
     def _decide(self, actor: Actor, one: Command, room: Room) -> Decision:
         subject = Subject(classification=room.classification, is_control_room=place_of(room) == "control")
@@ -236,23 +265,28 @@ class Chatops:
         hint = f"Did you mean `{prefix}{close}`? " if close else ""
         return Answer(f"I don't know `{name[:40]}`. {hint}`{prefix}help` lists what I can do.", "FAILED")
 
-    async def _refused(self, turn: Turn, room: Room, fact: MessageReceived) -> None:
+    async def _refused(self, turn: Turn, room: Room, held: Held) -> None:
         """A refusal that repeats is a violation the operators hear of."""
-        self._pace.refused(fact.sender)
-        if self._pace.refusals(fact.sender) == _VIOLATIONS_TO_REPORT:
-            await turn.note("violation.refusals", actor=fact.sender, subject=room.war_room)
+        self._pace.refused(held.caller)
+        if self._pace.refusals(held.caller) == _VIOLATIONS_TO_REPORT:
+            await turn.note("violation.refusals", actor=held.caller, subject=room.war_room)
             await turn.trouble(
-                ("refused", fact.sender, fact.event_id),
-                f"{code(fact.sender)} was refused {_VIOLATIONS_TO_REPORT} commands in **{plain(room.name)}**.",
+                ("refused", held.caller, held.event_id),
+                f"{code(held.caller)} was refused {_VIOLATIONS_TO_REPORT} commands in **{plain(room.name)}**.",
             )
+
+
+def _logged_as(asked: Asked) -> str:
+    """The command's name for the log."""
+    if asked.too_fast:
+        return "too fast"
+    return asked.command.name if asked.command else "unknown"
 
 
 def answer_to(fact: MessageReceived, text: str) -> Say:
     """An answer goes where the question stands: in its thread, else as a reply to the asker."""
-    return Say(
-        room_id=fact.room_id,
-        content=text,
-        reply_to=fact.event_id,
-        thread_root=fact.thread_root,
-        purpose="answer",
-    )
+    return _say(fact.room_id, text, fact.event_id, fact.thread_root)
+
+
+def _say(room_id: RoomId, text: str, reply_to: EventId, thread_root: EventId | None) -> Say:
+    return Say(room_id=room_id, content=text, reply_to=reply_to, thread_root=thread_root, purpose="answer")

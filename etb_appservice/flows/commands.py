@@ -13,8 +13,13 @@ effect, `return await call.etb(ChangeIncident(...))`, whose answer comes later, 
 says what became of it:
 
     prepare(asking) ─► run(call) ─► Answer                                      (answered at once)
-                            └─────► call.etb(effect) ─► … ─► then(reply) ─► Answer
-                                         └─ ETB is away: the asker is told once, and answered when it is back
+                            ├─────► call.etb(effect) ─► … ─► then(reply) ─► Answer
+                            │            └─ ETB is away: the asker is told once, and answered when it is back
+                            ├─────► call.ask(prompt, …) ─► the asker answers ─► run again, `call.learned` holds it
+                            └─────► call.hold(what) ─► others approve ─► run again, `call.is_approved`
+
+A command that asks back or needs approval is run from its beginning each time, with what is known by then: so it
+must not change anything before it has all it needs.
 """
 
 import asyncio
@@ -25,7 +30,7 @@ import pkgutil
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NewType, TypeVar
 
 from etb_appservice.domain.clearance import Actor, Decision, Right, Subject, decide
@@ -34,7 +39,10 @@ from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, IncidentId, UserId, Username
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.text import plain
+from etb_appservice.flows.approvals import hold
+from etb_appservice.flows.questions import Questions, typed
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandRun, CommandStatus, EtbReads, Known, Room, Vitals, Work
 
@@ -51,12 +59,20 @@ DIRECT: frozenset[Place] = frozenset({"direct"})
 EVERYWHERE = INCIDENT | CONTROL | DIRECT
 RUN = "run/"
 """What the keys of effects begin with whose answer somebody waits for: `run/<id of the command's run>/<name>`."""
+LATE = "late"
+"""Known once the asker of a late command has said that they still want it."""
+APPROVED = "approved"
+"""Known once a command was approved: by whom."""
 MOST_ARGUMENT_CHARACTERS = 4096
-_QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»"}
+QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»"}
 
 
 class UsageError(ValueError):
     """The words don't fit the command; the message says which and why."""
+
+
+class NotYet(Exception):
+    """A command can't be run while ETB is away, and has changed nothing; the message says so to the asker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,8 @@ class Asking:
     etb: EtbReads
     policy: Policy
     limit_s: float
+    learned: Mapping[str, str] = field(default_factory=dict)
+    """What the asker has answered so far, where the command asked back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +108,37 @@ class Call:
     policy: Policy
     commands: "Mapping[str, Command]"
     vitals: Vitals
-    run_id: str
-    event_id: EventId
-    """The message that is the command."""
-    thread_root: EventId | None = None
+    questions: Questions
+    held: Held
+    """This command as it can be run again later."""
     before: Any = None
+    ended: Question | None = None
+    """The question of the asker's that was open until this command came."""
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run in the command log; the same when it is run again with an answer."""
+        return self.held.run_id
+
+    @property
+    def event_id(self) -> EventId:
+        """The message that is the command."""
+        return self.held.event_id
+
+    @property
+    def thread_root(self) -> EventId | None:
+        """The thread in which it was asked."""
+        return self.held.thread_root
+
+    @property
+    def learned(self) -> Mapping[str, str]:
+        """What the asker has answered so far, by what it was wanted for."""
+        return self.held.learned
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether others have approved that this is run."""
+        return APPROVED in self.held.learned
 
     @property
     def work(self) -> Work:
@@ -131,6 +175,45 @@ class Call:
         """Ask for a change in ETB; the command's `then` answers once ETB has."""
         await self.turn.emit_as(f"{RUN}{self.run_id}/{name}", effect)
         return Answer("", "RUNNING")
+
+    async def ask(
+        self,
+        prompt: str,
+        *,
+        wanted: str,
+        options: tuple[str, ...] = (),
+        labels: tuple[str, ...] = (),
+        asks_yes: bool = False,
+    ) -> Answer:
+        """Ask the asker something; the command is run again when they answer, and `learned[wanted]` holds it."""
+        if self.is_approved:
+            return Answer("What was approved has changed meanwhile. Nothing was done: ask again.", "FAILED")
+        await self.questions.ask(
+            self.turn,
+            self.room,
+            self.held,
+            prompt,
+            wanted=wanted,
+            options=options,
+            labels=labels,
+            asks_yes=asks_yes,
+        )
+        return Answer(prompt, "RUNNING")
+
+    async def hold(self, what: str, learned: Mapping[str, str] | None = None) -> Answer:
+        """Ask others for approval; the command is run again when they gave it. `what` is Markdown."""
+        if self.room.kind == "direct":
+            return Answer("This needs approval by others: ask for it in a room with them.", "REFUSED")
+        await hold(
+            self.turn,
+            self.room,
+            replace(self.held, learned={**self.held.learned, **(learned or {})}),
+            what,
+            requester=self.actor.username,
+            is_signed=self.actor.is_cross_signed,
+            policy=self.policy,
+        )
+        return Answer("", "RUNNING", result=f"{typed(self.held)} waits for approval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +255,10 @@ class Command:
     then: Then | None = None
     example: str = ""
     aliases: tuple[str, ...] = field(default=())
+    reads_only: bool = False
+    """Whether it changes nothing, so that a late one is answered all the same."""
+    asks_approval: bool = False
+    """Whether it looks itself whether it needs approval."""
 
     @property
     def usage(self) -> str:
@@ -187,6 +274,8 @@ def command(
     then: Then | None = None,
     example: str = "",
     aliases: tuple[str, ...] = (),
+    reads_only: bool = False,
+    asks_approval: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Answer]]], Command]:
     """Make a command of a function; see the top of this module."""
 
@@ -210,6 +299,8 @@ def command(
             then=then,
             example=example,
             aliases=aliases,
+            reads_only=reads_only,
+            asks_approval=asks_approval,
         )
 
     return made
@@ -312,8 +403,8 @@ def nearest(name: str, names: Sequence[str]) -> str | None:
 
 def _word(text: str) -> tuple[str, str]:
     """The first word, which quotes may hold together, and what follows."""
-    if text[0] in _QUOTES:
-        end = text.find(_QUOTES[text[0]], 1)
+    if text[0] in QUOTES:
+        end = text.find(QUOTES[text[0]], 1)
         if end == -1:
             raise UsageError(f"The quote {text[0]} is never closed.")
         return text[1:end], text[end + 1 :].strip()

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from etb_appservice.domain.effects import Effect, Invite, OpenRoom, Say
 from etb_appservice.domain.facts import (
+    ApprovalEnds,
     CardDue,
     CatchUpDue,
     CommanderDue,
@@ -16,6 +17,7 @@ from etb_appservice.domain.facts import (
     EffectDelayed,
     EventRedacted,
     Fact,
+    HeldDue,
     IncidentSeen,
     KeyAwaited,
     LetterDue,
@@ -26,32 +28,37 @@ from etb_appservice.domain.facts import (
     OnCallSeen,
     PeopleDue,
     PlainMessageReceived,
+    QuestionEnds,
     ReactionReceived,
+    RunbookDue,
     ServiceStarted,
     StateChanged,
     Troubled,
     UpdateDue,
 )
-from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.ids import EventId, UserId
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
-from etb_appservice.flows.chatops import Asked, Chatops
+from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
+from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.letters import Letters
+from etb_appservice.flows.listening import Asked
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
+from etb_appservice.flows.runbooks import RunbookLook
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import Room, Store
 
 _ASK_AGAIN_MS = 5_000
-Looked = Asked | Surroundings | EtbUser | None
+Looked = Asked | Surroundings | EtbUser | RunbookLook | None
 """What was read before the unit of work."""
 
 
@@ -69,16 +76,17 @@ class Decider:
     cadences: Cadences
     reactions: Reactions
     catch_ups: CatchUps
+    follow_ups: FollowUps
 
     async def look(self, fact: Fact) -> Looked:
         """Read what deciding needs from outside, within limits; never fails for want of ETB."""
         match fact:
-            case MessageReceived() if self.chatops.is_command(fact):
-                async with self.store.view() as view:
-                    room = await view.rooms.by_id(fact.room_id)
-                    name = self.chatops.username(fact.sender)
-                    known = await view.incidents.user(name) if name else None
-                return await self.chatops.look(fact, room, known) if room else None
+            case MessageReceived():
+                return await self.follow_ups.look_at_message(fact)
+            case HeldDue():
+                return await self.follow_ups.look_at_held(fact)
+            case RunbookDue():
+                return await self.follow_ups.look_at_run(fact)
             case IncidentSeen(incident=incident):
                 return await self.incidents.look(incident)
             case PeopleDue(incident_id=incident_id):
@@ -94,12 +102,12 @@ class Decider:
 
     async def _confirmed(self, user_id: UserId) -> EtbUser | None:
         """Who somebody is, when ETB has not said so for a while."""
-        name = self.chatops.username(user_id)
+        name = self.chatops.listener.username(user_id)
         if name is None:
             return None
         async with self.store.view() as view:
             known = await view.incidents.user(name)
-        return await self.chatops.confirm(user_id, known)
+        return await self.chatops.listener.confirm(user_id, known)
 
     async def decide(self, turn: Turn, fact: Fact, looked: Looked) -> None:
         """Decide one fact within its unit of work."""
@@ -122,6 +130,8 @@ class Decider:
                 await self.replies.delayed(turn, fact)
             case EffectAnswered():
                 await self.record(turn, fact)
+            case QuestionEnds() | ApprovalEnds() | HeldDue() | RunbookDue():
+                await self.follow_ups.due(turn, fact, looked)
             case MembershipChanged():
                 room = await turn.work.rooms.by_id(fact.room_id)
                 await self.rooms.membership(turn, room, fact)
@@ -210,19 +220,16 @@ class Decider:
                 if room is not None and room.incident_id is not None:
                     await self.cadences.follow(turn, room.incident_id)
             case Say(), Done(event_id=event_id) as done if event_id:
-                room = await turn.work.rooms.by_id(effect.room_id)
-                if room is None:
-                    return
-                said = effect.content if isinstance(effect.content, str) else effect.content.title
-                await self.conversation.ours(turn, room, effect, event_id, said)
-                if effect.purpose == "card":
-                    await self.rooms.card_sent(turn, room, effect, event_id, done)
-                elif effect.purpose == "reminder":
-                    await self.cadences.reminded(turn, room, fact.key, event_id)
+                await self._said(turn, fact, effect, event_id, done)
+            case Say(purpose="living"), NotDone() as failed:
+                await self.follow_ups.shown(turn, effect, fact)
+                await self._not_done(turn, fact, failed)
             case _ if fact.key.startswith(RUN):
                 await self.replies.answered(turn, fact)
-                if isinstance(answer, NotDone) and answer.state != "refused":
-                    await self._not_done(turn, fact, answer)
+                if isinstance(answer, NotDone):
+                    await self.follow_ups.not_done(turn, fact, answer)
+                    if answer.state != "refused":
+                        await self._not_done(turn, fact, answer)
             case Invite(), Done(detail=detail) if detail.endswith("join"):
                 # An adopted room may hold people whom our tables don't know yet.
                 await turn.work.rooms.set_member(effect.room_id, effect.user_id, "join")
@@ -239,6 +246,23 @@ class Decider:
             subject=fact.key,
             details={"effect": effect.kind, "event": answer.event_id if isinstance(answer, Done) else None},
         )
+
+    async def _said(self, turn: Turn, fact: EffectAnswered, say: Say, event_id: EventId, done: Done) -> None:
+        """The bot said something: it is kept, and what waited for it goes on."""
+        room = await turn.work.rooms.by_id(say.room_id)
+        if room is None:
+            return
+        said = say.content if isinstance(say.content, str) else say.content.title
+        await self.conversation.ours(turn, room, say, event_id, said)
+        match say.purpose:
+            case "card":
+                await self.rooms.card_sent(turn, room, say, event_id, done)
+            case "reminder":
+                await self.cadences.reminded(turn, room, fact.key, event_id)
+            case "living":
+                await self.follow_ups.shown(turn, say, fact)
+            case _:
+                pass
 
     async def _not_done(self, turn: Turn, fact: EffectAnswered, failed: NotDone) -> None:
         """Tell the operators, unless it is them who could not be told."""

@@ -48,7 +48,7 @@ def ends_quietly(fact: EffectAnswered) -> bool:
     if fact.key.startswith(RUN):
         return False
     match fact.effect, fact.answer:
-        case (OpenRoom(), _) | (_, NotDone()) | (Say(purpose="card"), _):
+        case (OpenRoom(), _) | (_, NotDone()) | (Say(purpose="card" | "living"), _):
             return False
         case _:
             return True

@@ -65,6 +65,8 @@ class Replies:
             return Answer(str(error), "FAILED")
 
     async def _say(self, turn: Turn, run: CommandRun, answer: Answer) -> None:
+        if answer.status == "RUNNING":
+            return
         result = answer.result or answer.text
         await turn.work.commands.finish(
             run.id, status=answer.status, result=result or run.result, finished_ms=turn.now_ms

@@ -61,7 +61,7 @@ class Turn:
         if await self.work.outbox.add(key, self.lane, effect):
             target = target_of(effect)
             self.targets.append(target)
-            if isinstance(effect, Say) and effect.purpose == "answer":
+            if isinstance(effect, Say) and (effect.purpose == "answer" or effect.reply_to is not None):
                 self.urgent.append(target)
 
     async def follow(self, fact: Fact, key: tuple[str, ...], *, lane: str = "", due_ms: int | None = None) -> None:

@@ -65,13 +65,16 @@ from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import Command, find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
+from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.ports import Arrival, KeyMissing, Nothing, Room, Store, Try, Vital, Work
 from etb_appservice.store.codec import FactJson
@@ -298,9 +301,8 @@ class World:
         rest = {name: event[name] for name in event.keys() - origin.keys() - {"is", "session", "index"}}
         match event["is"]:
             case "message":
-                return MessageReceived(
-                    **origin, device_id="PHONE", trust=Trust.CROSS_SIGNED, session_id=session or "", **rest
-                )
+                trust = Trust(rest.pop("trust", Trust.CROSS_SIGNED))
+                return MessageReceived(**origin, device_id="PHONE", trust=trust, session_id=session or "", **rest)
             case "plain":
                 return PlainMessageReceived(**origin, event_type="m.room.message")
             case "unreadable":
@@ -441,17 +443,20 @@ class House:
         incidents = Incidents(self.etb, self.policy)
         letters = Letters(self.policy)
         cadences = Cadences(self.policy)
+        questions = Questions(self.policy)
+        chatops = Chatops(self.commands, questions, self.etb, self.policy, self.clock, self.signs, self.meter)
         self.decider = Decider(
             self.store,
             incidents,
             Rooms(self.policy, incidents, letters),
             Conversation(self.policy),
-            Chatops(self.commands, self.etb, self.policy, self.clock, self.signs, self.meter),
+            chatops,
             Replies(self.commands, self.policy, self.meter),
             letters,
             cadences,
             Reactions(self.policy, cadences),
             CatchUps(self.policy),
+            FollowUps(self.store, chatops, questions, Runbooks(self.etb, self.policy), self.policy),
         )
         self.intake = Intake(
             self.store,
@@ -592,7 +597,7 @@ class House:
         event_id: str = fields.pop("event_id", f"$said{self._number}")
         what = fields.pop("what", "message")
         if what == "message":
-            fields = {"msgtype": "m.text", "body": body, **fields}
+            fields = {"msgtype": "m.text", "body": body, "origin_ms": self.clock.now_ms(), **fields}
         where = room_id or await self.room_id()
         await self.accept_event(event(what, where, sender, event_id=event_id, **fields))
         return event_id

@@ -73,7 +73,7 @@ def test_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
         ("database", "crypto_url"), ("etb", "web_url"), ("etb", "paths"), ("etb", "enums"), ("webhook", "secrets"),
         ("rooms", "additional_creators"), ("rooms", "rules"), ("people", "template"), ("people", "entries"),
         ("control_room", "operators"), ("classification", "by_severity"), ("roles", "meaning"),
-        ("roles", "by_category"),
+        ("roles", "by_category"), ("approvals", "commands"), ("approvals", "runbooks"),
     }  # fmt: skip
     shown, default = load(full, {}).settings.model_dump(), load(plain, {}).settings.model_dump()
     different = {

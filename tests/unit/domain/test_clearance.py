@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.clearance import Actor, OurRole, Right, Subject, decide, may_enter
+from etb_appservice.domain.clearance import Actor, Approving, OurRole, Right, Subject, decide, may_enter
 from etb_appservice.domain.ids import UserId, Username
 
 YES_NO = (True, False)
@@ -117,3 +118,53 @@ def test_only_an_active_person_cleared_for_the_level_may_enter(
     assert decision.allowed is (active and clearance is not None and clearance >= level)
     if not decision.allowed:
         assert decision.reason == ("inactive" if not active else "clearance")
+
+
+APPROVING = Approving(role="commander", requester_id=UserId("@alice:x"), requester=Username("alice"))
+SECOND = Actor(
+    user_id=UserId("@bob:x"),
+    username=Username("bob"),
+    clearance=Classification.TOP_SECRET,
+    is_active=True,
+    is_joined=True,
+    is_cross_signed=True,
+    is_commander=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "role", "reason"),
+    [
+        ({}, "commander", ""),
+        ({"user_id": UserId("@alice:x")}, "commander", "somebody else has to approve"),
+        ({"username": Username("alice")}, "commander", "somebody else has to approve"),
+        ({"is_cross_signed": False}, "commander", "a device that you have verified"),
+        ({"is_joined": False}, "commander", "not in this room"),
+        ({"username": None}, "commander", "not linked"),
+        ({"is_active": False}, "commander", "not active"),
+        ({"clearance": Classification.PUBLIC}, "commander", "clearance"),
+        ({"is_commander": False}, "commander", "role commander"),
+        ({"is_commander": False, "is_responder": True}, "commander", "role commander"),
+        ({"is_commander": False, "roles": frozenset({"commander"})}, "commander", ""),
+        ({}, "auditor", "role auditor"),
+        ({"roles": frozenset({"auditor"})}, "auditor", ""),
+        ({"roles": frozenset({"admin"})}, "auditor", ""),
+        ({}, "responder", ""),
+        ({"is_commander": False, "is_responder": True}, "responder", ""),
+        ({"is_commander": False}, "responder", "role responder"),
+    ],
+)
+def test_who_may_approve(changes: dict[str, Any], role: OurRole, reason: str) -> None:
+    subject = Subject(classification=Classification.INTERNAL)
+    decision = decide(replace(SECOND, **changes), replace(APPROVING, role=role), subject)
+    assert decision.allowed is (reason == "")
+    assert reason in decision.reason
+
+
+def test_in_the_control_room_another_operator_approves() -> None:
+    subject = Subject(classification=Classification.INTERNAL, is_control_room=True)
+    operator = replace(SECOND, username=None, is_operator=True)
+    assert decide(operator, APPROVING, subject).allowed
+    assert not decide(replace(operator, is_operator=False), APPROVING, subject).allowed
+    assert not decide(replace(operator, user_id=UserId("@alice:x")), APPROVING, subject).allowed
+    assert not decide(replace(operator, is_cross_signed=False), APPROVING, subject).allowed

@@ -438,9 +438,9 @@ async def test_talk_is_not_a_command_for_whoever_asks(house: House) -> None:
         msgtype="m.text",
         body="hello",
     )
-    assert await house.decider.chatops.look(talk, await house.room(), None) is None
+    assert await house.decider.chatops.listener.look(talk, await house.room(), None) is None
     notice = replace(talk, body="!status", msgtype="m.notice")
-    assert await house.decider.chatops.look(notice, await house.room(), None) is None
+    assert await house.decider.chatops.listener.look(notice, await house.room(), None) is None
 
 
 async def test_a_command_that_was_redacted_while_it_was_parked_is_not_run_when_it_is_tried_again(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from etb_appservice.domain.approvals import Approval, Approved
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
@@ -27,6 +28,7 @@ from etb_appservice.domain.effects import (
     TriggerEscalation,
 )
 from etb_appservice.domain.facts import (
+    ApprovalEnds,
     CardDue,
     CatchUpDue,
     CommanderDue,
@@ -35,6 +37,7 @@ from etb_appservice.domain.facts import (
     EffectDelayed,
     EventRedacted,
     Fact,
+    HeldDue,
     IncidentSeen,
     KeyAwaited,
     LetterDue,
@@ -46,7 +49,9 @@ from etb_appservice.domain.facts import (
     OnCallSeen,
     PeopleDue,
     PlainMessageReceived,
+    QuestionEnds,
     ReactionReceived,
+    RunbookDue,
     ServiceStarted,
     StateChanged,
     Troubled,
@@ -56,11 +61,14 @@ from etb_appservice.domain.facts import (
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card, Deadline, Incident, Responder
 from etb_appservice.domain.letters import Letter
+from etb_appservice.domain.living import Living
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.posts import Post
+from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.reactions import Reaction
 from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.domain.rooms import RoomPolicy, control_room, incident_room, incidents_space
+from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.store.codec import (
@@ -113,6 +121,17 @@ EFFECTS: list[Effect] = [
     StartRunbook(incident_id=INCIDENT_ID, runbook_id="b", parameters={"n": 1}, ref="r", trigger_data={"a": "b"}),
     CancelRunbook(incident_id=INCIDENT_ID, execution_id="e"),
 ]  # fmt: skip
+HELD = Held(
+    run_id="r",
+    caller=USER,
+    room_id=ROOM,
+    event_id=EVENT,
+    command="c",
+    text="t",
+    learned={"a": "b"},
+    thread_root=EVENT,
+)
+LIVING = Living(event_id=EVENT, wanted="w", sent="s", version=2, in_flight=True, reply_to=EVENT)
 ENTRIES: list[Entry] = [
     TimelineItem(id="1", event_type="NOTE", title="t", at_ms=1, event_id=EVENT, withdrawn_ms=2),
     Role(id="SCRIBE", role="SCRIBE", username=Username("a"), since_ms=1, by=Username("b"), is_open=False),
@@ -124,6 +143,60 @@ ENTRIES: list[Entry] = [
     Post(id="1", text="t", by=Username("a"), at_ms=1, event_id=EVENT, next_ms=2),
     Cadence(opened_ms=1, since_ms=2, severity="HIGH", plan=3, due_ms=4, snoozed_ms=5, reminder=EVENT),
     Reaction(id="$r", key="📌", sender=USER, target=EVENT, does="timeline", made="1"),
+    Question(
+        id=USER,
+        number="1",
+        held=HELD,
+        wanted="w",
+        prompt="p",
+        expires_ms=1,
+        asks_yes=True,
+        options=("a", "b"),
+        labels=("A", "B"),
+        is_open=False,
+    ),
+    Approval(
+        id="1",
+        code="K7QF",
+        held=HELD,
+        what="w",
+        requester=Username("a"),
+        needed=2,
+        role="commander",
+        asked_ms=1,
+        expires_ms=2,
+        is_signed=True,
+        by=(Approved(user_id=USER, username=Username("b"), at_ms=3),),
+        state="RUN",
+        living=LIVING,
+        is_open=False,
+    ),
+    RunbookRun(
+        id="1",
+        runbook_id="b",
+        name="n",
+        steps=("s",),
+        parameters={"a": "b"},
+        asker=USER,
+        username=Username("a"),
+        event_id=EVENT,
+        asked_ms=1,
+        approved_by=(Username("b"),),
+        execution_id="e",
+        state="FAILED",
+        step=1,
+        total=2,
+        started_ms=3,
+        ended_ms=4,
+        error="x",
+        is_away=True,
+        looks=5,
+        logged=6,
+        unsaid=("l",),
+        cancelled_by=Username("c"),
+        living=LIVING,
+        is_open=False,
+    ),
 ]
 FACTS: list[Fact] = [
     MessageReceived(
@@ -152,6 +225,10 @@ FACTS: list[Fact] = [
     ServiceStarted(),
     Troubled(key="k", text="t"),
     LetterDue(user_id=USER, text="t", notify=True),
+    QuestionEnds(war_room=WarRoomId("w"), asker=USER, number="1"),
+    ApprovalEnds(war_room=WarRoomId("w"), approval="1"),
+    HeldDue(war_room=WarRoomId("w"), approval="1"),
+    RunbookDue(war_room=WarRoomId("w"), run_id="1", look=2),
     EffectDelayed(key="k", effect=EFFECTS[3]),
     *(EffectAnswered(key="k", effect=effect, answer=Done(event_id=EVENT, detail="d")) for effect in EFFECTS),
     EffectAnswered(key="k", effect=EFFECTS[3], answer=NotDone(state="unknown", reason="r")),
