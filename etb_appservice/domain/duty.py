@@ -86,6 +86,8 @@ class Execution:
     total_steps: int = 0
     log: tuple[tuple[int, str, str], ...] = ()
     """(step, level, message), oldest first."""
+    log_before: int = 0
+    """How many older lines of a long log were left out."""
     error: str = ""
 
 

@@ -105,6 +105,7 @@ def execution(row: Mapping[str, Any], spelling: Spelling) -> Execution:
         current_step=fields.count(row, "current_step"),
         total_steps=fields.count(row, "total_steps"),
         log=tuple(_log_line(line) for line in log[-LOG_LINES:]),
+        log_before=max(0, len(log) - LOG_LINES),
         error=fields.line(row, "error_message", limit=_TEXT_LIMIT),
     )
 

@@ -26,7 +26,6 @@ from etb_appservice.ports import CommandStatus, EtbReads, Room, Work
 _FIRST_MS = 2_000
 _MOST_MS = 30_000
 _GROWTH = 1.5
-_MOST_LINES = 200
 _LINES_A_MESSAGE = 40
 _ENDS: dict[str, RunState] = {
     "COMPLETED": "COMPLETED",
@@ -248,16 +247,16 @@ def text_of(run: RunbookRun) -> str:
 
 def _taken(run: RunbookRun, execution: Execution) -> RunbookRun:
     """The run with what ETB says of it, and the new lines of its log."""
-    new = execution.log[run.logged :]
-    lines = [f"- {step}: {_level(level)}{plain(message, 500)}" for step, level, message in new[:_MOST_LINES]]
-    if len(new) > _MOST_LINES:
-        lines.append(f"- {len(new) - _MOST_LINES} more lines stand in ETB.")
+    unread = max(0, execution.log_before - run.logged)
+    new = execution.log[max(0, run.logged - execution.log_before) :]
+    lines = [f"- {unread} more lines stand in ETB."] if unread else []
+    lines += [f"- {step}: {_level(level)}{plain(message, 500)}" for step, level, message in new]
     return replace(
         run,
         is_away=False,
         step=execution.current_step,
         total=execution.total_steps or run.total,
-        logged=max(run.logged, len(execution.log)),
+        logged=max(run.logged, execution.log_before + len(execution.log)),
         unsaid=(*run.unsaid, *lines),
     )
 

@@ -192,12 +192,14 @@ async def test_a_status_that_etb_invents_means_that_it_goes_on(house: House) -> 
 async def test_a_long_log_is_gathered_and_cut(house: House) -> None:
     await room_with(house)
     await says(house, "!run playbook Restart mail")
-    goes_on(house, log=tuple((1, "INFO", f"line {n}") for n in range(1000)))
+    goes_on(house, log=tuple((1, "INFO", f"line {n}") for n in range(10)))
     await house.advance(3)
-    assert len(log(house)) == 6
-    assert str(log(house)[-1].content).endswith("- 800 more lines stand in ETB.")
-    goes_on(house, log=tuple((1, "INFO", f"line {n}") for n in range(1001)))
+    goes_on(house, log=tuple((1, "INFO", f"line {n}") for n in range(800, 1000)), log_before=800)
     await house.advance(4)
+    assert len(log(house)) == 7
+    assert str(log(house)[1].content).startswith("- 790 more lines stand in ETB.\n- 1: line 800\n")
+    goes_on(house, log=tuple((1, "INFO", f"line {n}") for n in range(801, 1001)), log_before=801)
+    await house.advance(5)
     assert log(house)[-1].content == "- 1: line 1000"
 
 

@@ -131,7 +131,7 @@ async def test_the_asker_may_think_better_of_it(house: House) -> None:
         (ALICE, {"msgtype": "m.notice"}),
         (ALICE, {"msgtype": "m.image"}),
         (ALICE, {"what": "plain"}),
-        (ALICE, {"what": "reaction"}),
+        (ALICE, {"what": "reaction", "key": "1⃣", "relates_to": "$1"}),
         (ALICE, {"thread_root": "$elsewhere"}),
         (BOT, {}),
     ],
