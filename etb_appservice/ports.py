@@ -461,6 +461,10 @@ class Cases(Protocol):
         """Of every war room, oldest first."""
         ...
 
+    async def where_open(self, kind: type[E]) -> Sequence[WarRoomId]:
+        """The war rooms that have an open entry of this kind, in any order; opens none of them."""
+        ...
+
 
 class AuditLog(Protocol):
     """Append only."""

@@ -6,6 +6,7 @@ settled stays for the record. All of it is stored sealed.
 
 from etb_appservice.domain.approvals import Approval
 from etb_appservice.domain.cadence import Cadence
+from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Question
@@ -16,5 +17,16 @@ from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 
 Entry = (
-    TimelineItem | Role | Admitted | Letter | Task | Post | Cadence | Reaction | Question | Approval | RunbookRun
+    TimelineItem
+    | Role
+    | Admitted
+    | Letter
+    | Task
+    | Post
+    | Cadence
+    | Reaction
+    | Question
+    | Approval
+    | RunbookRun
+    | Guest
 )

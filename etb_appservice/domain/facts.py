@@ -158,6 +158,16 @@ class PeopleDue:
 
     kind: Literal["PeopleDue"] = "PeopleDue"
     incident_id: IncidentId
+    afresh: bool = False
+    """After a start: what stood in the way may have been mended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptOutDue:
+    """A start goes on looking at the incidents that somebody is kept out of: those with an id behind `after`."""
+
+    kind: Literal["KeptOutDue"] = "KeptOutDue"
+    after: IncidentId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +327,7 @@ Fact = (
     | IncidentSeen
     | OnCallSeen
     | PeopleDue
+    | KeptOutDue
     | CardDue
     | UpdateDue
     | CommanderDue

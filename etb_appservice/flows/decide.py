@@ -19,6 +19,7 @@ from etb_appservice.domain.facts import (
     Fact,
     HeldDue,
     IncidentSeen,
+    KeptOutDue,
     KeyAwaited,
     LetterDue,
     MembershipChanged,
@@ -47,6 +48,7 @@ from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.incidents import Incidents
+from etb_appservice.flows.invitations import look_where_kept_out
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.listening import Asked
 from etb_appservice.flows.reactions import Reactions
@@ -118,6 +120,8 @@ class Decider:
             case IncidentSeen():
                 await self.incidents.seen(turn, fact, around)
                 await self.cadences.follow(turn, fact.incident.id)
+            case KeptOutDue(after=after):
+                await look_where_kept_out(turn, after)
             case PeopleDue() | CardDue() | UpdateDue() | CommanderDue() | CatchUpDue() | LetterDue():
                 await self._fell_due(turn, fact, around)
             case OnCallSeen():

@@ -10,13 +10,13 @@ Deciding twice changes nothing: an unchanged incident, seen by webhook and by po
 from dataclasses import replace
 from typing import Any
 
-from etb_appservice.domain.effects import Invite, OpenRoom, PutState, Remove, Say
+from etb_appservice.domain.effects import OpenRoom, PutState, Say
 from etb_appservice.domain.facts import CardDue, IncidentSeen, OnCallSeen, PeopleDue
-from etb_appservice.domain.ids import EventId, RoomId, UserId
-from etb_appservice.domain.incident import Card, Incident, Responder, urgency
+from etb_appservice.domain.ids import EventId, RoomId
+from etb_appservice.domain.incident import Card, Incident, urgency
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
-from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.invitations import bring_in
 from etb_appservice.flows.surroundings import (
     Surroundings,
     card_of,
@@ -28,16 +28,6 @@ from etb_appservice.flows.surroundings import (
 from etb_appservice.flows.timeline import write_changes
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import EtbReads, Known, Room
-
-_LOOK_AGAIN_MS = 60_000
-_SHUT_OUT = frozenset({"clearance", "inactive"})
-"""What ETB has said of a person; not having been able to ask ETB removes nobody."""
-_FIXES = {
-    "unmapped": "has no Matrix account here. Add it under `people.entries` in the configuration.",
-    "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB.",
-    "inactive": "has an ETB account that is locked or not active.",
-    "unknown": "could not be looked up in ETB yet; this is tried again every minute.",
-}
 
 
 class Incidents:
@@ -84,7 +74,7 @@ class Incidents:
         room = await turn.work.rooms.of_incident(fact.incident_id)
         if known and room and known.incident.is_open:
             await remember(turn.work, known.incident, around)
-            await self.settle(turn, room, known.incident, around)
+            await self.settle(turn, room, known.incident, around, afresh=fact.afresh)
 
     async def on_call_seen(self, turn: Turn, fact: OnCallSeen) -> None:
         """Other people are on call: every open incident looks again at its people, in its own lane."""
@@ -105,7 +95,9 @@ class Incidents:
             return
         await self._send_card(turn, room, room.room_id, room.card)
 
-    async def settle(self, turn: Turn, room: Room, incident: Incident, around: Surroundings) -> None:
+    async def settle(
+        self, turn: Turn, room: Room, incident: Incident, around: Surroundings, *, afresh: bool = False
+    ) -> None:
         """Bring people, card and what servers may read up to date with the incident.
 
         A room that is still being opened is settled once it is there.
@@ -119,19 +111,10 @@ class Incidents:
         space = await turn.work.rooms.by_war_room(SPACE)
         if space is not None and space.room_id is not None:
             await link(turn, space.room_id, room_id, self._policy)
-        for person in people:
-            await self._bring_in(turn, room, room_id, incident, person)
-            if space is not None and space.room_id is not None and not person.obstacle:
-                await self._show_space(turn, space.room_id, person)
+        await bring_in(turn, room, room_id, incident, people, self._policy, afresh=afresh)
         known = await turn.work.incidents.get(incident.id)
         card = card_of(incident, level, people, known.deadlines if known else ())
         await self._show(turn, room, room_id, card)
-        if any(person.obstacle == "unknown" for person in people):
-            await turn.follow(
-                PeopleDue(incident_id=incident.id),
-                ("people", turn.ref, "again"),
-                due_ms=turn.now_ms + _LOOK_AGAIN_MS,
-            )
 
     async def _open(self, turn: Turn, incident: Incident) -> None:
         """Ask for the room, under a key that any other trigger would use too."""
@@ -183,57 +166,6 @@ class Incidents:
                     details={"from": room.classification.name, "to": changed.classification.name},
                 )
         return changed
-
-    async def _bring_in(
-        self, turn: Turn, room: Room, room_id: RoomId, incident: Incident, person: Responder
-    ) -> None:
-        """Invite a responder once for the roles they hold now, or say why they can't be invited."""
-        if person.obstacle in _SHUT_OUT and person.user_id is not None:
-            await self._shut_out(turn, room, room_id, incident, person.user_id, person.obstacle)
-        if person.obstacle or person.user_id is None:
-            await turn.trouble(
-                ("responder", incident.id, person.username, person.obstacle),
-                f"**{plain(incident.number)}**: ETB user {code(person.username)} ({', '.join(person.roles)}) "
-                f"was not invited: the person {_FIXES[person.obstacle]}",
-            )
-            return
-        if await turn.work.rooms.membership(room_id, person.user_id) in {"join", "invite"}:
-            return
-        roles = ",".join(person.roles)
-        if not await turn.work.once.first_time("invited", room_id, person.user_id, roles):
-            return
-        await turn.work.rooms.set_member(room_id, person.user_id, "invite")
-        await turn.emit(f"invite/{person.user_id}", Invite(room_id=room_id, user_id=person.user_id))
-        await turn.note("person.invited", subject=room.war_room, details={"user": person.user_id, "roles": roles})
-
-    async def _shut_out(
-        self, turn: Turn, room: Room, room_id: RoomId, incident: Incident, user_id: UserId, obstacle: str
-    ) -> None:
-        """ETB says that somebody who is in the room may not be: out, before anything else is said there."""
-        if await turn.work.rooms.membership(room_id, user_id) not in {"join", "invite"}:
-            return
-        await turn.work.rooms.set_member(room_id, user_id, "leave")
-        await turn.emit(
-            f"remove/{user_id}",
-            Remove(room_id=room_id, user_id=user_id, reason="You are no longer permitted to be in this room."),
-        )
-        await turn.note("person.removed", subject=room.war_room, details={"user": user_id, "why": obstacle})
-        await turn.trouble(
-            ("removed", turn.ref, user_id),
-            f"**{plain(incident.number)}**: {code(user_id)} was removed from the room, since the person "
-            f"{_FIXES[obstacle]}",
-        )
-
-    async def _show_space(self, turn: Turn, space_id: RoomId, person: Responder) -> None:
-        """Responders of our own homeserver see their rooms gathered in the Space; it isn't federated."""
-        user_id = person.user_id
-        if user_id is None or not user_id.endswith(f":{self._policy.server_name}"):
-            return
-        if await turn.work.rooms.membership(space_id, user_id) in {"join", "invite"}:
-            return
-        if await turn.work.once.first_time("space", space_id, user_id):
-            await turn.work.rooms.set_member(space_id, user_id, "invite")
-            await turn.emit(f"space/{user_id}", Invite(room_id=space_id, user_id=user_id))
 
     async def _show(self, turn: Turn, room: Room, room_id: RoomId, card: Card) -> None:
         """Post the card, or edit it in place when it shows something else now."""

@@ -14,6 +14,7 @@ from etb_appservice.domain.rooms import RoomSpec, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.catchup import is_late
 from etb_appservice.flows.incidents import Incidents, card_edit, link
+from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
@@ -41,6 +42,7 @@ class Rooms:
                 await self._ask_for(turn, spec)
             elif room.room_id is not None:
                 await self._invite_operators(turn, room, room.room_id)
+        await look_where_kept_out(turn)
 
     async def opened(self, turn: Turn, asked: OpenRoom, done: Done) -> None:
         """A room of ours is there: take it into use. The fact of an incident's room comes in its lane."""
@@ -107,16 +109,20 @@ class Rooms:
 
     async def invite_refused(self, turn: Turn, room: Room, invite: Invite, reason: str) -> None:
         """The person isn't in the room after all; the operators learn why."""
+        is_news = True
         if await turn.work.rooms.membership(invite.room_id, invite.user_id) == "invite":
             await turn.work.rooms.set_member(invite.room_id, invite.user_id, "leave")
+            is_news = await refused(turn, room, invite.user_id)
         # Whether the card that is under way reached them nobody knows: invited after all, they get it on joining.
         holders = tuple(user for user in room.card_holders if user != invite.user_id)
         await turn.work.rooms.put(replace(room, card_holders=holders))
-        await turn.trouble(
-            ("invite", invite.room_id, invite.user_id, turn.ref),
-            f"{code(invite.user_id)} could not be invited to **{plain(room.name)}**: {plain(reason)} "
-            "Correct the person's Matrix id under `people`, or ask them to check their account; then see `queue`.",
-        )
+        if is_news:
+            again = " and restart: it is tried again then" if room.kind in {"incident", "control"} else ""
+            await turn.trouble(
+                ("invite", invite.room_id, invite.user_id, turn.ref),
+                f"{code(invite.user_id)} could not be invited to **{plain(room.name)}**: {plain(reason)} "
+                f"Correct the person's Matrix id under `people`, or ask them to check their account{again}.",
+            )
 
     async def _ask_for(self, turn: Turn, spec: RoomSpec) -> None:
         await turn.work.rooms.put(

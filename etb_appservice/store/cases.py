@@ -27,6 +27,7 @@ _STANDING = text(
     " ORDER BY seq"
 )
 _ALL_OPEN = text("SELECT war_room, id, entry FROM cases WHERE kind = :kind AND is_open ORDER BY seq")
+_WHERE_OPEN = text("SELECT DISTINCT war_room FROM cases WHERE kind = :kind AND is_open")
 
 
 class SqlCases:
@@ -91,6 +92,14 @@ class SqlCases:
             lambda transaction: [
                 (WarRoomId(row.war_room), _opened(transaction, kind, row.war_room, row.id, bytes(row.entry)))
                 for row in transaction.rows(_ALL_OPEN, {"kind": kind.__name__})
+            ]
+        )
+
+    async def where_open(self, kind: type[E]) -> Sequence[WarRoomId]:
+        """From the plain columns alone."""
+        return await self._desk.ask(
+            lambda transaction: [
+                WarRoomId(row.war_room) for row in transaction.rows(_WHERE_OPEN, {"kind": kind.__name__})
             ]
         )
 

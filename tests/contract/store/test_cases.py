@@ -56,6 +56,17 @@ async def test_who_stands_in_an_incident_is_one_question(store: SqlStore) -> Non
         assert await view.cases.standing(HERE) == [SCRIBE, carol]
 
 
+async def test_the_war_rooms_with_an_open_entry_are_named_once(store: SqlStore) -> None:
+    async with store.work() as work:
+        await work.cases.put(HERE, SCRIBE)
+        await work.cases.put(HERE, OBSERVER)
+        await work.cases.put(THERE, replace(OBSERVER, is_open=False))
+        await work.cases.put(THERE, Admitted(id="carol", username=Username("carol"), by="bob", at_ms=1))
+    async with store.view() as view:
+        assert await view.cases.where_open(Role) == [HERE]
+        assert await view.cases.where_open(Admitted) == [THERE]
+
+
 async def test_an_entry_is_sealed_for_its_place(store: SqlStore) -> None:
     async with store.work() as work:
         await work.cases.put(HERE, SCRIBE)

@@ -1,17 +1,19 @@
 """From ETB's word to a room with its people, its card and its pin."""
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import AddTimelineEntry, Invite, OpenRoom, Pin, PutState, Say
 from etb_appservice.domain.facts import CardDue, Done, EffectAnswered, NotDone, PeopleDue
-from etb_appservice.domain.ids import RoomId, UserId, Username
+from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username
 from etb_appservice.domain.incident import Deadline, OnCall
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, control_room
+from etb_appservice.flows import invitations
 from tests.harness.kit import (
     ALICE,
     BOB,
@@ -327,6 +329,187 @@ async def test_who_left_is_not_pulled_back_until_they_hold_another_role(house: H
     await house.report(incident(assignee=Username("alice"), updated_at_ms=3000))
     await house.settle()
     assert house.world.invited.count((room_id, ALICE)) == 2
+
+
+async def test_who_loses_a_role_and_is_given_it_again_is_invited_again(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.moves(BOB, "leave")
+    await house.report(incident(assignee=Username("carol"), updated_at_ms=2000))
+    await house.settle()
+    assert house.world.guests(room_id).count(BOB) == 1
+    await house.report(incident(assignee=Username("bob"), updated_at_ms=3000))
+    await house.settle()
+    assert house.world.guests(room_id).count(BOB) == 2
+    await house.moves(BOB, "leave")
+    await house.report(incident(assignee=Username("bob"), severity="LOW", updated_at_ms=4000))
+    await house.settle()
+    assert house.world.guests(room_id).count(BOB) == 2, "who left again isn't pulled back"
+
+
+async def test_a_second_turn_on_call_invites_again(house: House) -> None:
+    room_id = await house.open_for_alice()
+    for turn in (1, 2):
+        house.etb.duty = [OnCall("first line", Username("carol"))]
+        await house.on_call("carol")
+        await house.settle()
+        assert house.world.guests(room_id).count(CAROL) == turn
+        await house.moves(CAROL, "leave")
+        house.etb.duty = []
+        await house.on_call()
+        await house.settle()
+    assert house.world.guests(room_id).count(CAROL) == 2
+
+
+async def test_who_leaves_is_not_asked_again_for_a_role_they_were_given_while_inside(house: House) -> None:
+    room_id = await house.open_for_alice()
+    house.etb.duty = [OnCall("first line", Username("alice"))]
+    await house.on_call("alice")
+    await house.settle()
+    await house.moves(ALICE, "leave")
+    await house.report(incident(severity="LOW", updated_at_ms=2000))
+    await house.settle()
+    house.etb.duty = []
+    await house.on_call()
+    await house.settle()
+    assert house.world.guests(room_id).count(ALICE) == 1
+
+
+@pytest.mark.parametrize("obstacle", ["clearance", "inactive"])
+async def test_who_was_shut_out_is_invited_again_within_minutes_of_etb_letting_them_in(
+    house: House, obstacle: str
+) -> None:
+    room_id = await house.open_for_alice()
+    await house.moves(BOB, "join")
+    barred = (
+        etb_user("bob", active=False)
+        if obstacle == "inactive"
+        else etb_user("bob", clearance=Classification.PUBLIC)
+    )
+    house.etb.users[Username("bob")] = barred
+    await house.advance(61)
+    async with house.db.view() as view:
+        assert await view.rooms.membership(room_id, BOB) == "leave"
+    house.know("bob")
+    await house.advance(301)
+    assert house.world.guests(room_id).count(BOB) == 2
+    house.etb.users[Username("bob")] = barred
+    await house.report(incident(severity="LOW", updated_at_ms=2000))
+    await house.settle()
+    told = [one for one in house.troubles() if "was removed from the room" in one]
+    assert len(told) == 2, "each time is told"
+
+
+async def test_who_left_before_etb_shut_them_out_is_not_pulled_back_afterwards(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.moves(ALICE, "leave")
+    house.etb.users[Username("alice")] = etb_user("alice", active=False)
+    await house.advance(61)
+    house.know("alice")
+    await house.advance(601)
+    assert house.world.guests(room_id).count(ALICE) == 1
+
+
+async def test_a_clearance_that_is_raised_in_etb_lets_a_person_in_within_minutes(house: House) -> None:
+    house.know("alice")
+    house.know("bob", clearance=Classification.PUBLIC)
+    await house.start_service()
+    await house.report(incident(stated=Classification.CONFIDENTIAL))
+    await house.settle()
+    room_id = await house.room_id()
+    assert house.world.guests(room_id) == [ALICE]
+    house.know("bob")
+    await house.advance(301)
+    assert house.world.guests(room_id) == [ALICE, BOB]
+
+
+async def test_a_mapping_that_is_added_lets_a_person_into_open_rooms_after_the_restart(house: House) -> None:
+    mapped = house.policy
+    house.policy = replace(mapped, people=PeopleMap("", {Username("alice"): ALICE}))
+    await house.crash()
+    room_id = await house.open_for_alice()
+    await house.report(incident(id=NO_2, number="INC-2"))
+    await house.settle()
+    await house.report(incident(id=NO_2, number="INC-2", status="CLOSED", updated_at_ms=2000))
+    await house.settle()
+    assert BOB not in house.world.guests(room_id)
+    house.policy = mapped
+    await house.crash()
+    await house.start_service()
+    await house.advance(1)
+    assert house.world.guests(room_id).count(BOB) == 1
+    assert BOB not in house.world.guests(await house.room_id(NO_2)), "closed incidents are left alone"
+
+
+async def test_a_start_looks_only_where_somebody_is_kept_out_and_one_after_another(house: House) -> None:
+    house.know("alice", "bob")
+    for number in range(3):
+        barred = Username("eve") if number else Username("bob")
+        await house.report(incident(id=IncidentId(str(UUID(int=number))), number=f"INC-{number}", assignee=barred))
+    await house.settle()
+    await house.advance(61)
+    before = house.meter.facts.count("PeopleDue")
+    await house.start_service()
+    assert house.meter.facts.count("PeopleDue") == before + 1
+    await house.advance(0.2)
+    assert house.meter.facts.count("PeopleDue") == before + 2
+    await house.advance(1)
+    assert house.meter.facts.count("PeopleDue") == before + 2
+
+
+async def test_a_start_with_very_many_incidents_goes_on_batch_by_batch(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invitations, "_START_BATCH", 2)
+    house.know("alice")
+    ids = [IncidentId(str(UUID(int=number))) for number in range(5)]
+    for number, one in enumerate(ids):
+        await house.report(incident(id=one, number=f"INC-{number}", assignee=Username("eve")))
+    await house.settle()
+    await house.advance(61)
+    before = house.meter.facts.count("PeopleDue")
+    await house.start_service()
+    await house.advance(0.2)
+    assert house.meter.facts.count("PeopleDue") == before + 3
+    for _ in range(5):
+        await house.advance(0.2)
+    assert house.meter.facts.count("PeopleDue") == before + 5
+
+
+async def test_however_often_an_incident_changes_there_is_one_look_at_who_is_kept_out(house: House) -> None:
+    house.know("alice")
+    house.know("bob", clearance=Classification.PUBLIC)
+    await house.start_service()
+    for number in range(5):
+        await house.report(incident(stated=Classification.CONFIDENTIAL, updated_at_ms=1000 + number))
+        await house.settle()
+    await house.advance(61)
+    before = house.meter.facts.count("PeopleDue")
+    for _ in range(30):
+        await house.advance(60)
+    assert house.meter.facts.count("PeopleDue") - before == 6, "one in each five minutes"
+
+
+async def test_a_refused_invitation_is_tried_again_after_a_restart_and_told_once(house: House) -> None:
+    house.know("alice", "bob")
+    await house.start_service()
+
+    def bobs(one: Invite) -> bool:
+        return one.user_id == BOB and one.room_id != house.space()
+
+    house.world.fail(Invite, Refused("no such user", code="M_NOT_FOUND"), times=2, only=bobs)
+    await house.report(incident())
+    await house.settle()
+    room_id = await house.room_id()
+    await house.report(incident(severity="LOW", updated_at_ms=2000))
+    await house.settle()
+    tries = [effect for effect, _ in house.world.tries if isinstance(effect, Invite) and bobs(effect)]
+    assert len(tries) == 1, "a change of the incident mends no account"
+    for times in (0, 1, 1):
+        await house.start_service()
+        await house.advance(1)
+        assert house.world.guests(room_id).count(BOB) == times
+    assert len(house.troubles()) == 1
+    assert "restart: it is tried again then" in house.troubles()[0]
 
 
 async def test_an_invitation_that_is_refused_is_told_with_the_fix(house: House) -> None:

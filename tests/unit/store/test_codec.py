@@ -39,6 +39,7 @@ from etb_appservice.domain.facts import (
     Fact,
     HeldDue,
     IncidentSeen,
+    KeptOutDue,
     KeyAwaited,
     LetterDue,
     Loss,
@@ -58,6 +59,7 @@ from etb_appservice.domain.facts import (
     Trust,
     UpdateDue,
 )
+from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card, Deadline, Incident, Responder
 from etb_appservice.domain.letters import Letter
@@ -197,6 +199,7 @@ ENTRIES: list[Entry] = [
         living=LIVING,
         is_open=False,
     ),
+    Guest(id=Username("a"), user_id=USER, roles=("reporter", "on call"), obstacle="refused", is_open=True),
 ]
 FACTS: list[Fact] = [
     MessageReceived(
@@ -217,7 +220,8 @@ FACTS: list[Fact] = [
     StateChanged(**ORIGIN, event_type="m.room.topic", state_key=""),
     IncidentSeen(incident=INCIDENT, via="poll"),
     OnCallSeen(usernames=(Username("a"), Username("b"))),
-    PeopleDue(incident_id=INCIDENT_ID),
+    PeopleDue(incident_id=INCIDENT_ID, afresh=True),
+    KeptOutDue(after=INCIDENT_ID),
     CardDue(incident_id=INCIDENT_ID, user_id=USER),
     UpdateDue(incident_id=INCIDENT_ID, plan=3),
     CommanderDue(incident_id=INCIDENT_ID),

@@ -1,0 +1,203 @@
+"""Who is invited to an incident's room, who is put out, and when that is looked at again.
+
+    a role is held that wasn't ──► Invite, once ──► left by themselves: not asked again for the same roles
+    a role is lost             ──► forgotten: whoever holds it anew is invited anew
+    ETB says no                ──► Remove, forgotten, the operators told ──► looked at again every few minutes
+    nobody mapped, or refused  ──► the operators told ──► looked at again when the service starts
+
+Must never pull back somebody who left, and never let anybody in whom ETB keeps out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from etb_appservice.domain.effects import Invite, Remove
+from etb_appservice.domain.facts import KeptOutDue, PeopleDue
+from etb_appservice.domain.guests import Guest
+from etb_appservice.domain.ids import IncidentId, RoomId, UserId, short_hash, war_room_id
+from etb_appservice.domain.incident import Incident, Responder
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.rooms import SPACE
+from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import Room
+
+_SOON_MS = 60_000
+_SLOWLY_MS = 5 * 60_000
+_LOOK_AGAIN_MS = {"unknown": _SOON_MS, "clearance": _SLOWLY_MS, "inactive": _SLOWLY_MS}
+"""By obstacle. One that only another configuration can remove is looked at when the service starts."""
+_START_BATCH = 50
+_START_PACE_MS = 100
+"""Between one incident and the next after a start: each costs a few calls to ETB."""
+_SHUT_OUT = frozenset({"clearance", "inactive"})
+"""What ETB has said of a person; not having been able to ask ETB removes nobody."""
+_FIXES = {
+    "unmapped": "has no Matrix account here. Add it under `people.entries` in the configuration and restart.",
+    "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB; "
+    "this is looked at every five minutes.",
+    "inactive": "has an ETB account that is locked or not active; this is looked at every five minutes.",
+    "unknown": "could not be looked up in ETB yet; this is tried again every minute.",
+}
+_INSIDE = frozenset({"join", "invite"})
+
+
+async def bring_in(
+    turn: Turn,
+    room: Room,
+    room_id: RoomId,
+    incident: Incident,
+    people: Sequence[Responder],
+    policy: Policy,
+    *,
+    afresh: bool = False,
+) -> None:
+    """Invite each responder once for the roles they hold, or say why they can't be invited.
+
+    `afresh`: the configuration or the homeserver may have been mended, so refused invitations are tried again.
+    """
+    guests = {guest.id: guest for guest in await turn.work.cases.of(room.war_room, Guest)}
+    space = await turn.work.rooms.by_war_room(SPACE)
+    for person in people:
+        before = guests.pop(person.username, Guest(id=person.username))
+        if person.obstacle or person.user_id is None:
+            after = await _keep_out(turn, room, room_id, incident, person, before)
+        else:
+            after = await _let_in(turn, room, room_id, person, person.user_id, before, afresh=afresh)
+            if space is not None and space.room_id is not None:
+                await _show_space(turn, space.room_id, person.user_id, policy)
+        await _keep(turn, room, before, replace(after, is_open=bool(after.obstacle) and incident.is_open))
+    for gone in guests.values():
+        await _keep(turn, room, gone, Guest(id=gone.id))
+    if incident.is_open:
+        await _look_again(turn, incident.id, people)
+
+
+async def refused(turn: Turn, room: Room, user_id: UserId) -> bool:
+    """The homeserver took no invitation for this person; answers whether that is news."""
+    is_news = True
+    for guest in await turn.work.cases.of(room.war_room, Guest):
+        if guest.user_id == user_id:
+            is_news = guest.obstacle != "refused"
+            await turn.work.cases.put(room.war_room, replace(guest, obstacle="refused", is_open=True))
+    return is_news
+
+
+async def look_where_kept_out(turn: Turn, after: str = "") -> None:
+    """After a start: every open incident that somebody is kept out of, one after another, in its own lane.
+
+    A batch at a time, so that no commit is long however many there are.
+    """
+    kept_out = set(await turn.work.cases.where_open(Guest))
+    if not kept_out:
+        return
+    open_ids = sorted(one for one in await turn.work.incidents.open_ids() if one > after)
+    waiting = [one for one in open_ids if war_room_id(one) in kept_out]
+    batch = waiting[:_START_BATCH]
+    for number, incident_id in enumerate(batch):
+        await turn.follow(
+            PeopleDue(incident_id=incident_id, afresh=True),
+            ("people", turn.ref, incident_id),
+            lane=incident_id,
+            due_ms=turn.now_ms + number * _START_PACE_MS,
+        )
+    if len(waiting) > len(batch):
+        due_ms = turn.now_ms + len(batch) * _START_PACE_MS
+        await turn.follow(KeptOutDue(after=batch[-1]), ("kept out", turn.ref), due_ms=due_ms)
+
+
+async def _let_in(
+    turn: Turn,
+    room: Room,
+    room_id: RoomId,
+    person: Responder,
+    user_id: UserId,
+    before: Guest,
+    *,
+    afresh: bool,
+) -> Guest:
+    now = Guest(id=person.username, user_id=user_id, roles=person.roles)
+    if await turn.work.rooms.membership(room_id, user_id) in _INSIDE:
+        return now
+    if before.user_id == user_id and set(person.roles) <= set(before.roles):
+        if before.obstacle != "refused":
+            return now
+        now = replace(now, obstacle="refused")
+        if not afresh:
+            return now
+    await turn.work.rooms.set_member(room_id, user_id, "invite")
+    await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
+    await turn.note(
+        "person.invited", subject=room.war_room, details={"user": user_id, "roles": ",".join(person.roles)}
+    )
+    return now
+
+
+async def _keep_out(
+    turn: Turn, room: Room, room_id: RoomId, incident: Incident, person: Responder, before: Guest
+) -> Guest:
+    if before.obstacle != person.obstacle:
+        await turn.trouble(
+            ("responder", turn.ref, person.username),
+            f"**{plain(incident.number)}**: ETB user {code(person.username)} ({', '.join(person.roles)}) "
+            f"was not invited: the person {_FIXES[person.obstacle]}",
+        )
+    roles = tuple(role for role in before.roles if role in person.roles)
+    if (
+        person.obstacle in _SHUT_OUT
+        and person.user_id is not None
+        and await turn.work.rooms.membership(room_id, person.user_id) in _INSIDE
+    ):
+        await _shut_out(turn, room, room_id, incident, person.user_id, person.obstacle)
+        roles = ()
+    return replace(before, roles=roles, obstacle=person.obstacle)
+
+
+async def _shut_out(
+    turn: Turn, room: Room, room_id: RoomId, incident: Incident, user_id: UserId, obstacle: str
+) -> None:
+    """ETB says that somebody who is in the room may not be: out, before anything else is said there."""
+    await turn.work.rooms.set_member(room_id, user_id, "leave")
+    await turn.emit(
+        f"remove/{user_id}",
+        Remove(room_id=room_id, user_id=user_id, reason="You are no longer permitted to be in this room."),
+    )
+    await turn.note("person.removed", subject=room.war_room, details={"user": user_id, "why": obstacle})
+    await turn.trouble(
+        ("removed", turn.ref, user_id),
+        f"**{plain(incident.number)}**: {code(user_id)} was removed from the room, since the person "
+        f"{_FIXES[obstacle]}",
+    )
+
+
+async def _show_space(turn: Turn, space_id: RoomId, user_id: UserId, policy: Policy) -> None:
+    """Responders of our own homeserver see their rooms gathered in the Space; it isn't federated."""
+    if not user_id.endswith(f":{policy.server_name}"):
+        return
+    if await turn.work.rooms.membership(space_id, user_id) in _INSIDE:
+        return
+    if await turn.work.once.first_time("space", space_id, user_id):
+        await turn.work.rooms.set_member(space_id, user_id, "invite")
+        await turn.emit(f"space/{user_id}", Invite(room_id=space_id, user_id=user_id))
+
+
+async def _keep(turn: Turn, room: Room, before: Guest, after: Guest) -> None:
+    if after != before:
+        await turn.work.cases.put(room.war_room, after)
+
+
+async def _look_again(turn: Turn, incident_id: IncidentId, people: Sequence[Responder]) -> None:
+    """When ETB may have changed its mind about somebody.
+
+    However often an incident changes meanwhile, there is one look in each stretch of time; where a stretch begins
+    differs from incident to incident, so that not all of them ask ETB at once.
+    """
+    every_ms = min((_LOOK_AGAIN_MS[one.obstacle] for one in people if one.obstacle in _LOOK_AGAIN_MS), default=0)
+    if not every_ms:
+        return
+    shift = int.from_bytes(short_hash("people", incident_id)[:4], "big") % every_ms
+    number = (turn.now_ms - shift) // every_ms + 1
+    await turn.follow(
+        PeopleDue(incident_id=incident_id),
+        ("people", incident_id, str(every_ms), str(number)),
+        due_ms=number * every_ms + shift,
+    )
