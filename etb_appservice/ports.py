@@ -286,6 +286,8 @@ class Room:
     """Who was given the key of the event that carries the card."""
     person: UserId | None = None
     """Whose direct chat it is; stored sealed."""
+    federates: bool = True
+    """Whether users of other homeservers can be in it, fixed when it was made; stored sealed."""
 
 
 class Rooms(Protocol):

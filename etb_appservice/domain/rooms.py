@@ -82,6 +82,11 @@ class RoomSpec:
     keys_to_invited: bool
     classification: Classification
 
+    @property
+    def federates(self) -> bool:
+        """Whether users of other homeservers can be in it, for as long as it exists."""
+        return bool(self.creation_content["m.federate"])
+
 
 def incident_room(
     incident: Incident, classification: Classification, policy: RoomPolicy, *, generation: int = 1

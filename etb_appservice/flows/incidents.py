@@ -16,6 +16,7 @@ from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.incident import Card, Incident, urgency
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
+from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.invitations import bring_in
 from etb_appservice.flows.surroundings import (
     Surroundings,
@@ -28,6 +29,8 @@ from etb_appservice.flows.surroundings import (
 from etb_appservice.flows.timeline import write_changes
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import EtbReads, Known, Room
+
+_MOST_NAMED = 10
 
 
 class Incidents:
@@ -130,6 +133,7 @@ class Incidents:
                 keys_to_invited=spec.keys_to_invited,
                 encrypted=True,
                 name=spec.name,
+                federates=spec.federates,
             )
         )
         await turn.emit_as(
@@ -165,7 +169,26 @@ class Incidents:
                     subject=room.war_room,
                     details={"from": room.classification.name, "to": changed.classification.name},
                 )
+                await self._tell_of_federation(turn, room, room_id, spec)
         return changed
+
+    async def _tell_of_federation(self, turn: Turn, before: Room, room_id: RoomId, spec: RoomSpec) -> None:
+        """Whether a room federates can't be changed: the operators learn when its level no longer allows it."""
+        was_allowed = self._policy.rooms.rules[before.classification].federate
+        if not before.federates or spec.federates or not was_allowed:
+            return
+        members = await turn.work.rooms.members(room_id, "join", "invite")
+        foreign = [one for one in members if not one.endswith(f":{self._policy.server_name}")]
+        named = ", ".join(code(one) for one in foreign[:_MOST_NAMED])
+        more = f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
+        await turn.trouble(
+            ("federates", turn.ref, before.war_room),
+            f"**{plain(spec.name)}** is {spec.classification.name} now, a level whose rooms are closed to other "
+            f"homeservers; its room {code(room_id)} was made open to them, and that can't be changed. "
+            f"People of other homeservers in it: {named + more if foreign else 'none'}. Whom ETB doesn't clear "
+            "for the level is removed, the others stay. If that must not be, report the incident anew at this "
+            "level and go on in its room.",
+        )
 
     async def _show(self, turn: Turn, room: Room, room_id: RoomId, card: Card) -> None:
         """Post the card, or edit it in place when it shows something else now."""

@@ -48,6 +48,7 @@ class Letters:
                 encrypted=True,
                 name=spec.name,
                 person=fact.user_id,
+                federates=spec.federates,
             )
             await turn.work.rooms.put(room)
             await turn.emit_as(

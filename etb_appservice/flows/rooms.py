@@ -117,11 +117,12 @@ class Rooms:
         holders = tuple(user for user in room.card_holders if user != invite.user_id)
         await turn.work.rooms.put(replace(room, card_holders=holders))
         if is_news:
-            again = " and restart: it is tried again then" if room.kind in {"incident", "control"} else ""
+            again = " or restart: it is tried again then" if room.kind in {"incident", "control"} else ""
             await turn.trouble(
                 ("invite", invite.room_id, invite.user_id, turn.ref),
                 f"{code(invite.user_id)} could not be invited to **{plain(room.name)}**: {plain(reason)} "
-                f"Correct the person's Matrix id under `people`, or ask them to check their account{again}.",
+                f"Correct the person's Matrix id under `people`, or ask them to check their account; "
+                f"then see `queue`{again}.",
             )
 
     async def _ask_for(self, turn: Turn, spec: RoomSpec) -> None:
@@ -136,6 +137,7 @@ class Rooms:
                 keys_to_invited=spec.keys_to_invited,
                 encrypted=spec.encrypted,
                 name=spec.name,
+                federates=spec.federates,
             )
         )
         await turn.emit_as(f"open/{spec.war_room}/{spec.generation}", OpenRoom(war_room=spec.war_room, spec=spec))

@@ -25,12 +25,13 @@ T = TypeVar("T")
 
 
 class Shown(NamedTuple):
-    """What is sealed of a room: its name, its card, who holds the key of that, and whose direct chat it is."""
+    """What is sealed of a room: its name, its card and who holds the key of that, whose chat it is, and so on."""
 
     name: str
     card: Card | None
     holders: tuple[UserId, ...]
     person: UserId | None = None
+    federates: bool = True
 
 
 @cache

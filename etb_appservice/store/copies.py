@@ -79,7 +79,7 @@ class SqlRooms:
                 "card",
                 "rooms",
                 f"{room.war_room}/{room.generation}",
-                encode_shown(Shown(room.name, room.card, room.card_holders, room.person)),
+                encode_shown(Shown(room.name, room.card, room.card_holders, room.person, room.federates)),
             )
             transaction.change(
                 _PUT_ROOM,
@@ -181,7 +181,14 @@ def _room(transaction: Transaction, row: Row[tuple[object, ...]] | None) -> Room
     room = _plain(row)
     opened = transaction.keys.open("rooms", f"{room.war_room}/{room.generation}", bytes(row.shown))
     shown = decode_shown(opened)
-    return replace(room, name=shown.name, card=shown.card, card_holders=shown.holders, person=shown.person)
+    return replace(
+        room,
+        name=shown.name,
+        card=shown.card,
+        card_holders=shown.holders,
+        person=shown.person,
+        federates=shown.federates,
+    )
 
 
 # --- copies of what ETB owns ------------------------------------------------------------------------------

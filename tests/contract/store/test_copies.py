@@ -35,6 +35,7 @@ ROOM = Room(
     card_event=EventId("$card"),
     card=replace(CARD, title="Fire"),
     card_holders=(UserId("@a:x"), UserId("@b:x")),
+    federates=False,
 )
 
 

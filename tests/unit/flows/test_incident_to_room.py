@@ -675,6 +675,28 @@ async def test_a_raised_classification_changes_name_topic_and_visibility_before_
     assert entry.details == {"from": "INTERNAL", "to": "RESTRICTED"}
 
 
+async def test_a_level_whose_rooms_are_closed_tells_the_operators_that_this_room_stays_open(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.moves(STRANGER, "join")
+    await house.report(incident(stated=Classification.RESTRICTED, updated_at_ms=2000))
+    await house.settle()
+    [trouble] = house.troubles()
+    assert "**INC-1** is RESTRICTED now" in trouble
+    assert f"`{room_id}`" in trouble
+    assert f"other homeservers in it: `{STRANGER}`." in trouble
+    await house.report(incident(stated=Classification.TOP_SECRET, updated_at_ms=3000))
+    await house.settle()
+    assert len([one for one in house.troubles() if "closed to other homeservers" in one]) == 1
+
+
+async def test_a_room_that_was_made_closed_stays_so_and_nobody_is_told(house: House) -> None:
+    await house.open_for_alice(stated=Classification.RESTRICTED)
+    for level, updated_at_ms in ((Classification.INTERNAL, 2000), (Classification.RESTRICTED, 3000)):
+        await house.report(incident(stated=level, updated_at_ms=updated_at_ms))
+        await house.settle()
+    assert house.troubles() == []
+
+
 async def test_a_new_title_renames_an_internal_room_and_no_secret_one(house: House) -> None:
     room_id = await house.open_for_alice()
     await house.report(incident(title="Mail is slow", updated_at_ms=2000))

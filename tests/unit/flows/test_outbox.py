@@ -191,7 +191,7 @@ async def test_an_invitation_that_is_parked_is_told_with_the_fix(house: House, f
     await house.settle()
     [trouble] = house.troubles()
     assert trouble.startswith("`@alice:x.org` could not be invited to **INC-1 Mail is down**: a request that ")
-    assert trouble.endswith("then see `queue`.")
+    assert trouble.endswith("then see `queue` or restart: it is tried again then.")
     [row] = await parked(house)
     assert (row.kind, row.state) == ("Invite", "parked")
     assert house.meter.parkings == ["outbox"]
