@@ -13,11 +13,17 @@ import pytest
 
 from tests.harness.jsclient import JsClient
 from tests.harness.postgres import Postgres
+from tests.harness.seed import how_to_repeat
 from tests.harness.synapse import Slot, Synapse, write_slot
 
 SLOT_COUNT = 96
 Person = Callable[..., Awaitable[JsClient]]
 PASSWORD = "correct horse battery staple"
+
+
+def pytest_report_header() -> str:
+    """What chooses the seams at which the service dies."""
+    return f"seed of tests/chaos: {how_to_repeat()}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,7 +1,7 @@
 """SIGKILL at the steps of "incident to room", "command to answer" and of a first start, then the ledger.
 
-Every run dies at the seams that can double or lose something, and at others picked by a fixed seed; `./sweep`
-beside this file dies at every single one.
+Every run dies at the seams that can double or lose something, and at others that each commit picks anew;
+`ETB_CHAOS_SEED` repeats a choice (a failure names it), and `./sweep` beside this file dies at every single one.
 """
 
 import signal
@@ -15,6 +15,7 @@ from tests.chaos.doomed import Doomed, chosen
 from tests.chaos.scenarios import CommandToAnswer, FirstStart, IncidentToRoom, Scenario
 from tests.harness.jsclient import JsClient
 from tests.harness.sandbox import Sandbox
+from tests.harness.seed import how_to_repeat, seed
 from tests.harness.synapse import Slot, Synapse
 
 pytestmark = pytest.mark.timeout(400)
@@ -89,14 +90,14 @@ async def die_at(scenario: Scenario, seams: list[str]) -> None:
         try:
             if not await scenario.die(seam):
                 missed.append(seam)
-        except AssertionError as error:
-            raise AssertionError(f"after death at: {seam}\n{error}") from error
-    assert len(missed) <= len(seams) // 3, f"seams that were not passed again: {missed}"
+        except Exception as error:
+            raise AssertionError(f"after death at: {seam} ({how_to_repeat()})\n{error}") from error
+    assert len(missed) <= len(seams) // 3, f"seams that were not passed again: {missed} ({how_to_repeat()})"
 
 
 async def test_an_incident_becomes_one_room_wherever_the_service_is_killed(doomed: Doomed) -> None:
     scenario = IncidentToRoom(doomed, await doomed.scene.person("alice"))
-    await die_at(scenario, chosen(await scenario.seams(), OF_AN_INCIDENT, most=20))
+    await die_at(scenario, chosen(await scenario.seams(), OF_AN_INCIDENT, most=20, by=seed()))
 
 
 async def test_a_command_is_answered_once_wherever_the_service_is_killed(doomed: Doomed) -> None:
@@ -106,7 +107,7 @@ async def test_a_command_is_answered_once_wherever_the_service_is_killed(doomed:
     await doomed.scene.card(alice, room)
     await doomed.settle(doomed.is_idle)
     scenario = CommandToAnswer(doomed, alice, room, incident["incident_number"])
-    await die_at(scenario, chosen(await scenario.seams(), OF_A_COMMAND, most=16))
+    await die_at(scenario, chosen(await scenario.seams(), OF_A_COMMAND, most=16, by=seed()))
 
 
 async def test_a_command_is_answered_once_wherever_the_service_is_told_to_stop(doomed: Doomed) -> None:
@@ -131,7 +132,7 @@ async def test_a_first_start_makes_one_identity_wherever_it_is_killed(
 
     await etb.reset(incidents=False)  # each service of this test would make rooms for what others reported
     scenario = FirstStart(new, operator)
-    seams = chosen(await scenario.seams(), OF_A_FIRST_START, most=len(OF_A_FIRST_START))
+    seams = chosen(await scenario.seams(), OF_A_FIRST_START, most=len(OF_A_FIRST_START), by=seed())
     # Parts start side by side, so the last of these seams may come after the operator was invited.
     missing = [seam for seam in OF_A_FIRST_START if seam not in seams]
     assert len(missing) <= len(OF_A_FIRST_START) // 4, f"seams that are no more: {missing}"
