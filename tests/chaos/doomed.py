@@ -45,10 +45,11 @@ class Doomed:
         etb: Sandbox,
         *,
         run: bool = True,
+        database: str = "sqlite:///etb.db",
         **sections: Mapping[str, Any],
     ) -> AsyncIterator[Self]:
-        """A configured service; with `run` it is up and has nothing left to do."""
-        async with Scene.open(folder, synapse, slot, etb, run=False) as scene:
+        """A configured service; with `run` it is up and has nothing left to do (which is seen on SQLite only)."""
+        async with Scene.open(folder, synapse, slot, etb, run=False, database=database) as scene:
             plan = folder / "plan.json"
             scene.service.change(etb={"poll_interval_s": 0.2}, **sections)
             scene.service.program = (sys.executable, str(DYING))

@@ -6,10 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.harness.postgres import Postgres
 from tests.harness.sandbox import Sandbox
+from tests.harness.scene import eventually
 from tests.harness.service import Service
 from tests.harness.stage import OpenScene
 from tests.harness.synapse import Slot, Synapse
@@ -36,9 +38,29 @@ async def failed(service: Service, *arguments: str, status: int = 1) -> str:
     return said(done)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-async def test_setup_twice_then_the_main_job(open_scene: OpenScene, postgres: Postgres, kind: str) -> None:
-    database = await postgres.fresh_database() if kind == "postgresql" else "sqlite:///etb.db"
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, postgres: Postgres) -> str:
+    """The url of an empty database of either kind."""
+    return await postgres.fresh_database() if request.param == "postgresql" else "sqlite:///etb.db"
+
+
+async def lose_crypto_store(service: Service) -> None:
+    """What is left when only the main database was saved."""
+    url = service.settings()["database"]["url"]
+    if url.startswith("sqlite"):
+        lost = list(service.folder.glob("etb-crypto.db*"))
+        assert lost
+        for path in lost:
+            path.unlink()
+        return
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("DROP SCHEMA crypto CASCADE")
+    finally:
+        await connection.close()
+
+
+async def test_setup_twice_then_the_main_job(open_scene: OpenScene, database: str) -> None:
     scene = await open_scene(run=False, database=database)
     await scene.account("alice", "bob", "carol")
     first = await scene.etb.declare(title="Checkout is slow", reporter="alice")
@@ -77,8 +99,34 @@ async def test_setup_twice_then_the_main_job(open_scene: OpenScene, postgres: Po
     scene.assert_quiet()
 
 
-async def test_a_lost_crypto_store_is_refused_and_recovered_under_the_same_identity(open_scene: OpenScene) -> None:
-    scene = await open_scene()
+async def test_what_was_sent_while_the_service_was_away_is_answered_once(
+    open_scene: OpenScene, database: str
+) -> None:
+    scene = await open_scene(database=database)
+    await scene.account("alice")
+    await scene.person("alice")
+    incident = await scene.etb.declare(title="Checkout is slow", reporter="alice")
+    alice, room = await scene.enter("alice", incident)
+    await scene.ask(alice, room, "!status")
+    device = await alice.devices(scene.bot)
+    await scene.service.stop()
+    sent = [await alice.send(room, "!status") for _ in range(3)]
+    await scene.etb.patch(incident["id"], severity="CRITICAL")
+    await scene.service.run()
+    for event_id in sent:
+        await alice.wait_for(room=room, sender=scene.bot, reply_to=event_id, timeout=45)
+    await scene.card(alice, room, body="CRITICAL")
+    await scene.ask(alice, room, "!help")
+    for event_id in sent:
+        assert len(await scene.answers(alice, room, event_id)) == 1
+    assert await alice.devices(scene.bot) == device
+    scene.assert_quiet()
+
+
+async def test_a_lost_crypto_store_is_refused_and_recovered_under_the_same_identity(
+    open_scene: OpenScene, database: str
+) -> None:
+    scene = await open_scene(database=database)
     service = scene.service
     await scene.account("alice")
     alice = await scene.person("alice")
@@ -93,10 +141,7 @@ async def test_a_lost_crypto_store_is_refused_and_recovered_under_the_same_ident
     assert "another" in (await failed(service, "recover")).lower()
     scene.assert_quiet()
     await service.stop()
-    lost = list(service.folder.glob("etb-crypto.db*"))
-    assert lost
-    for path in lost:
-        path.unlink()
+    await lose_crypto_store(service)
     await well(service, "db", "upgrade")
     assert "recover" in await failed(service, "run")
     missed = await alice.send(room, "!status")
@@ -113,6 +158,34 @@ async def test_a_lost_crypto_store_is_refused_and_recovered_under_the_same_ident
     assert (await scene.card(alice, room, body="CRITICAL")).event_id == card.event_id
     assert len(await scene.answers(alice, room, missed)) <= 1
     assert scene.slot.as_token not in service.log()
+
+
+async def test_a_recovery_lists_what_can_not_be_read(open_scene: OpenScene) -> None:
+    scene = await open_scene(encryption={"tell_after_s": 1})
+    await scene.account("alice", "carol")
+    incident = await scene.etb.declare(title="Cache is cold", reporter="alice", assignee="carol")
+    quiet = await scene.etb.declare(title="All of it is read", reporter="alice")
+    alice, carol = await scene.person("alice"), await scene.person("carol")
+    room = await scene.join(alice, incident)
+    await scene.join(carol, incident)
+    other = await scene.join(alice, quiet)
+    await scene.ask(alice, other, "!status")
+    for person in (alice, carol):
+        await person.hold_keys()
+        for text in ("!status", "one more with the same key"):
+            await person.send(room, text)
+
+    async def both_are_told() -> bool:
+        said = [one.body for one in await alice.timeline(room, last=200) if "can't read" in one.body]
+        return all(any(person.user_id in body for body in said) for person in (alice, carol))
+
+    await eventually(both_are_told, "a word about the messages of both")
+    await scene.service.stop()
+    await lose_crypto_store(scene.service)
+    await well(scene.service, "db", "upgrade")
+    text = " ".join((await well(scene.service, "recover")).split())
+    assert re.search(rf"{re.escape(room)}: messages of 2 sessions wait for a key", text), text
+    assert other not in text
 
 
 async def test_check_says_what_is_wrong_and_what_to_do(open_scene: OpenScene, tmp_path: Path) -> None:
