@@ -13,7 +13,11 @@ SAID = "Gallowglass knows the way"
 SECRETS = (b"Zephyrquartz", b"Moonstonelane", b"Gallowglass")
 
 
-SECTIONS = {"classification": {"default": "INTERNAL", "by_category": {"Security": "RESTRICTED"}}}
+FEDERATES = {"CONFIDENTIAL": True, "RESTRICTED": False, "TOP_SECRET": False}
+"""The levels above `INTERNAL`."""
+CATEGORIES = {"CONFIDENTIAL": "Data", "RESTRICTED": "Security", "TOP_SECRET": "Integration"}
+BY_CATEGORY = {category: level for level, category in CATEGORIES.items()}
+SECTIONS = {"classification": {"default": "INTERNAL", "by_category": BY_CATEGORY}}
 
 
 def held_in(folder: Path, pattern: str) -> bytes:
@@ -23,17 +27,22 @@ def held_in(folder: Path, pattern: str) -> bytes:
     return b"".join(path.read_bytes() for path in files)
 
 
-async def test_a_restricted_incident_shows_servers_its_number_and_is_sealed_in_our_own_files(
-    scene: Scene,
+@pytest.mark.parametrize("level", FEDERATES)
+async def test_above_internal_servers_are_shown_the_number_and_our_own_files_are_sealed(
+    scene: Scene, level: str
 ) -> None:
     await scene.account("alice", "carol", "bob")
+    await scene.etb.set_clearance("alice", "TOP_SECRET")
+    if scene.service.child is None or not scene.service.child.running:
+        await scene.service.run()
     alice = await scene.person("alice")
     incident = await scene.etb.declare(
-        title=TITLE, description=DESCRIPTION, severity="HIGH", reporter="alice", category="Security"
+        title=TITLE, description=DESCRIPTION, severity="HIGH", reporter="alice", category=CATEGORIES[level]
     )
     number = incident["incident_number"]
     room = await scene.join(alice, incident)
-    await scene.card(alice, room, body=TITLE)
+    card = await scene.card(alice, room, body=TITLE)
+    assert f"Classification: {level.replace('_', ' ')}" in card.body
     answer = await scene.ask(alice, room, "!status")
     assert TITLE in answer.body
     await alice.send(room, SAID)
@@ -44,7 +53,7 @@ async def test_a_restricted_incident_shows_servers_its_number_and_is_sealed_in_o
     # The homeserver: its tables, and every byte of its files.
     events = scene.synapse.stored_events(room)
     by_type = {event["type"]: event for event in events if "state_key" in event}
-    assert by_type["m.room.create"]["content"]["m.federate"] is False
+    assert by_type["m.room.create"]["content"]["m.federate"] is FEDERATES[level]
     assert by_type["m.room.history_visibility"]["content"] == {"history_visibility": "joined"}
     assert by_type["m.room.join_rules"]["content"] == {"join_rule": "invite"}
     assert by_type["m.room.name"]["content"] == {"name": number}
