@@ -23,7 +23,7 @@ FAST = {"per_minute": 1_000_000, "burst": 1_000_000}
 
 @dataclass(slots=True)
 class Stand:
-    """What is running. `ours` and `floor` are application services that Synapse knows."""
+    """What is running. `ours`, `floor` and `more` are application services that Synapse knows."""
 
     folder: Path
     synapse: Synapse
@@ -31,13 +31,18 @@ class Stand:
     floor: Slot
     etb: EtbAtOnce
     stack: AsyncExitStack
+    more: tuple[Slot, ...] = ()
 
-    async def service(self, **sections: dict[str, Any]) -> Service:
-        """The service, ready; polls ETB only now and then, so that webhooks and commands are what is measured."""
+    async def service(self, slot: Slot | None = None, **sections: dict[str, Any]) -> Service:
+        """The service, ready; polls ETB only now and then, so that webhooks and commands are what is measured.
+
+        As `slot` says it is one of several, each with a database and a bot of its own.
+        """
+        slot = slot or self.ours
         service = await Service.start(
-            self.folder / "service",
+            self.folder / f"service-{slot.id}",
             self.synapse,
-            self.ours,
+            slot,
             self.etb,  # type: ignore[arg-type] # has the two attributes that the configuration names
             commands=FAST,
             etb={"base_url": self.etb.url, "token": self.etb.token, "poll_interval_s": 3600},
@@ -108,17 +113,19 @@ class Stand:
 
 
 @asynccontextmanager
-async def stand(folder: Path) -> AsyncIterator[Stand]:
-    """Synapse with two application services, and an ETB that answers at once."""
+async def stand(folder: Path, *, more: int = 0) -> AsyncIterator[Stand]:
+    """Synapse with two application services (and as many `more`), and an ETB that answers at once."""
     async with AsyncExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
         ours, floor = write_slot(folder, "localhost", "etb1"), write_slot(folder, "localhost", "floor1")
-        synapse = await Synapse.start(folder, registrations=[ours.registration_path, floor.registration_path])
+        others = tuple([write_slot(folder, "localhost", f"more{number}") for number in range(1, more + 1)])
+        paths = [slot.registration_path for slot in (ours, floor, *others)]
+        synapse = await Synapse.start(folder, registrations=paths)
         stack.push_async_callback(synapse.stop)
         etb = EtbAtOnce()
         await etb.start()
         stack.push_async_callback(etb.stop)
-        yield Stand(folder, synapse, ours, floor, etb, stack)
+        yield Stand(folder, synapse, ours, floor, etb, stack, others)
 
 
 async def until(look: Callable[[], Awaitable[Any]], what: str, seconds: float = 60) -> Any:

@@ -1,7 +1,8 @@
 """Start-up to ready, and resident memory, with few and with many rooms known to us.
 
-The rooms are rows of our own database, with five members each; the first hundred of them are real.
-The floor is the same service with ten rooms, in the same run.
+The rooms are rows of our own database, with five members each; the first hundred of them are real. Each size is a
+service with a database and a bot of its own; within each pair every size starts once, and each pair begins with
+another one, so that what the machine does meanwhile falls on all of them. The floor is the one with ten rooms.
 """
 
 import statistics
@@ -21,6 +22,7 @@ from etb_appservice.ops.clock import SystemClock
 from etb_appservice.ports import Known, Room
 from etb_appservice.store.sql import open_store
 from tests.harness.service import Service
+from tests.harness.synapse import Slot
 
 _SIZES = (10, 1_000, 10_000)
 _REAL = 100
@@ -29,22 +31,16 @@ _MIB = 1024 * 1024
 
 async def rows(folder: Path, pairs: int) -> list[Row]:
     """Two rows a size: seconds to ready, MiB at rest."""
-    async with stand(folder) as here:
-        service = await here.service()
-        await service.stop()
-        real: list[RoomId] = []
-        seconds: dict[int, list[float]] = {}
-        memory: dict[int, list[float]] = {}
-        known = 0
-        for size in _SIZES:
-            real += [await _real_room(here, number) for number in range(len(real), min(size, _REAL))]
-            await _fill(service, known, size, real)
-            known = size
-            await _start(service)  # not measured: takes in what Synapse says of the new rooms
-            for _ in range(pairs):
-                took, used = await _start(service)
-                seconds.setdefault(size, []).append(took)
-                memory.setdefault(size, []).append(used)
+    async with stand(folder, more=len(_SIZES)) as here:
+        services = {size: await _service(here, slot, size) for size, slot in zip(_SIZES, here.more, strict=True)}
+        seconds: dict[int, list[float]] = {size: [] for size in _SIZES}
+        memory: dict[int, list[float]] = {size: [] for size in _SIZES}
+        for number in range(pairs):
+            first = number % len(_SIZES)
+            for size in (*_SIZES[first:], *_SIZES[:first]):
+                took, used = await _start(services[size])
+                seconds[size].append(took)
+                memory[size].append(used)
         small = _SIZES[0]
         return [
             row
@@ -58,6 +54,16 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
                 ),
             )
         ]
+
+
+async def _service(here: Stand, slot: Slot, size: int) -> Service:
+    """A service that knows so many rooms, and has taken in what Synapse says of them; stopped."""
+    service = await here.service(slot)
+    await service.stop()
+    real = [await _real_room(here, slot, number) for number in range(min(size, _REAL))]
+    await _fill(service, size, real)
+    await _start(service)
+    return service
 
 
 def _compared(name: str, ours: list[float], floor: list[float], target: str, unit: str) -> Row:
@@ -78,15 +84,15 @@ async def _start(service: Service) -> tuple[float, float]:
     return took, used
 
 
-async def _real_room(here: Stand, number: int) -> RoomId:
+async def _real_room(here: Stand, slot: Slot, number: int) -> RoomId:
     """A room that Synapse knows, with the bot in it."""
-    headers = {"Authorization": f"Bearer {here.ours.as_token}"}
+    headers = {"Authorization": f"Bearer {slot.as_token}"}
     encryption = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
     async with (
         aiohttp.ClientSession(headers=headers) as http,
         http.post(
             f"{here.synapse.url}/_matrix/client/v3/createRoom",
-            params={"user_id": here.ours.bot_mxid},
+            params={"user_id": slot.bot_mxid},
             json={"name": f"Real room {number}", "initial_state": [encryption]},
         ) as response,
     ):
@@ -94,14 +100,14 @@ async def _real_room(here: Stand, number: int) -> RoomId:
         return RoomId((await response.json())["room_id"])
 
 
-async def _fill(service: Service, first: int, last: int, real: list[RoomId]) -> None:
-    """Rows for rooms number `first` to `last`, as the service itself would write them."""
+async def _fill(service: Service, size: int, real: list[RoomId]) -> None:
+    """Rows for so many rooms, as the service itself would write them."""
     settings = load(service.config, {}).settings
     clock = SystemClock()
     async with open_store(settings.database.etb_url, settings.encryption.key_bytes, clock) as store:
-        for start in range(first, last, 200):
+        for start in range(0, size, 200):
             async with store.work() as work:
-                for number in range(start, min(start + 200, last)):
+                for number in range(start, min(start + 200, size)):
                     incident_id = IncidentId(new_id(clock.now_ms()))
                     room_id = real[number] if number < len(real) else RoomId(f"!known{number}")
                     title = f"Known incident {number}"
