@@ -87,3 +87,20 @@ async def test_an_update_and_a_catch_up_for_whoever_joins_later(scene: Scene) ->
     for part in ("We know why and are on it", "Tell the branch offices", incident["incident_number"]):
         assert part in told.body
     assert (await carol.shield(chat, told.event_id)).clean
+
+
+async def test_what_etb_wrote_down_itself_stands_on_the_whole_timeline_once(scene: Scene) -> None:
+    incident = await scene.etb.declare(title="Printers jam", severity="LOW", reporter="alice")
+    alice, room = await scene.enter("alice", incident)
+    card = await scene.card(alice, room)
+    await scene.etb.patch(incident["id"], severity="MEDIUM")
+    await alice.wait_for(room=room, sender=scene.bot, edit_of=card.event_id, body="MEDIUM")
+    await _entries(scene, incident, "everity")
+    curated = (await scene.ask(alice, room, "!timeline")).body
+    assert "Severity: MEDIUM (was LOW)" in curated
+    assert "Chat room opened" not in curated
+    await scene.ask(alice, room, "!timeline add Paper is back")
+    await _entries(scene, incident, "Paper is back")
+    told = (await scene.ask(alice, room, "!timeline all")).body
+    for text in ("everity", "Paper is back", "Chat room opened"):
+        assert told.count(text) == 1, told
