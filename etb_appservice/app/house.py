@@ -28,6 +28,7 @@ from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.duty import Duty
 from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.gate import PATIENT, USUAL
 from etb_appservice.flows.incidents import Incidents
@@ -234,6 +235,7 @@ class House:
             reactions=Reactions(base.policy, cadences),
             catch_ups=CatchUps(base.policy),
             follow_ups=FollowUps(base.store, chatops, questions, Runbooks(base.reader, base.policy), base.policy),
+            duty=Duty(base.reader, base.policy),
         )
 
     def _poller(self) -> Poller:

@@ -7,6 +7,7 @@ from etb_appservice.domain.policy import (
     ApprovalPolicy,
     CadencePolicy,
     CommandPolicy,
+    DutyPolicy,
     KeyPolicy,
     Policy,
     ReactionPolicy,
@@ -76,5 +77,11 @@ def policy(settings: Settings) -> Policy:
             catch_up_minutes=settings.cadence.catch_up_minutes,
         ),
         reactions=ReactionPolicy(actions=dict(settings.reactions.actions)),
+        duty=DutyPolicy(
+            thresholds=tuple(sorted(set(settings.duty.thresholds))),
+            page_ack_minutes=settings.duty.page_ack_minutes,
+            join_minutes=settings.duty.join_minutes,
+            look_every_s=settings.duty.look_every_s,
+        ),
         own_users=f"@{settings.appservice.user_prefix}",
     )

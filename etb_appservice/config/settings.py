@@ -23,6 +23,7 @@ from etb_appservice.config.values import (
     MatrixUser,
     Minutes,
     PeopleTemplate,
+    Percent,
     RoomVersion,
     Seconds,
     ServerName,
@@ -404,6 +405,20 @@ class Reactions(Section):
     acknowledges the page that it is."""
 
 
+class Duty(Section):
+    """Deadlines, escalations and pages."""
+
+    thresholds: tuple[Percent, ...] = Field(default=(50, 75, 90, 100), max_length=20)
+    """The shares of an SLA's time, in percent, at which the incident's room is told."""
+    page_ack_minutes: Minutes = 10
+    """After how many minutes a page that nobody acknowledged is escalated in ETB; 0: never."""
+    join_minutes: Minutes = 15
+    """After how many minutes the people on call are paged for a room that nobody has joined; 0: never."""
+    look_every_s: Seconds = 300.0
+    """How often ETB is asked about an open incident when nothing is due sooner; while an escalation or a page is
+    open, at least every minute."""
+
+
 class Retention(Section):
     """How long things are kept."""
 
@@ -445,6 +460,7 @@ class Settings(Section):
     reactions: Reactions = Field(default_factory=Reactions)
     approvals: Approvals = Field(default_factory=Approvals)
     runbooks: RunbookSettings = Field(default_factory=RunbookSettings)
+    duty: Duty = Field(default_factory=Duty)
     retention: Retention = Field(default_factory=Retention)
     ops: Ops = Field(default_factory=Ops)
 

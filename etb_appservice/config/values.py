@@ -187,6 +187,7 @@ Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=366 * 24
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000)]
 Minutes = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=366 * 24 * 60)]
 Emoji = Annotated[str, AfterValidator(_emoji)]
+Percent = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100)]
 RoomVersion = Annotated[str, BeforeValidator(_number_as_text), Field(pattern=r"^[A-Za-z0-9.-]{1,32}$")]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]

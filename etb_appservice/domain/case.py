@@ -8,6 +8,8 @@ from etb_appservice.domain.approvals import Approval
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.letters import Letter
+from etb_appservice.domain.levels import SlaSeen
+from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Question
 from etb_appservice.domain.reactions import Reaction
@@ -29,4 +31,9 @@ Entry = (
     | Approval
     | RunbookRun
     | Guest
+    | Page
+    | EscalationSeen
+    | SlaSeen
+    | Watch
+    | Shift
 )

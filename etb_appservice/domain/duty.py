@@ -43,6 +43,8 @@ class Escalation:
     acknowledged_by: str = ""
     notified: tuple[str, ...] = ()
     """Whom ETB has told, by username or address."""
+    ref: str = ""
+    """Our own reference, when we have started it."""
 
     @property
     def is_running(self) -> bool:

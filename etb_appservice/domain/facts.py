@@ -10,7 +10,7 @@ from typing import Literal
 
 from etb_appservice.domain.effects import Effect
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
-from etb_appservice.domain.incident import Incident
+from etb_appservice.domain.incident import Incident, OnCall
 
 
 class Trust(Enum):
@@ -150,6 +150,8 @@ class OnCallSeen:
 
     kind: Literal["OnCallSeen"] = "OnCallSeen"
     usernames: tuple[Username, ...]
+    on_call: tuple[OnCall, ...] = ()
+    """The same by rotation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +162,17 @@ class PeopleDue:
     incident_id: IncidentId
     afresh: bool = False
     """After a start: what stood in the way may have been mended."""
+    news: str = ""
+    """Markdown that the room is told once, such as who is on call now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DutyDue:
+    """It is time to look at an incident's SLAs, escalations and pages. Void unless `plan` is the latest one."""
+
+    kind: Literal["DutyDue"] = "DutyDue"
+    incident_id: IncidentId
+    plan: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +278,7 @@ class LetterDue:
     user_id: UserId
     text: str
     notify: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +342,7 @@ Fact = (
     | OnCallSeen
     | PeopleDue
     | KeptOutDue
+    | DutyDue
     | CardDue
     | UpdateDue
     | CommanderDue

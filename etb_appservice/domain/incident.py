@@ -47,6 +47,8 @@ class Incident:
     is_sensitive: bool = False
     url: str = ""
     """Where a person opens it in ETB's web pages; empty when that is not configured."""
+    services: tuple[str, ...] = ()
+    """The services that suffer, by ETB's names."""
 
     @property
     def is_open(self) -> bool:
@@ -84,6 +86,8 @@ class OnCall:
 
     rotation: str
     username: Username
+    team: str = ""
+    """The team whose rotation it is, where ETB says so."""
 
 
 @dataclass(frozen=True, slots=True)

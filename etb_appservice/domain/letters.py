@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from etb_appservice.domain.ids import EventId
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
@@ -14,5 +16,9 @@ class Letter:
     """Markdown."""
     notify: bool = False
     """Whether a phone should ring."""
+    about: str = ""
+    """What it is about, such as `page/<war room>/<page>`, so that a reaction to it can be understood."""
+    event_id: EventId | None = None
+    """The message, once it was said."""
     is_open: bool = True
     """False once it was said."""

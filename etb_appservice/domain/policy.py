@@ -137,6 +137,18 @@ class ReactionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DutyPolicy:
+    """When an open incident's room is told of its deadlines, and when somebody is called. 0 minutes: never."""
+
+    thresholds: tuple[int, ...] = (50, 75, 90, 100)
+    """Shares of an SLA's time, in percent, ascending."""
+    page_ack_minutes: int = 10
+    join_minutes: int = 15
+    look_every_s: float = 300.0
+    """How often an open incident is looked at when nothing is due sooner."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """All of it."""
 
@@ -152,6 +164,7 @@ class Policy:
     reactions: ReactionPolicy = field(default_factory=ReactionPolicy)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     runbooks: RunbookPolicy = field(default_factory=RunbookPolicy)
+    duty: DutyPolicy = field(default_factory=DutyPolicy)
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))
     outbox: Backoff = field(default_factory=lambda: Backoff(tries=300))
     own_users: str = "@_etb_"

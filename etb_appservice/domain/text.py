@@ -2,6 +2,9 @@
 
 import unicodedata
 from datetime import UTC, datetime
+from urllib.parse import quote
+
+from etb_appservice.domain.ids import UserId
 
 _SIGNS = frozenset("\\`*_[]<>#~|")
 
@@ -36,10 +39,36 @@ def plain(text: str, most: int = 300) -> str:
     return "".join(f"\\{sign}" if sign in _SIGNS else sign for sign in cut)
 
 
-def moment(ms: int) -> str:
-    """A moment as people read it.
+def moment(at_ms: int) -> str:
+    """A time as everybody reads it the same, whatever zone they are in.
 
-    >>> moment(0)
-    '1970-01-01 00:00 UTC'
+    >>> moment(0), moment(10**18)
+    ('1970-01-01 00:00 UTC', 'a time nobody can read')
     """
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    try:
+        return f"{datetime.fromtimestamp(at_ms / 1000, tz=UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):
+        return "a time nobody can read"
+
+
+def lasting(seconds: float) -> str:
+    """A length of time, in its two largest units, to the minute.
+
+    >>> lasting(29), lasting(3599), lasting(95_000)
+    ('less than a minute', '1 h', '1 d 2 h')
+    """
+    minutes = int((seconds + 30) // 60)
+    if minutes < 1:
+        return "less than a minute"
+    parts = [(minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min")]
+    first = next(place for place, (count, _) in enumerate(parts) if count)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+
+
+def mention(user_id: UserId) -> str:
+    """Somebody as a link that clients show as a person (Matrix specification, "matrix.to navigation").
+
+    >>> mention(UserId("@a:x.org"))
+    '[@a:x.org](https://matrix.to/#/@a:x.org)'
+    """
+    return f"[{plain(user_id)}](https://matrix.to/#/{quote(user_id, safe='@:')})"

@@ -220,22 +220,26 @@ class Poller:
         """Note who is on call when that changed; answers whether it did. Raises Later or Refused."""
         if self._modules.is_off("oncall"):
             return False
-        usernames = sorted({on_call.username for on_call in await self._reads.on_call()})
+        rows = await self._reads.on_call()
+        usernames = sorted({on_call.username for on_call in rows})
+        turns = sorted([on_call.rotation, on_call.username] for on_call in rows)
         match _stored(await self._keepsakes.get(ON_CALL)):
-            case {"usernames": list(before), "change": int(change)}:
+            case {"turns": list(before), "change": int(change)}:
                 pass
+            case {"usernames": list(names), "change": int(change)}:  # as an earlier version kept it
+                before = turns if names == usernames else []
             case _:
                 before, change = [], 0
-        if usernames == before:
+        if turns == before:
             return False
-        fact = OnCallSeen(usernames=tuple(Username(name) for name in usernames))
+        fact = OnCallSeen(usernames=tuple(Username(name) for name in usernames), on_call=rows)
         # Numbered, since Alice after Bob after Alice is a change each time.
-        key = short_hash("oncall", str(change + 1), *usernames)
+        key = short_hash("oncall", str(change + 1), *(word for turn in turns for word in turn))
         async with self._store.work() as work:
             await work.inbox.accept(
                 [Arrival(source="own", lane=ON_CALL_LANE, key=key, payload=self._encode_fact(fact))]
             )
-        await self._keepsakes.put(ON_CALL, write_json({"usernames": usernames, "change": change + 1}))
+        await self._keepsakes.put(ON_CALL, write_json({"turns": turns, "change": change + 1}))
         self._accepted()
         return True
 

@@ -13,6 +13,7 @@ from etb_appservice.domain.facts import (
     CatchUpDue,
     CommanderDue,
     Done,
+    DutyDue,
     EffectAnswered,
     EffectDelayed,
     EventRedacted,
@@ -41,11 +42,13 @@ from etb_appservice.domain.ids import EventId, UserId
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
+from etb_appservice.flows import pages
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
+from etb_appservice.flows.duty import Duty, Standing
 from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.invitations import look_where_kept_out
@@ -60,7 +63,7 @@ from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import Room, Store
 
 _ASK_AGAIN_MS = 5_000
-Looked = Asked | Surroundings | EtbUser | RunbookLook | None
+Looked = Asked | Surroundings | Standing | EtbUser | RunbookLook | None
 """What was read before the unit of work."""
 
 
@@ -79,6 +82,7 @@ class Decider:
     reactions: Reactions
     catch_ups: CatchUps
     follow_ups: FollowUps
+    duty: Duty
 
     async def look(self, fact: Fact) -> Looked:
         """Read what deciding needs from outside, within limits; never fails for want of ETB."""
@@ -99,6 +103,8 @@ class Decider:
                 return await self._confirmed(sender)
             case CatchUpDue(user_id=user_id):
                 return await self._confirmed(user_id)
+            case DutyDue():
+                return await self.duty.look(self.store, fact)
             case _:
                 return None
 
@@ -124,10 +130,11 @@ class Decider:
                 await look_where_kept_out(turn, after)
             case PeopleDue() | CardDue() | UpdateDue() | CommanderDue() | CatchUpDue() | LetterDue():
                 await self._fell_due(turn, fact, around)
-            case OnCallSeen():
-                await self.incidents.on_call_seen(turn, fact)
+            case OnCallSeen() | DutyDue():
+                await self.duty.decide(turn, fact, looked if isinstance(looked, Standing) else Standing())
             case ServiceStarted():
                 await self.rooms.service_started(turn, fact)
+                await self.duty.service_started(turn)
             case Troubled():
                 await self._troubled(turn, fact)
             case EffectDelayed():
@@ -217,6 +224,7 @@ class Decider:
     async def record(self, turn: Turn, fact: EffectAnswered) -> None:
         """How an effect ended, and what follows from that."""
         effect, answer = fact.effect, fact.answer
+        await self.duty.answered(turn, fact)
         match effect, answer:
             case OpenRoom(), Done():
                 await self.rooms.opened(turn, effect, answer)
@@ -258,6 +266,8 @@ class Decider:
             return
         said = say.content if isinstance(say.content, str) else say.content.title
         await self.conversation.ours(turn, room, say, event_id, said)
+        await pages.said(turn, room, fact.key, event_id)
+        await self.letters.said(turn, room, fact.key, event_id)
         match say.purpose:
             case "card":
                 await self.rooms.card_sent(turn, room, say, event_id, done)

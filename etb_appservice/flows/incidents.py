@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from etb_appservice.domain.effects import OpenRoom, PutState, Say
-from etb_appservice.domain.facts import CardDue, IncidentSeen, OnCallSeen, PeopleDue
+from etb_appservice.domain.facts import CardDue, IncidentSeen, PeopleDue
 from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.incident import Card, Incident, urgency
 from etb_appservice.domain.policy import Policy
@@ -28,6 +28,7 @@ from etb_appservice.flows.surroundings import (
 )
 from etb_appservice.flows.timeline import write_changes
 from etb_appservice.flows.turn import Turn
+from etb_appservice.flows.watch import look_soon
 from etb_appservice.ports import EtbReads, Known, Room
 
 _MOST_NAMED = 10
@@ -70,6 +71,8 @@ class Incidents:
             if known is not None:
                 await write_changes(turn, room, known.incident, incident, server=self._policy.server_name)
             await self.settle(turn, room, incident, around)
+            if incident.is_open and room.room_id is not None:
+                await look_soon(turn, room)
 
     async def people_due(self, turn: Turn, fact: PeopleDue, around: Surroundings) -> None:
         """Look again at who belongs in a room."""
@@ -78,14 +81,8 @@ class Incidents:
         if known and room and known.incident.is_open:
             await remember(turn.work, known.incident, around)
             await self.settle(turn, room, known.incident, around, afresh=fact.afresh)
-
-    async def on_call_seen(self, turn: Turn, fact: OnCallSeen) -> None:
-        """Other people are on call: every open incident looks again at its people, in its own lane."""
-        await turn.note("oncall.changed", subject="oncall", details={"people": len(fact.usernames)})
-        for incident_id in await turn.work.incidents.open_ids():
-            await turn.follow(
-                PeopleDue(incident_id=incident_id), ("people", turn.ref, incident_id), lane=incident_id
-            )
+            if fact.news and room.room_id is not None:
+                await turn.emit("news", Say(room_id=room.room_id, content=fact.news, purpose="notice"))
 
     async def card_due(self, turn: Turn, fact: CardDue) -> None:
         """Somebody joined who can't hold the card's key: send it anew, once for all who joined meanwhile."""

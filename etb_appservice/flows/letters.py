@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from etb_appservice.domain.effects import Invite, OpenRoom, Say
 from etb_appservice.domain.facts import LetterDue
-from etb_appservice.domain.ids import RoomId, UserId, new_id
+from etb_appservice.domain.ids import EventId, RoomId, UserId, new_id
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import direct_room
@@ -18,9 +18,11 @@ from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
 
 
-async def write_to(turn: Turn, user_id: UserId, text: str, *key: str, notify: bool = False) -> None:
-    """Say something to one person alone, once per `key`. `notify` makes their phone ring."""
-    fact = LetterDue(user_id=user_id, text=text, notify=notify)
+async def write_to(
+    turn: Turn, user_id: UserId, text: str, *key: str, notify: bool = False, about: str = ""
+) -> None:
+    """Say something to one person alone, once per `key`. `notify` rings their phone; `about`: see `Letter`."""
+    fact = LetterDue(user_id=user_id, text=text, notify=notify, about=about)
     await turn.follow(fact, ("letter", user_id, *key), lane=f"direct/{user_id}")
 
 
@@ -34,7 +36,7 @@ class Letters:
         """Keep it, and say it as soon as there is a chat."""
         spec = direct_room(fact.user_id, self._policy.rooms)
         room = await turn.work.rooms.by_war_room(spec.war_room)
-        letter = Letter(id=new_id(turn.now_ms), text=fact.text, notify=fact.notify)
+        letter = Letter(id=new_id(turn.now_ms), text=fact.text, notify=fact.notify, about=fact.about)
         await turn.work.cases.put(spec.war_room, letter)
         if room is None:
             room = Room(
@@ -76,3 +78,10 @@ class Letters:
                 ),
             )
             await turn.work.cases.put(room.war_room, replace(letter, is_open=False))
+
+    async def said(self, turn: Turn, room: Room, key: str, event_id: EventId) -> None:
+        """A letter was said: remember which message it is."""
+        _, is_letter, letter_id = key.rpartition("/letter/")
+        letter = await turn.work.cases.get(room.war_room, Letter, letter_id) if is_letter else None
+        if letter is not None:
+            await turn.work.cases.put(room.war_room, replace(letter, event_id=event_id))

@@ -16,7 +16,15 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from etb_appservice.domain.effects import Effect, EtbEffect, Invite, OpenRoom, Say
+from etb_appservice.domain.effects import (
+    Effect,
+    EtbEffect,
+    Invite,
+    MoveEscalation,
+    OpenRoom,
+    Say,
+    TriggerEscalation,
+)
 from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, NotDone
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
@@ -24,6 +32,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.mistakes import told
+from etb_appservice.flows.pages import PAGE
 from etb_appservice.flows.turn import SERVICE_LANE, Turn, Wake
 from etb_appservice.ports import (
     Arrival,
@@ -45,10 +54,14 @@ _UNSURE_TRIES = 5
 
 def ends_quietly(fact: EffectAnswered) -> bool:
     """Whether an answer only has to be recorded, so that its order among the lane's facts doesn't matter."""
-    if fact.key.startswith(RUN):
+    if fact.key.startswith((RUN, PAGE)):
         return False
     match fact.effect, fact.answer:
-        case (OpenRoom(), _) | (_, NotDone()) | (Say(purpose="card" | "living"), _):
+        case (
+            (OpenRoom() | TriggerEscalation() | MoveEscalation(), _)
+            | (_, NotDone())
+            | (Say(purpose="card" | "living"), _)
+        ):
             return False
         case _:
             return True

@@ -18,6 +18,7 @@ from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
+from etb_appservice.flows.watch import begin
 from etb_appservice.ports import Room
 
 _LOOK_AGAIN_MS = 30_000
@@ -149,6 +150,7 @@ class Rooms:
         if known is None:
             return
         await self._incidents.settle(turn, room, known.incident, Surroundings())
+        await begin(turn, room)
         # ETB may attach SLA targets and assignments a moment after it shows an incident.
         await turn.follow(
             PeopleDue(incident_id=room.incident_id),

@@ -37,12 +37,12 @@ class Surroundings:
 async def look_around(etb: EtbReads, incident: Incident, limit_s: float) -> Surroundings:
     """Ask ETB for everything at once, for at most `limit_s` seconds twice (people on call, then the users)."""
     on_call, deadlines = await asyncio.gather(
-        _answer(etb.on_call(), limit_s), _answer(etb.deadlines(incident.id), limit_s)
+        answer_within(etb.on_call(), limit_s), answer_within(etb.deadlines(incident.id), limit_s)
     )
     names = {row.username for row in on_call.value} if on_call else set()
     names |= {name for name in (incident.reporter, incident.assignee) if name}
     ordered = sorted(names)
-    users = await asyncio.gather(*(_answer(etb.user(name), limit_s) for name in ordered))
+    users = await asyncio.gather(*(answer_within(etb.user(name), limit_s) for name in ordered))
     return Surroundings(
         on_call.value if on_call else None,
         deadlines.value if deadlines else None,
@@ -88,7 +88,7 @@ async def responders(
                 name,
                 tuple(held),
                 policy.people.user_id(name),
-                await _obstacle(work, name, level, policy, around),
+                await obstacle(work, name, level, policy, around),
             )
             for name, held in roles.items()
         ]
@@ -123,9 +123,8 @@ def level_of(incident: Incident, policy: Policy) -> Classification:
     )
 
 
-async def _obstacle(
-    work: Work, name: Username, level: Classification, policy: Policy, around: Surroundings
-) -> str:
+async def obstacle(work: Work, name: Username, level: Classification, policy: Policy, around: Surroundings) -> str:
+    """What keeps somebody out of a room of this level: see `Responder.obstacle`; empty when nothing does."""
     if policy.people.user_id(name) is None:
         return "unmapped"
     if name in around.users:
@@ -140,15 +139,17 @@ async def _obstacle(
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered(Generic[T]):
+class Answered(Generic[T]):
+    """What a read answered."""
+
     value: T
 
 
-async def _answer(read: Awaitable[T], limit_s: float) -> _Answered[T] | None:
+async def answer_within(read: Awaitable[T], limit_s: float) -> Answered[T] | None:
     """What a read answered; None when it failed or took too long."""
     try:
         async with asyncio.timeout(limit_s):
-            return _Answered(await read)
+            return Answered(await read)
     except (Failure, TimeoutError) as error:
         log.info("etb did not answer a read", reason=type(error).__name__)
         return None

@@ -198,7 +198,7 @@ class FakeEtb:
                     made, number, title, severity, "OPEN", 0, category, description=description
                 )
                 return Done(detail="created", found={"id": made, "number": number})
-            case TriggerEscalation(incident_id=incident_id, reason=reason):
+            case TriggerEscalation(incident_id=incident_id, reason=reason, ref=ref):
                 rows = self.escalated.setdefault(incident_id, [])
                 row = Escalation(
                     id=f"escalation-{len(rows) + 1}",
@@ -206,6 +206,7 @@ class FakeEtb:
                     level=len(rows) + 1,
                     reason=reason,
                     notified=tuple(one.username for one in self.duty),
+                    ref=ref,
                 )
                 rows.append(row)
                 return Done(

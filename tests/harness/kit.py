@@ -53,7 +53,7 @@ from etb_appservice.domain.facts import (
     Trust,
 )
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, short_hash
-from etb_appservice.domain.incident import Card, EtbUser, Incident
+from etb_appservice.domain.incident import Card, EtbUser, Incident, OnCall
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Unsure
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import Backoff, CadencePolicy, CommandPolicy, KeyPolicy, Policy
@@ -65,6 +65,7 @@ from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import Command, find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.duty import Duty
 from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
@@ -457,6 +458,7 @@ class House:
             Reactions(self.policy, cadences),
             CatchUps(self.policy),
             FollowUps(self.store, chatops, questions, Runbooks(self.etb, self.policy), self.policy),
+            Duty(self.etb, self.policy),
         )
         self.intake = Intake(
             self.store,
@@ -587,9 +589,11 @@ class House:
         await self.own(ServiceStarted())
         await self.settle()
 
-    async def on_call(self, *names: str) -> None:
+    async def on_call(self, *names: str, rotation: str = "") -> None:
         """Other people are on call."""
-        await self.own(OnCallSeen(usernames=tuple(Username(name) for name in names)))
+        usernames = tuple(Username(name) for name in names)
+        rows = tuple(OnCall(rotation, name) for name in usernames) if rotation else ()
+        await self.own(OnCallSeen(usernames=usernames, on_call=rows))
 
     async def says(self, sender: str, body: str, room_id: str | None = None, **fields: Any) -> str:
         """Somebody writes; answers the event id. Not yet worked on."""

@@ -33,6 +33,7 @@ from etb_appservice.domain.facts import (
     CatchUpDue,
     CommanderDue,
     Done,
+    DutyDue,
     EffectAnswered,
     EffectDelayed,
     EventRedacted,
@@ -61,10 +62,12 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
-from etb_appservice.domain.incident import Card, Deadline, Incident, Responder
+from etb_appservice.domain.incident import Card, Deadline, Incident, OnCall, Responder
 from etb_appservice.domain.letters import Letter
+from etb_appservice.domain.levels import SlaSeen
 from etb_appservice.domain.living import Living
 from etb_appservice.domain.outcomes import Broken
+from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.reactions import Reaction
@@ -138,7 +141,6 @@ ENTRIES: list[Entry] = [
     TimelineItem(id="1", event_type="NOTE", title="t", at_ms=1, event_id=EVENT, withdrawn_ms=2),
     Role(id="SCRIBE", role="SCRIBE", username=Username("a"), since_ms=1, by=Username("b"), is_open=False),
     Admitted(id="a", username=Username("a"), by="b", at_ms=1, why="w"),
-    Letter(id="1", text="t", notify=True),
     Task(
         id="1", number=1, text="t", by=Username("a"), at_ms=1, state="done", assignee=Username("b"), is_open=False
     ),
@@ -200,6 +202,12 @@ ENTRIES: list[Entry] = [
         is_open=False,
     ),
     Guest(id=Username("a"), user_id=USER, roles=("reporter", "on call"), obstacle="refused", is_open=True),
+    Letter(id="1", text="t", notify=True, about="page/1/2", event_id=EVENT),
+    Page(id="1", targets=(Username("a"),), users=(USER,), by="b", at_ms=1, escalation_ids=("e",), left_out=("x",)),
+    EscalationSeen(id="e", status="TRIGGERED", level=1),
+    SlaSeen(id="s", said=75, state="still", target_ms=1, budget_s=2.5),
+    Watch(opened_ms=1, plan=2, due_ms=3, unsaid=("t",)),
+    Shift(id="r", usernames=(Username("a"),)),
 ]
 FACTS: list[Fact] = [
     MessageReceived(
@@ -219,9 +227,10 @@ FACTS: list[Fact] = [
     EventRedacted(**ORIGIN, redacts=EVENT),
     StateChanged(**ORIGIN, event_type="m.room.topic", state_key=""),
     IncidentSeen(incident=INCIDENT, via="poll"),
-    OnCallSeen(usernames=(Username("a"), Username("b"))),
-    PeopleDue(incident_id=INCIDENT_ID, afresh=True),
+    OnCallSeen(usernames=(Username("a"), Username("b")), on_call=(OnCall("r", Username("a"), "t"),)),
+    PeopleDue(incident_id=INCIDENT_ID, afresh=True, news="n"),
     KeptOutDue(after=INCIDENT_ID),
+    DutyDue(incident_id=INCIDENT_ID, plan=2),
     CardDue(incident_id=INCIDENT_ID, user_id=USER),
     UpdateDue(incident_id=INCIDENT_ID, plan=3),
     CommanderDue(incident_id=INCIDENT_ID),
