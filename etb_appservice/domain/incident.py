@@ -4,7 +4,7 @@ ETB owns all of this; these are copies, with the time of their last confirmation
 Source: docs/etb-contract.md sections 7.2, 8.4, 8.6 and 10.3.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import IncidentId, UserId, Username
@@ -86,8 +86,8 @@ class OnCall:
 
     rotation: str
     username: Username
-    team: str = ""
-    """The team whose rotation it is, where ETB says so."""
+    team: str = field(default="", compare=False)
+    """The team whose rotation it is, where ETB says so; no part of which turn it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,10 @@ class OnCallReader:
 
         async def ask(rotation: parse.Rotation) -> list[OnCall]:
             if rotation.current is not None and "user_username" in rotation.current:
-                return self._now([rotation.current], rotation.name)
+                return self._now([rotation.current], rotation.name, rotation.team)
             async with turn:
                 rows = await self._rows_at(paths.below("oncall.rotations", rotation.id, "current_oncall"))
-            return self._now(rows or [], rotation.name)
+            return self._now(rows or [], rotation.name, rotation.team)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -99,7 +99,7 @@ class OnCallReader:
                 raise Unreadable(f"a row must be an object, not {kind_of(row)}")
         return rows
 
-    def _now(self, rows: Sequence[JsonObject], rotation: str = "") -> list[OnCall]:
+    def _now(self, rows: Sequence[JsonObject], rotation: str = "", team: str = "") -> list[OnCall]:
         now_ms = self._clock.now_ms()
-        turns = [parse.assignment(row, self._spelling, rotation=rotation) for row in rows]
+        turns = [parse.assignment(row, self._spelling, rotation=rotation, team=team) for row in rows]
         return [turn.on_call for turn in turns if turn.covers(now_ms)]

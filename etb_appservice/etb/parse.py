@@ -21,6 +21,7 @@ DESCRIPTION_LIMIT_BYTES = 16 * 1024
 FINISHED_SLA = frozenset({"MET", "BREACHED", "CANCELLED", "CANCELED", "PAUSED", "COMPLETED", "CLOSED", "EXPIRED"})
 """SLA states in which no clock runs; an unknown state counts as running, so that no deadline is hidden."""
 _MOST_ROLES = 50
+_MOST_SERVICES = 50
 NOT_ON_CALL = frozenset({"SCHEDULED", "COMPLETED", "CANCELLED", "CANCELED"})
 
 
@@ -47,6 +48,7 @@ def incident(row: Mapping[str, Any], spelling: Spelling, *, web_url_template: st
         stated=stated,
         is_sensitive=fields.flag(row, "is_sensitive", default=False) or is_unclear,
         url=web_url_template.replace("{id}", found).replace("{number}", quote(number, safe="")),
+        services=fields.names(row, "affected_services", most=_MOST_SERVICES),
     )
 
 
@@ -111,7 +113,7 @@ class Assignment:
         )
 
 
-def assignment(row: Mapping[str, Any], spelling: Spelling, *, rotation: str = "") -> Assignment:
+def assignment(row: Mapping[str, Any], spelling: Spelling, *, rotation: str = "", team: str = "") -> Assignment:
     """An on-call assignment (8.6). Needs `user_username`, or `user` as an object with `username`."""
     username = fields.username(row, "user")
     if username is None:
@@ -120,7 +122,7 @@ def assignment(row: Mapping[str, Any], spelling: Spelling, *, rotation: str = ""
     if not name and isinstance(row.get("rotation"), str):
         name = fields.line(row, "rotation", limit=fields.NAME_LIMIT)
     return Assignment(
-        on_call=OnCall(rotation=name, username=username),
+        on_call=OnCall(rotation=name, username=username, team=team),
         status=spelling.read("oncall_status", fields.line(row, "status", limit=fields.WORD_LIMIT)),
         start_ms=fields.moment_ms(row, "start_time"),
         end_ms=fields.moment_ms(row, "end_time"),
@@ -135,6 +137,7 @@ class Rotation:
     name: str
     is_active: bool
     current: JsonObject | None
+    team: str = ""
 
 
 def rotation(row: Mapping[str, Any], spelling: Spelling) -> Rotation:
@@ -146,6 +149,7 @@ def rotation(row: Mapping[str, Any], spelling: Spelling) -> Rotation:
         name=fields.line(row, "name", limit=fields.NAME_LIMIT),
         is_active=status == "ACTIVE",
         current=current if isinstance(current, dict) and current else None,
+        team=fields.line(row, "team_name", limit=fields.NAME_LIMIT),
     )
 
 

@@ -14,7 +14,7 @@ from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.codec import IncidentDecoder
-from etb_appservice.etb.poll import CURSOR, ON_CALL_LANE, Poller
+from etb_appservice.etb.poll import CURSOR, ON_CALL, ON_CALL_LANE, Poller
 from etb_appservice.etb.probe import Modules
 from tests.harness.etb_parts import (
     NOW_MS,
@@ -201,10 +201,19 @@ async def test_who_is_on_call_is_told_when_it_changes_and_each_time(desk: Desk) 
     for duty in ([alice], [alice], [bob, alice], [alice], [alice, OnCall("Web", Username("alice"))]):
         desk.duty.duty = duty
         await desk.poller.poll_on_call()
-    told = [fact.usernames for fact in desk.facts if isinstance(fact, OnCallSeen)]
-    assert told == [("alice",), ("alice", "bob"), ("alice",)]
-    assert [(arrival.source, arrival.lane) for arrival in desk.inbox.rows] == [("own", ON_CALL_LANE)] * 3
+    told = [fact for fact in desk.facts if isinstance(fact, OnCallSeen)]
+    assert [fact.usernames for fact in told] == [("alice",), ("alice", "bob"), ("alice",), ("alice",)]
+    assert told[-1].on_call == (alice, OnCall("Web", Username("alice")))
+    assert [(arrival.source, arrival.lane) for arrival in desk.inbox.rows] == [("own", ON_CALL_LANE)] * 4
     assert not await desk.restarted().poller.poll_on_call()
+
+
+async def test_who_was_on_call_is_known_as_an_earlier_version_kept_it(desk: Desk) -> None:
+    desk.keepsakes.kept[ON_CALL] = b'{"usernames": ["alice"], "change": 3}'
+    desk.duty.duty = [OnCall("Platform", Username("alice"))]
+    assert not await desk.poller.poll_on_call()
+    desk.duty.duty = [OnCall("Platform", Username("bob"))]
+    assert await desk.poller.poll_on_call()
 
 
 async def test_a_poll_outlives_every_failure_and_tells_health(desk: Desk) -> None:

@@ -118,8 +118,13 @@ async def test_each_active_rotation_is_asked(etb: ScriptedEtb, reads: EtbReader)
     rows = [rotation(1), rotation(2, name="Web"), rotation(3, name="Old", status="PAUSED")]
     etb.on(f"{ROTATIONS}{rows[0]['id']}/current_oncall/", json_answer(turn(rotation_name="")))
     etb.on(f"{ROTATIONS}{rows[2]['id']}/current_oncall/", json_answer(turn("mallory")))
-    etb.on(ROTATIONS, page([*rows, rotation(4, name="Data", current_oncall={"user_username": "eve"})]))
-    assert await reads.on_call() == (OnCall("Data", Username("eve")), BOB)
+    etb.on(
+        ROTATIONS,
+        page([*rows, rotation(4, name="Data", team_name="Data team", current_oncall={"user_username": "eve"})]),
+    )
+    found = await reads.on_call()
+    assert found == (OnCall("Data", Username("eve")), BOB)
+    assert [one.team for one in found] == ["Data team", ""]
 
 
 @pytest.mark.parametrize("rotations", [None, [rotation()]])

@@ -206,6 +206,14 @@ def test_a_running_deadline_is_an_absolute_time() -> None:
         parse.deadline(row, PLAIN)
 
 
+def test_the_services_that_suffer_are_names() -> None:
+    given = incident_row(affected_services=["mail ", {"name": "web"}, "mail", ""])
+    assert parse.incident(given, PLAIN).services == ("mail", "web")
+    assert parse.incident(incident_row(), PLAIN).services == ()
+    with pytest.raises(Unreadable, match="affected_services must be a list"):
+        parse.incident(incident_row(affected_services="mail"), PLAIN)
+
+
 def test_a_turn_on_call_covers_only_its_time() -> None:
     row = {"rotation_name": "Platform", "user_username": "bob", "status": "ACTIVE"}
     turn = parse.assignment(
