@@ -156,6 +156,8 @@ def homeserver_config(
         "url_preview_enabled": False,
         "max_upload_size": "100M",
         "federation_domain_whitelist": None if federation else [],
+        # A push gateway that a test stands in for listens on loopback, where Synapse else sends nothing.
+        "ip_range_whitelist": ["127.0.0.1/32"],
         "app_service_config_files": [str(path) for path in registrations],
         **_RATE_LIMITS,
     }
