@@ -9,7 +9,6 @@ from etb_appservice.app.foundation import Foundation, foundation
 from etb_appservice.app.run import listen
 from etb_appservice.config import Settings
 from etb_appservice.domain.outcomes import Failure
-from etb_appservice.etb.probe import Presence
 from etb_appservice.matrix.selftest import SelfTest
 from etb_appservice.store.errors import StoreError
 from etb_appservice.store.migrate import is_current
@@ -61,13 +60,8 @@ async def _etb(base: Foundation) -> list[Finding]:
         report = await base.modules.probe()
     except Failure as failure:
         return [Finding("etb", is_well=False, text=str(failure))]
-    well = (Presence.FOUND, Presence.ABSENT)
     return [
-        Finding(
-            f"etb {one.module}",
-            is_well=one.presence in well,
-            text=one.detail or f"{one.presence.value}: {one.path}",
-        )
+        Finding(f"etb {one.module}", is_well=one.is_well, text=one.detail or f"{one.presence.value}: {one.path}")
         for one in report.modules
     ]
 

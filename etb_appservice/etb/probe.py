@@ -19,6 +19,8 @@ from etb_appservice.etb.wire import kind_of
 
 _log = structlog.get_logger(__name__)
 
+NEEDED = frozenset({"incidents", "security"})
+"""Modules without which there is nothing to do: no incident without one, nobody to invite without the other."""
 _AT_ONCE = 4
 
 
@@ -39,6 +41,11 @@ class ModuleReport:
     presence: Presence
     path: str
     detail: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nobody has to do anything: it was found, or ETB has no such module and the rest runs without."""
+        return self.presence is Presence.FOUND or (self.presence is Presence.ABSENT and self.module not in NEEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,8 @@ async def _find(client: EtbClient, module: str, paths: EtbPaths) -> tuple[Module
             return ModuleReport(module, Presence.FOUND, path), candidate
         refusals.append(f"GET {path} answered {kind_of(answer)} that is no list")
     advice = f"not found at any known place; set etb.paths.{key} if ETB has it elsewhere"
+    if module in NEEDED:
+        advice += ", and see that etb.base_url is ETB's root: nothing works without this module"
     return ModuleReport(module, Presence.ABSENT, path, "; ".join((*refusals, advice))), paths
 
 

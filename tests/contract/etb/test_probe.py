@@ -44,6 +44,9 @@ async def test_each_module_is_found_forbidden_or_absent(etb: ScriptedEtb, connec
     assert "set etb.paths.automation.runbooks" in found["automation"].detail
     assert etb.asked("/api/incident-intelligence/incidents/") == [{"page_size": "1"}]
     assert {kind for kind, *_ in etb.requests} == {"GET"}
+    assert {name for name, each in found.items() if not each.is_well} == {"sla", "security"}
+    assert "etb.base_url" in found["security"].detail
+    assert "etb.base_url" not in found["automation"].detail
 
 
 async def test_what_is_switched_off_answers_empty_or_says_so(

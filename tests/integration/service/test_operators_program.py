@@ -3,12 +3,15 @@
 import asyncio
 import re
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from tests.harness.etb_parts import ScriptedEtb
 from tests.harness.postgres import Postgres
 from tests.harness.sandbox import Sandbox
 from tests.harness.scene import eventually
@@ -188,16 +191,29 @@ async def test_a_recovery_lists_what_can_not_be_read(open_scene: OpenScene) -> N
     assert other not in text
 
 
-async def test_check_says_what_is_wrong_and_what_to_do(open_scene: OpenScene, tmp_path: Path) -> None:
+@pytest.fixture
+async def aside() -> AsyncIterator[AsyncExitStack]:
+    """What a test starts beside its scene, and what ends with it."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def test_check_says_what_is_wrong_and_what_to_do(open_scene: OpenScene, aside: AsyncExitStack) -> None:
     scene = await open_scene()
     service = scene.service
     good = service.settings()
     assert "✗" not in await well(service, "check")
+    nowhere = await aside.enter_async_context(ScriptedEtb())  # answers 404 everywhere
     faults: list[tuple[dict[str, Any], int, tuple[str, ...]]] = [
         ({"appservice": {"as_token": "wrong-token-wrong"}}, 1, ("as_token",)),
         ({"homeserver": {"url": "http://127.0.0.1:9"}}, 1, ("homeserver",)),
         ({"etb": {"token": "wrong-token-wrong"}}, 1, ("etb", "token")),
         ({"etb": {"base_url": "http://127.0.0.1:9"}}, 1, ("etb",)),
+        (
+            {"etb": {"base_url": nowhere.url}},
+            1,
+            ("✗ etb incidents", "✗ etb security", "etb.paths.incidents.list", "etb.base_url", "✓ etb analytics"),
+        ),
         ({"rooms": {"alias_prefix": "elsewhere_"}}, 1, ("namespaces.aliases", "rooms.alias_prefix")),
         ({"bot": {"localpart": "somebody-else"}}, 1, ("namespaces.users",)),
         ({"database": {"url": "sqlite:///new.db"}}, 1, ("db upgrade",)),
