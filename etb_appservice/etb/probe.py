@@ -2,7 +2,12 @@
 
 For each module the known places are asked for one row: 200 with a list finds it, 401 or 403 proves that it is
 there, 404 moves on. A module that is nowhere is switched off; one that could not be asked keeps its default
-place and is asked again. Asking must change nothing in ETB.
+place. Neither is a verdict: a proxy answers 404 while ETB starts, and permissions change. Asking must change
+nothing in ETB.
+
+    could not be asked, or nowhere though nothing works without it ──> asked again at each `settle`
+    nowhere, or forbidden ───────────────────────────────────────────> at each tenth
+    found ───────────────────────────────────────────────────────────> not any more
 """
 
 import asyncio
@@ -22,6 +27,8 @@ _log = structlog.get_logger(__name__)
 NEEDED = frozenset({"incidents", "security"})
 """Modules without which there is nothing to do: no incident without one, nobody to invite without the other."""
 _AT_ONCE = 4
+_LOOK_AGAIN_EVERY = 10
+"""How often `settle` is called per look at modules that are nowhere or forbidden."""
 
 
 class Presence(Enum):
@@ -124,6 +131,8 @@ class Modules:
         configured = EtbPaths.with_overrides(client.connection.paths)
         self._configured = configured
         self._report = ProbeReport((), configured)
+        self._settled = 0
+        self._turn = asyncio.Lock()
 
     @property
     def paths(self) -> EtbPaths:
@@ -139,17 +148,32 @@ class Modules:
         """Whether the last probe found the module nowhere; before a probe nothing is off."""
         return module in self._report.off
 
+    def is_settled(self, module: str) -> bool:
+        """Whether it is known where the module is, or that it is nowhere; a write must not go by a guess."""
+        return any(
+            report.module == module and report.presence is not Presence.UNREACHABLE
+            for report in self._report.modules
+        )
+
     async def probe(self) -> ProbeReport:
         """Ask ETB and go by its answer from now on."""
         self._adopt(await probe(self._client, self._configured))
         return self._report
 
     async def settle(self) -> None:
-        """Probe if that was never done; ask again for modules that could not be asked the last time."""
-        if not self._report.modules:
-            await self.probe()
-        elif unsettled := self._report.unsettled:
-            self._adopt(await probe(self._client, self._report.paths, unsettled))
+        """Probe if that was never done; later ask again for what isn't well, as the table above says.
+
+        Called at each round of the watch; callers at the same time wait for each other.
+        """
+        async with self._turn:
+            if not self._report.modules:
+                await self.probe()
+                return
+            self._settled += 1
+            is_time = self._settled % _LOOK_AGAIN_EVERY == 0
+            again = [one.module for one in self._report.modules if _is_open(one, is_time=is_time)]
+            if again:
+                self._adopt(await probe(self._client, self._report.paths, again))
 
     def _adopt(self, news: ProbeReport) -> None:
         known = {report.module: report for report in self._report.modules}
@@ -158,3 +182,16 @@ class Modules:
                 _log.info("etb module probed", module=found.module, presence=found.presence.value, path=found.path)
             known[found.module] = found
         self._report = ProbeReport(tuple(known.values()), news.paths)
+
+
+def _is_open(report: ModuleReport, *, is_time: bool) -> bool:
+    """Whether a module is asked for again now."""
+    match report.presence:
+        case Presence.FOUND:
+            return False
+        case Presence.UNREACHABLE:
+            return True
+        case Presence.ABSENT:
+            return is_time or report.module in NEEDED
+        case Presence.FORBIDDEN:
+            return is_time

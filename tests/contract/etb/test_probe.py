@@ -1,5 +1,6 @@
 """Finding ETB's modules at start."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -76,12 +77,15 @@ async def test_an_etb_that_is_away_switches_nothing_off_and_is_asked_again(
     assert modules.paths.path("incidents.list") == "/api/incidents/incidents/"
 
     etb.on("/api/incidents/incidents/", json_answer({}, 500), page([]))
+    etb.on("/security/api/users/", page([]))
     modules = Modules(connect())
     await modules.settle()
     assert modules.report.unsettled == {"incidents"}
+    assert not modules.is_settled("incidents")
     asked = len(etb.requests)
     await modules.settle()
     assert modules.report.unsettled == frozenset()
+    assert modules.is_settled("incidents")
     assert len(etb.requests) == asked + 1
     await modules.settle()
     assert len(etb.requests) == asked + 1
@@ -94,3 +98,33 @@ async def test_what_the_operator_set_is_not_second_guessed(etb: ScriptedEtb, con
     assert "incidents" in report.off
     assert modules.paths.path("incidents.list") == "/mine/"
     assert etb.asked("/api/incidents/incidents/") == []
+
+
+async def test_what_a_proxy_denied_while_etb_started_is_found_later(etb: ScriptedEtb, connect: Connect) -> None:
+    etb.on("/security/api/users/", json_answer({}, 403), page([]))
+    modules = Modules(connect())
+    await modules.settle()
+    assert {"incidents", "automation"} < modules.report.off
+    etb.on("/api/incident-intelligence/incidents/", page([]))
+    etb.on("/api/automation/runbooks/", page([]))
+    await modules.settle()
+    # Nothing works without incidents, so they are looked for at once; the rest can wait.
+    assert not modules.is_off("incidents")
+    assert modules.paths.path("incidents.list") == "/api/incident-intelligence/incidents/"
+    assert modules.is_off("automation")
+    assert len(etb.asked("/api/automation/runbooks/")) == 1
+    for _ in range(9):
+        await modules.settle()
+    assert not modules.is_off("automation")
+    found = {each.module: each.presence for each in modules.report.modules}
+    assert found["security"] is Presence.FOUND
+    assert len(etb.asked("/security/api/users/")) == 2
+    assert found["analytics"] is Presence.ABSENT
+
+
+async def test_two_who_settle_at_once_ask_once(etb: ScriptedEtb, connect: Connect) -> None:
+    modules = Modules(connect())
+    etb.on("/api/incidents/incidents/", page([]))
+    etb.on("/security/api/users/", page([]))
+    await asyncio.gather(modules.settle(), modules.settle())
+    assert len(etb.asked("/api/incidents/incidents/")) == 1
