@@ -5,6 +5,7 @@ keys ─► rows that waited        gaps ─► inbox            answers ─► 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -33,7 +34,7 @@ from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.gate import PATIENT, USUAL
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
-from etb_appservice.flows.lanes import LaneRunner
+from etb_appservice.flows.lanes import LaneRunner, Step
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
 from etb_appservice.flows.questions import Questions
@@ -69,6 +70,7 @@ _ASK_AGAIN_EVERY_S = 30.0
 _TELL_AFTER_TRIES = 3
 _CLEAN_EVERY_S = 3600.0
 _TEST_AGAIN_S = 60.0
+_UNTIL_FOUND_S = 5.0
 _CONTROL_ROOM_LOOKS = 30
 
 
@@ -108,8 +110,8 @@ class House:
         self._inbox: LaneRunner | None = None
         self._outbox: LaneRunner | None = None
         self._etb_outbox: LaneRunner | None = None
-        if base.settings.etb.poll:
-            self.vitals.poller = self._poller()
+        self.watch = self._watch()
+        self.vitals.poller = self.watch
 
     # --- what the listeners serve -------------------------------------------------------------------------
 
@@ -184,8 +186,10 @@ class House:
         self._outbox = LaneRunner(
             outbox.step, self._busy_rooms, self._soonest_out, base.clock, rank_of=rank_of_target
         )
-        self._etb_outbox = LaneRunner(outbox.step, self._busy_etb, self._soonest_out, base.clock, most=4)
+        to_etb = self._once_found(outbox.step)
+        self._etb_outbox = LaneRunner(to_etb, self._busy_etb, self._soonest_out, base.clock, most=4)
         gaps = GapFinder(base.store, server, self.arrivals, base.clock)
+        await self._find_modules()
         await self._accept_started()
         await intake.recheck_waiting()
         async with asyncio.TaskGroup() as group:
@@ -199,8 +203,7 @@ class House:
             group.create_task(self._ask_again(intake), name="senders")
             group.create_task(self._self_test(server), name="self-test")
             group.create_task(self._clean(), name="clean")
-            if self.vitals.poller:
-                group.create_task(self.vitals.poller.run(), name="poll")
+            group.create_task(self.watch.run(), name="etb")
             self.vitals.is_leading = True
             log.info("the service is ready", bot=base.settings.bot_id, device=established.actor.device_id)
 
@@ -238,7 +241,7 @@ class House:
             duty=Duty(base.reader, base.policy),
         )
 
-    def _poller(self) -> Poller:
+    def _watch(self) -> Poller:
         base = self.base
         return Poller(
             client=base.etb,
@@ -249,6 +252,7 @@ class House:
             keepsakes=base.keepsakes,
             clock=base.clock,
             encode_fact=self.codec.encode,
+            with_incidents=base.settings.etb.poll,
             interval_s=base.settings.etb.poll_interval_s,
             accepted=self.wake_inbox,
         )
@@ -266,6 +270,20 @@ class House:
             for runner in (self._inbox, self._outbox, self._etb_outbox):
                 if runner:
                     runner.wake()
+
+    async def _find_modules(self) -> None:
+        """The first thing that is decided asks ETB at the right places; an ETB that is away holds up nobody."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.base.policy.commands.etb_wait_s):
+                await self.base.modules.settle()
+
+    def _once_found(self, step: Step) -> Step:
+        """Nothing is written to ETB by a guess where it belongs: a wrong place answers 404, which is final."""
+
+        async def found_step(target: str) -> bool | float:
+            return await step(target) if self.base.modules.is_found("incidents") else _UNTIL_FOUND_S
+
+        return found_step
 
     # --- what the lane runners ask ------------------------------------------------------------------------
 

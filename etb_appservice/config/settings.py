@@ -196,7 +196,8 @@ class Etb(Section):
     verify_tls: bool = True
     """Whether ETB's certificate is checked; false only for a test. Also as `ETB_VERIFY_TLS`."""
     poll: bool = True
-    """Whether ETB is asked for changed incidents. May be off only where the webhook is on."""
+    """Whether ETB is asked for changed incidents. May be off only where the webhook is on; its modules and who is
+    on call, of which no webhook tells, are looked at all the same."""
     poll_interval_s: Seconds = 15.0
     """How often ETB is asked. Also as `ETB_POLL_INTERVAL_S`."""
     web_url: WebUrl = ""

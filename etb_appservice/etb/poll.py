@@ -1,6 +1,9 @@
-"""The poll: what changed in ETB since the cursor, and who is on call now (docs/etb-contract.md 7.5, 8.6).
+"""The watch over ETB: where its modules are, what changed, and who is on call (docs/etb-contract.md 7.5, 8.6, 12).
 
+    settle modules ──> changed incidents (or, where webhooks tell of them, one row) ──> who is on call
     cursor - overlap ──> list, newest first ──> one commit per page ──> cursor forward
+
+Modules and people on call are looked at also where incidents come by webhook alone: no webhook tells of them.
 
 The cursor moves only after everything before it is committed, and never beyond our own clock. What the overlap
 shows again has the same key, so it is dropped. The poll must outlive every failure of ETB; a failing database is
@@ -18,7 +21,7 @@ import structlog
 
 from etb_appservice.domain.facts import Fact, OnCallSeen
 from etb_appservice.domain.ids import Username, short_hash
-from etb_appservice.domain.outcomes import Failure, Refused
+from etb_appservice.domain.outcomes import Failure, Later, Refused
 from etb_appservice.etb import fields
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.codec import IncidentDecoder
@@ -46,6 +49,8 @@ class PollerState:
     on_call_trouble: str = ""
     accepted: int = 0
     """New sightings since start."""
+    wait_s: float = 0.0
+    """How long ETB asked us to wait in the last round (`Retry-After`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,10 @@ class _Cursor:
 
 
 class Poller:
-    """Run `run()` as one task. `dice` answers 0..1; `accepted` is called after each commit of news."""
+    """Run `run()` as one task. `dice` answers 0..1; `accepted` is called after each commit of news.
+
+    `with_incidents` is off where webhooks tell of incidents and the operator wants no poll beside them.
+    """
 
     def __init__(
         self,
@@ -70,6 +78,7 @@ class Poller:
         keepsakes: Keepsakes,
         clock: Clock,
         encode_fact: Callable[[Fact], bytes],
+        with_incidents: bool = True,
         interval_s: float = 30.0,
         overlap_s: float = 120.0,
         accepted: Callable[[], None] = lambda: None,
@@ -83,7 +92,8 @@ class Poller:
         self._keepsakes = keepsakes
         self._clock = clock
         self._encode_fact = encode_fact
-        self._interval_s = interval_s
+        self.with_incidents = with_incidents
+        self.interval_s = interval_s
         self._overlap_ms = round(overlap_s * 1000)
         self._accepted = accepted
         self._dice = dice
@@ -94,19 +104,28 @@ class Poller:
         """Poll until cancelled; failures of ETB back off and are logged once each."""
         while True:
             await self.round()
-            wait_s = self._interval_s
+            wait_s = self.interval_s
             if self.state.failures:
                 wait_s = min(max(_MOST_WAIT_S, wait_s), wait_s * 2.0 ** min(self.state.failures - 1, 10))
-            await self._clock.sleep(wait_s * (0.9 + 0.2 * self._dice()))
+            await self._clock.sleep(max(wait_s * (0.9 + 0.2 * self._dice()), self.state.wait_s))
 
     async def round(self) -> int:
-        """One round; answers how many sightings were new. What ETB did wrong is in `state`."""
+        """One round; answers how many sightings were new. What ETB did wrong is in `state`.
+
+        An ETB that asks us to wait is asked nothing more in this round.
+        """
         new = 0
+        self.state = replace(self.state, wait_s=0.0)
         try:
             await self._modules.settle()
-            new = await self.poll_incidents()
+            if self.with_incidents:
+                new = await self.poll_incidents()
+            else:
+                await self._knock()
         except Failure as failure:
-            self._incidents_failed(str(failure))
+            self._incidents_failed(failure)
+            if self.state.wait_s:
+                return new
         else:
             if self.state.failures:
                 _log.info("etb poll works again", failures=self.state.failures)
@@ -117,15 +136,25 @@ class Poller:
         except Failure as failure:
             if self.state.on_call_trouble != str(failure):
                 _log.warning("etb on-call poll failed", reason=str(failure))
-            self.state = replace(self.state, on_call_trouble=str(failure))
+            self.state = replace(self.state, on_call_trouble=str(failure), wait_s=_asked_to_wait_s(failure))
         else:
             self.state = replace(self.state, on_call_trouble="")
         return new
 
-    def _incidents_failed(self, reason: str) -> None:
+    def _incidents_failed(self, failure: Failure) -> None:
+        reason = str(failure)
         if self.state.trouble != reason:
             _log.warning("etb poll failed", reason=reason)
-        self.state = replace(self.state, failures=self.state.failures + 1, trouble=reason)
+        self.state = replace(
+            self.state,
+            failures=self.state.failures + 1,
+            trouble=reason,
+            wait_s=_asked_to_wait_s(failure),
+        )
+
+    async def _knock(self) -> None:
+        """Ask for one incident, so that it is known whether ETB answers; raises Later or Refused."""
+        await self._client.get(self._incidents_path(), {"page_size": "1"})
 
     # --- incidents ----------------------------------------------------------------------------------------
 
@@ -158,20 +187,24 @@ class Poller:
 
         A list that isn't in the order we asked for is read to its end, since nothing is known of what follows.
         """
-        if self._modules.is_off("incidents"):
-            reason = "ETB's incidents are not available: see `check`, or set etb.paths.incidents.list"
-            raise Refused(reason, code="off")
+        path = self._incidents_path()
         params = {"ordering": "-updated_at"}
         if since_ms is not None:
             since = _EPOCH + timedelta(milliseconds=max(since_ms, 0))
             params["updated_after"] = since.strftime("%Y-%m-%dT%H:%M:%SZ")
         is_ordered = True
-        async for rows in self._client.pages(self._modules.paths.path("incidents.list"), params):
+        async for rows in self._client.pages(path, params):
             yield rows
             times = [changed_ms for row in rows if (changed_ms := _changed_ms(row)) is not None]
             is_ordered = is_ordered and len(times) == len(rows) and all(a >= b for a, b in pairwise(times))
             if is_ordered and since_ms is not None and times and times[-1] < since_ms:
                 return
+
+    def _incidents_path(self) -> str:
+        if self._modules.is_off("incidents"):
+            reason = "ETB's incidents are not available: see `check`, or set etb.paths.incidents.list"
+            raise Refused(reason, code="off")
+        return self._modules.paths.path("incidents.list")
 
     def _is_wanted(self, row: JsonObject, since_ms: int | None) -> bool:
         if since_ms is None:
@@ -242,6 +275,10 @@ class Poller:
         await self._keepsakes.put(ON_CALL, write_json({"turns": turns, "change": change + 1}))
         self._accepted()
         return True
+
+
+def _asked_to_wait_s(failure: Failure) -> float:
+    return (failure.after_s or 0.0) if isinstance(failure, Later) else 0.0
 
 
 def _changed_ms(row: JsonObject) -> int | None:

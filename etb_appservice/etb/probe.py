@@ -148,12 +148,10 @@ class Modules:
         """Whether the last probe found the module nowhere; before a probe nothing is off."""
         return module in self._report.off
 
-    def is_settled(self, module: str) -> bool:
-        """Whether it is known where the module is, or that it is nowhere; a write must not go by a guess."""
-        return any(
-            report.module == module and report.presence is not Presence.UNREACHABLE
-            for report in self._report.modules
-        )
+    def is_found(self, module: str) -> bool:
+        """Whether it is known where the module is, and not only guessed."""
+        there = (Presence.FOUND, Presence.FORBIDDEN)
+        return any(one.module == module and one.presence in there for one in self._report.modules)
 
     async def probe(self) -> ProbeReport:
         """Ask ETB and go by its answer from now on."""

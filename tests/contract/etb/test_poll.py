@@ -11,7 +11,7 @@ import pytest
 from etb_appservice.domain.facts import Fact, OnCallSeen
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import OnCall
-from etb_appservice.domain.outcomes import Refused
+from etb_appservice.domain.outcomes import Later, Refused
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.poll import CURSOR, ON_CALL, ON_CALL_LANE, Poller
@@ -31,6 +31,7 @@ from tests.harness.fakes_etb import FakeEtb
 
 Connect = Callable[..., EtbClient]
 LIST = "/api/incidents/incidents/"
+ON_CALL = "/api/sla-oncall/api/v1/oncall-assignments/"
 
 
 def at(seconds_ago: float) -> str:
@@ -68,6 +69,8 @@ def desk_of(
     inbox: InboxInMemory,
     keepsakes: KeepsakesInMemory,
     duty: FakeEtb,
+    *,
+    with_incidents: bool = True,
 ) -> Desk:
     facts: list[Fact] = []
 
@@ -84,6 +87,7 @@ def desk_of(
         keepsakes=keepsakes,
         clock=clock,
         encode_fact=encode,
+        with_incidents=with_incidents,
         dice=lambda: 0.5,
     )
     return Desk(etb, client, clock, inbox, keepsakes, duty, facts, poller)
@@ -218,7 +222,7 @@ async def test_who_was_on_call_is_known_as_an_earlier_version_kept_it(desk: Desk
 
 async def test_a_poll_outlives_every_failure_and_tells_health(desk: Desk) -> None:
     desk.etb.on(LIST, json_answer({}, 401))
-    desk.etb.on("/api/sla-oncall/api/v1/oncall-assignments/", page([]))
+    desk.etb.on(ON_CALL, page([]))
     desk.duty.down()
     await desk.poller.round()
     await desk.poller.round()
@@ -244,3 +248,56 @@ async def test_the_poll_waits_its_interval_and_longer_after_failures(desk: Desk)
     with pytest.raises(Enough):
         await desk.poller.run()
     assert desk.clock.slept == [30.0, 30.0, 60.0, 120.0, 240.0, 300.0]
+
+
+async def test_an_etb_that_asks_us_to_wait_is_left_alone_for_so_long(desk: Desk) -> None:
+    desk.etb.on(LIST, page([]), page([]), json_answer({}, 429, Retry_After="600"), page([]))
+    desk.clock.enough = 4
+    desk.duty.duty = [OnCall("Platform", Username("alice"))]
+    with pytest.raises(Enough):
+        await desk.poller.run()
+    assert desk.clock.slept == [30.0, 600.0, 30.0, 30.0]
+
+
+async def test_nobody_asks_who_is_on_call_while_etb_wants_to_be_left_alone(desk: Desk) -> None:
+    desk.etb.on(LIST, page([]), json_answer({}, 429, Retry_After="600"), page([]))
+    desk.etb.on(ON_CALL, page([]))
+    desk.duty.duty = [OnCall("Platform", Username("alice"))]
+    await desk.poller.round()
+    assert desk.poller.state.wait_s == 600.0
+    assert desk.facts == []
+    await desk.poller.round()
+    assert desk.poller.state.wait_s == 0.0
+    assert len(desk.facts) == 1
+
+
+async def test_the_wait_that_on_call_was_answered_counts_too(desk: Desk) -> None:
+    desk.etb.on(LIST, page([]))
+    desk.etb.on(ON_CALL, page([]))
+    desk.duty.trouble = Later("ETB asks us to wait", after_s=400)
+    desk.clock.enough = 1
+    with pytest.raises(Enough):
+        await desk.poller.run()
+    assert desk.clock.slept == [400.0]
+    assert "asks us to wait" in desk.poller.state.on_call_trouble
+
+
+async def test_without_the_poll_modules_and_people_on_call_are_watched_all_the_same(
+    etb: ScriptedEtb, connect: Connect, clock: HandClock
+) -> None:
+    moved = "/api/incident-intelligence/incidents/"
+    etb.on(moved, page([row(1, 10)]), page([row(1, 10)]), json_answer({}, 401), page([row(1, 10)]))
+    etb.on(ON_CALL, page([]))
+    client, duty = connect(), FakeEtb()
+    desk = desk_of(etb, client, clock, InboxInMemory(), KeepsakesInMemory(), duty, with_incidents=False)
+    duty.duty = [OnCall("Platform", Username("alice"))]
+    await desk.poller.round()
+    assert desk.facts == [OnCallSeen(usernames=(Username("alice"),))]
+    assert [arrival.source for arrival in desk.inbox.rows] == ["own"]
+    assert desk.poller.state.last_success_ms == clock.ms
+    assert etb.asked(moved) == [{"page_size": "1"}] * 2
+    assert CURSOR not in desk.keepsakes.kept
+    await desk.poller.round()
+    assert "check etb.token" in desk.poller.state.trouble
+    await desk.poller.round()
+    assert desk.poller.state.trouble == ""

@@ -81,11 +81,11 @@ async def test_an_etb_that_is_away_switches_nothing_off_and_is_asked_again(
     modules = Modules(connect())
     await modules.settle()
     assert modules.report.unsettled == {"incidents"}
-    assert not modules.is_settled("incidents")
+    assert not modules.is_found("incidents")
     asked = len(etb.requests)
     await modules.settle()
     assert modules.report.unsettled == frozenset()
-    assert modules.is_settled("incidents")
+    assert modules.is_found("incidents")
     assert len(etb.requests) == asked + 1
     await modules.settle()
     assert len(etb.requests) == asked + 1
@@ -105,6 +105,7 @@ async def test_what_a_proxy_denied_while_etb_started_is_found_later(etb: Scripte
     modules = Modules(connect())
     await modules.settle()
     assert {"incidents", "automation"} < modules.report.off
+    assert not modules.is_found("incidents")
     etb.on("/api/incident-intelligence/incidents/", page([]))
     etb.on("/api/automation/runbooks/", page([]))
     await modules.settle()
