@@ -317,7 +317,7 @@ class ControlRoom(Section):
 
 
 class ClassificationSettings(Section):
-    """How sensitive an incident is when ETB doesn't say. The highest level that anything here asks for counts."""
+    """How sensitive an incident is when ETB doesn't say. The highest level that a rule here asks for counts."""
 
     default: Level
     """For incidents that no rule here names. Mandatory: a classification is never unknown."""
@@ -326,7 +326,8 @@ class ClassificationSettings(Section):
     by_severity: dict[str, Level] = Field(default_factory=dict)
     """Levels by ETB's severity."""
     sensitive: Level = Classification.CONFIDENTIAL
-    """For incidents that ETB marks as sensitive."""
+    """At least this for incidents that ETB marks as sensitive, or whose level it states in words nobody here
+    knows; also where ETB states a lower level beside it."""
 
 
 class Commands(Section):

@@ -48,10 +48,12 @@ class ClassificationMap:
     by_severity: Mapping[str, Classification] = field(default_factory=dict)
     sensitive: Classification = Classification.CONFIDENTIAL
 
-    def level(self, *, severity: str, category: str, is_sensitive: bool) -> Classification:
-        """The highest level that any of severity, category and ETB's `is_sensitive` asks for.
+    def level(
+        self, *, severity: str, category: str, is_sensitive: bool, stated: Classification | None = None
+    ) -> Classification:
+        """What ETB states, else the highest level that severity or category asks for, else `default`.
 
-        Keys are compared without regard to case; what no key names takes `default`.
+        `is_sensitive` never lowers it: the stricter of the two counts. Keys are compared without regard to case.
         """
         asked = [
             found
@@ -59,6 +61,5 @@ class ClassificationMap:
             for key, found in table.items()
             if key.casefold() == word.casefold()
         ]
-        if is_sensitive:
-            asked.append(self.sensitive)
-        return max(asked, default=self.default)
+        level = stated or max(asked, default=self.default)
+        return max(level, self.sensitive) if is_sensitive else level

@@ -45,6 +45,7 @@ class Incident:
     stated: Classification | None = None
     """The classification ETB states; None when it states none (then the configured map decides)."""
     is_sensitive: bool = False
+    """ETB marks it so, or states a level in words we don't know: never below `classification.sensitive`."""
     url: str = ""
     """Where a person opens it in ETB's web pages; empty when that is not configured."""
     services: tuple[str, ...] = ()

@@ -28,7 +28,8 @@ NOT_ON_CALL = frozenset({"SCHEDULED", "COMPLETED", "CANCELLED", "CANCELED"})
 def incident(row: Mapping[str, Any], spelling: Spelling, *, web_url_template: str = "") -> Incident:
     """An incident (docs/etb-contract.md 7.2). Needs `id`, `title`, `severity` and `status`.
 
-    `updated_at_ms` is 0 where ETB gives none. A classification in words we don't know makes it sensitive.
+    `updated_at_ms` is 0 where ETB gives none. A classification in words we don't know makes it sensitive,
+    also beside one that we know: it may be the stricter one.
     """
     found = fields.identifier(row)
     number = fields.line(row, "incident_number", limit=fields.WORD_LIMIT, numbers=True) or found[:8]

@@ -117,9 +117,12 @@ def card_of(
 
 
 def level_of(incident: Incident, policy: Policy) -> Classification:
-    """ETB's word, else the configured map; never unknown."""
-    return incident.stated or policy.classification.level(
-        severity=incident.severity, category=incident.category, is_sensitive=incident.is_sensitive
+    """ETB's word, else the configured map; never unknown, and at least `sensitive` where ETB says so."""
+    return policy.classification.level(
+        stated=incident.stated,
+        severity=incident.severity,
+        category=incident.category,
+        is_sensitive=incident.is_sensitive,
     )
 
 

@@ -56,6 +56,22 @@ def test_the_highest_level_that_anything_asks_for_counts() -> None:
     assert ask(severity="LOW", category="lunch", is_sensitive=True) is Classification.TOP_SECRET
     assert ask(severity="?", category="?", is_sensitive=False) is Classification.INTERNAL
 
+    assert ask(severity="CRITICAL", category="Security", is_sensitive=False, stated=Classification.PUBLIC) is (
+        Classification.PUBLIC
+    )
+
+
+@pytest.mark.parametrize("level", Classification)
+def test_what_etb_calls_sensitive_is_never_lower_for_it(level: Classification) -> None:
+    for table in (
+        ClassificationMap(level, sensitive=Classification.CONFIDENTIAL),
+        ClassificationMap(Classification.PUBLIC, {"x": level}, sensitive=Classification.CONFIDENTIAL),
+    ):
+        found = table.level(severity="", category="x", is_sensitive=True)
+        assert found is max(level, Classification.CONFIDENTIAL)
+    stated = table.level(severity="", category="", is_sensitive=True, stated=level)
+    assert stated is max(level, Classification.CONFIDENTIAL)
+
 
 @given(LEVELS, st.dictionaries(st.text(), LEVELS), st.dictionaries(st.text(), LEVELS), st.data())
 def test_a_classification_is_never_unknown_and_never_below_what_a_rule_asks(

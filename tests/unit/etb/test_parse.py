@@ -105,6 +105,10 @@ def test_a_number_may_be_an_integer() -> None:
         ({"privacy_level": "RESTRICTED"}, Classification.RESTRICTED, False),
         ({"data_classification": "COSMIC"}, None, True),
         ({"data_classification": None, "is_sensitive": True}, None, True),
+        ({"data_classification": "INTERNAL", "is_sensitive": True}, Classification.INTERNAL, True),
+        ({"data_classification": "Eyes only", "required_clearance": "INTERNAL"}, Classification.INTERNAL, True),
+        ({"data_classification": 2, "required_clearance": {"name": "COSMIC"}}, Classification.INTERNAL, True),
+        ({"privacy_level": "RESTRICTED", "data_classification": "Eyes only"}, Classification.RESTRICTED, True),
         ({}, None, False),
     ],
 )

@@ -1,6 +1,7 @@
 """From ETB's word to a room with its people, its card and its pin."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,10 @@ from etb_appservice.domain.incident import Deadline, OnCall
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, control_room
+from etb_appservice.etb import parse
+from etb_appservice.etb.spelling import Spelling
 from etb_appservice.flows import invitations
+from tests.harness.etb_parts import incident_row
 from tests.harness.kit import (
     ALICE,
     BOB,
@@ -100,6 +104,24 @@ async def test_a_delivery_that_comes_again_is_stored_once(house: House) -> None:
     await house.settle()
     await house.crash()
     assert await house.report(incident(), delivery="msg_1") == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data_classification": "Eyes only", "required_clearance": "INTERNAL"},
+        {"data_classification": "INTERNAL", "is_sensitive": True},
+    ],
+)
+async def test_a_title_stays_out_of_the_rooms_name_when_one_word_of_etb_is_stricter_than_another(
+    house: House, fields: dict[str, Any]
+) -> None:
+    seen = parse.incident(incident_row(title="Mail is down", **fields), Spelling())
+    await house.report(seen)
+    await house.settle()
+    room = await house.room(seen.id)
+    assert room.classification is Classification.CONFIDENTIAL
+    assert "Mail" not in str([*house.world.opened, *house.world.state.items()])
 
 
 async def test_two_incidents_have_two_rooms(house: House) -> None:
