@@ -103,7 +103,6 @@ class House:
         self.base = base
         self.metrics = metrics
         self.lanes = LaneMap()
-        self.vitals = HouseVitals(base.clock, started_s=base.clock.monotonic())
         self.codec = FactJson()
         self.decoder = IncidentDecoder(base.etb.connection)
         self.arrivals = MatrixIntake(base.store, self.lanes.of, self._wake_talk, bot=base.settings.bot_id)
@@ -111,7 +110,14 @@ class House:
         self._outbox: LaneRunner | None = None
         self._etb_outbox: LaneRunner | None = None
         self.watch = self._watch()
-        self.vitals.poller = self.watch
+        self.vitals = HouseVitals(
+            base.clock,
+            watched=lambda: self.watch.state,
+            modules=lambda: base.modules.report.modules,
+            watched_every_s=base.settings.etb.poll_interval_s,
+            polls_incidents=base.settings.etb.poll,
+            started_s=base.clock.monotonic(),
+        )
 
     # --- what the listeners serve -------------------------------------------------------------------------
 

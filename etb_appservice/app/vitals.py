@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from etb_appservice.etb.poll import Poller
+from etb_appservice.etb.poll import PollerState
+from etb_appservice.etb.probe import ModuleReport, Presence
 from etb_appservice.ports import Clock, Vital
 
 _STALE_S = 120.0
@@ -14,8 +15,12 @@ class HouseVitals:
     """`Vitals` of a running service; the loops write down when they last did well."""
 
     clock: Clock
-    poller: Poller | None = None
-    probe: Callable[[], Sequence[Vital]] = tuple
+    watched: Callable[[], PollerState]
+    """What the watch over ETB found in its last round."""
+    modules: Callable[[], Sequence[ModuleReport]]
+    """What is known of ETB's modules; empty before they were looked for."""
+    watched_every_s: float
+    polls_incidents: bool = True
     self_test: tuple[Vital, ...] = ()
     keys_synced_s: float | None = None
     rooms_looked_s: float | None = None
@@ -56,17 +61,24 @@ class HouseVitals:
         return Vital(name, is_well=True, text=well)
 
     def _etb(self) -> Vital:
-        off = [vital.name for vital in self.probe() if not vital.is_well]
-        without = f"; not available: {', '.join(off)}" if off else ""
-        if self.poller is None:
-            return Vital("etb", is_well=True, text=f"pushes by webhook{without}")
-        state = self.poller.state
+        """Well only when everything that ETB is needed for is known to work, and was a short while ago."""
+        state, modules = self.watched(), self.modules()
         if state.trouble:
             return Vital("etb", is_well=False, text=state.trouble)
-        if state.last_success_ms is None:
+        if state.last_success_ms is None or not modules:
             return Vital("etb", is_well=False, text="was not asked yet")
+        if ill := [one for one in modules if not one.is_well]:
+            text = "; ".join(f"{one.module} {one.presence.value} ({one.detail})" for one in ill)
+            return Vital("etb", is_well=False, text=text)
+        if state.on_call_trouble:
+            return Vital("etb", is_well=False, text=f"who is on call isn't known: {state.on_call_trouble}")
         age_s = max(0, self.clock.now_ms() - state.last_success_ms) / 1000
-        return Vital("etb", is_well=True, text=f"answered {age_s:.0f} s ago{without}")
+        if age_s > _STALE_S + 2 * self.watched_every_s:
+            return Vital("etb", is_well=False, text=f"has not answered for {age_s:.0f} s")
+        absent = [one.module for one in modules if one.presence is Presence.ABSENT]
+        without = f"; not there: {', '.join(absent)}" if absent else ""
+        pushed = "" if self.polls_incidents else "; incidents come by webhook alone"
+        return Vital("etb", is_well=True, text=f"answered {age_s:.0f} s ago{pushed}{without}")
 
     def _uptime(self) -> str:
         minutes = int(self.clock.monotonic() - self.started_s) // 60
