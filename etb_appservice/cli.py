@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from etb_appservice import app
 from etb_appservice.app.foundation import etb_connection
 from etb_appservice.config import ConfigError, Loaded, load
-from etb_appservice.config.fresh import AlreadyThere, Answers, put_secret, write
+from etb_appservice.config.fresh import AlreadyThere, Answers, write
 from etb_appservice.config.load import secrets_of
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.ops import logs
@@ -128,19 +128,17 @@ def init(
         "--etb-token-file": etb_token_file,
     }
     missing = [name for name, value in wanted.items() if not value]
-    if missing and not sys.stdin.isatty():
+    if missing and not at_terminal():
         raise click.UsageError(f"give {', '.join(missing)}: there is no terminal to ask at")
     with _complaints(debug=False):
         homeserver = homeserver or click.prompt("Homeserver's address, as this machine reaches it")
         domain = domain or click.prompt("Homeserver's server name (after the colon in its users' ids)")
         etb_url = etb_url or click.prompt("ETB's address")
+        token = ""
         if etb_token_file:
             etb_token_file = str(Path(etb_token_file).absolute())
         else:
-            token = click.prompt("Token of this service's ETB account", hide_input=True)
-            directory.mkdir(parents=True, exist_ok=True)
-            put_secret(directory / "etb-token", token.strip())
-            etb_token_file = "etb-token"  # noqa: S105 - a file name
+            token = click.prompt("Token of this service's ETB account", hide_input=True).strip()
         if "--homeserver" in missing and not operators:
             answer = click.prompt("Matrix id of an operator (empty for none)", default="", show_default=False)
             operators = (answer,) if answer else ()
@@ -148,7 +146,8 @@ def init(
             homeserver=str(homeserver),
             domain=str(domain),
             etb_url=str(etb_url),
-            etb_token_file=etb_token_file,
+            etb_token_file=etb_token_file or "",
+            etb_token=token,
             appservice_url=given["appservice_url"],
             listen=given["listen"],
             public_listen=given["public_listen"],
@@ -169,6 +168,11 @@ def init(
         f"  etb-appservice -c {config} run\nKeep a copy of encryption.key in a safe place.",
         markup=False,
     )
+
+
+def at_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
 
 
 # --- the others -------------------------------------------------------------------------------------------

@@ -4,14 +4,14 @@ import base64
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from etb_appservice.config.load import ConfigError, load
 from etb_appservice.config.registration import registration
 
-CONFIG, REGISTRATION = "config.yaml", "registration.yaml"
+CONFIG, REGISTRATION, TOKEN = "config.yaml", "registration.yaml", "etb-token"
 _PRIVATE = 0o600
 
 
@@ -26,7 +26,9 @@ class Answers:
     homeserver: str
     domain: str
     etb_url: str
-    etb_token_file: str
+    etb_token_file: str = ""
+    etb_token: str = field(default="", repr=False)
+    """Instead of a file that is there already: written to one beside the settings."""
     appservice_url: str = ""
     listen: str = ""
     public_listen: str = ""
@@ -41,41 +43,46 @@ class Answers:
 
 
 def write(folder: Path, answers: Answers) -> tuple[Path, Path]:
-    """Write both files, readable by their owner only; answers where they are.
+    """Write the files, readable by their owner only; answers where settings and registration are.
 
-    Raises AlreadyThere when either exists, ConfigError when an answer can't be right (nothing is left behind
-    then), and OSError.
+    Raises AlreadyThere when one exists, ConfigError when an answer can't be right (nothing is left behind then),
+    and OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config, registered = folder / CONFIG, folder / REGISTRATION
+    config, registered, token = folder / CONFIG, folder / REGISTRATION, folder / TOKEN
+    if answers.etb_token and (token.exists() or token.is_symlink()):
+        raise AlreadyThere(f"{token} exists; name it with --etb-token-file, or take it away first")
     for path in (config, registered):
         if path.exists() or path.is_symlink():
             raise AlreadyThere(
                 f"{path} exists; it holds secrets that can't be made again, so it isn't overwritten"
             )
-    drafts = [folder / f".{path.name}.{secrets.token_hex(8)}" for path in (config, registered)]
+    wanted = [token, config, registered] if answers.etb_token else [config, registered]
+    drafts = {path: folder / f".{path.name}.{secrets.token_hex(8)}" for path in wanted}
     try:
-        _put(drafts[0], config_yaml(answers))
+        if answers.etb_token:
+            _put(drafts[token], answers.etb_token + "\n")
+            answers = replace(answers, etb_token_file=drafts[token].name)
+        text = config_yaml(answers)
+        _put(drafts[config], text)
         try:
-            settings = load(drafts[0], {}).settings
+            settings = load(drafts[config], {}).settings
         except ConfigError as error:
             # Line numbers of a draft that is gone would lead nowhere.
             raise ConfigError("these answers", [p.partition(": ")[2] or p for p in error.problems]) from None
-        _put(drafts[1], _REGISTRATION_HEAD + _yaml(registration(settings)))
-        for draft, path in zip(drafts, (config, registered), strict=True):
+        if answers.etb_token:
+            drafts[config].unlink()
+            _put(drafts[config], text.replace(json.dumps(drafts[token].name), json.dumps(TOKEN)))
+        _put(drafts[registered], _REGISTRATION_HEAD + _yaml(registration(settings)))
+        for path, draft in drafts.items():
             try:
                 os.link(draft, path)
             except FileExistsError:
                 raise AlreadyThere(f"{path} exists; it isn't overwritten") from None
     finally:
-        for draft in drafts:
+        for draft in drafts.values():
             draft.unlink(missing_ok=True)
     return config, registered
-
-
-def put_secret(path: Path, text: str) -> None:
-    """Write a secret to a new file that its owner alone can read. Raises FileExistsError."""
-    _put(path, text + "\n")
 
 
 def _put(path: Path, text: str) -> None:

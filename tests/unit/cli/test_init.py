@@ -87,6 +87,41 @@ def test_a_wrong_answer_is_named_and_leaves_nothing_behind(tmp_path: Path, token
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def answering(folder: Path, monkeypatch: pytest.MonkeyPatch, *answers: str) -> Result:
+    """`init` at a terminal, at which these lines are typed."""
+    monkeypatch.setattr("etb_appservice.cli.at_terminal", lambda: True)
+    return CliRunner().invoke(main, ["init", "--directory", str(folder)], input="\n".join(answers) + "\n")
+
+
+def test_a_mistyped_answer_can_be_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "new"
+    good = ("http://127.0.0.1:8008", "example.org", "https://etb.example.org", "0123456789abcdef")
+    done = answering(folder, monkeypatch, *good, "nobody")
+    assert done.exit_code == 2
+    assert "control_room.operators[1] must be a Matrix user id" in done.output
+    assert list(folder.iterdir()) == []
+    done = answering(folder, monkeypatch, *good, "@op:example.org")
+    assert done.exit_code == 0, done.output
+    assert "0123456789abcdef" not in done.output
+    found = sorted(folder.iterdir())
+    assert [path.name for path in found] == ["config.yaml", "etb-token", "registration.yaml"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
+    assert 'token_file: "etb-token"' in (folder / "config.yaml").read_text()
+    assert load(folder / "config.yaml", {}).settings.etb.token.get_secret_value() == "0123456789abcdef"
+
+
+def test_a_token_of_another_installation_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "etb-token").write_text("mine")
+    good = ("http://127.0.0.1:8008", "example.org", "https://etb.example.org", "0123456789abcdef", "")
+    done = answering(tmp_path, monkeypatch, *good)
+    assert done.exit_code == 2
+    assert "--etb-token-file" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["etb-token"]
+    assert (tmp_path / "etb-token").read_text() == "mine"
+
+
 def test_without_a_terminal_missing_answers_are_named_at_once(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["init", "--directory", str(tmp_path / "new"), "--domain", "example.org"])
     assert done.exit_code == 2
