@@ -8,10 +8,15 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from etb_appservice.app.foundation import Foundation, foundation
 from etb_appservice.app.run import listen
 from etb_appservice.config import Settings
+from etb_appservice.config.values import Address
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.matrix.selftest import SelfTest
+from etb_appservice.ops.health import ALIVE
 from etb_appservice.store.errors import StoreError
 from etb_appservice.store.migrate import is_current
+
+_REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compared
+"""Where a listener on every address is reached from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,21 @@ async def _homeserver(base: Foundation) -> list[Finding]:
         server_name=settings.homeserver.domain,
         ping_tries=2,
     )
-    runner = None if await _is_running(settings) else await _answer_pings(settings)
+    findings: list[Finding] = []
+    runner: web.AppRunner | None = None
+    if not await is_running(settings.appservice.listen):
+        try:
+            runner = await _answer_pings(settings)
+        except OSError as error:
+            # The homeserver's ping then fails too, and says nothing of why.
+            text = f"{error}. Stop what listens there, or change appservice.listen."
+            findings.append(Finding("listener", is_well=False, text=text))
     try:
         vitals = await test.run()
     finally:
         if runner is not None:
             await runner.cleanup()
-    return [Finding(vital.name, vital.is_well, vital.text) for vital in vitals]
+    return findings + [Finding(vital.name, vital.is_well, vital.text) for vital in vitals]
 
 
 async def _etb(base: Foundation) -> list[Finding]:
@@ -66,16 +79,16 @@ async def _etb(base: Foundation) -> list[Finding]:
     ]
 
 
-async def _is_running(settings: Settings) -> bool:
-    """Whether the service itself answers on its private listener."""
-    listen = settings.appservice.listen
+async def is_running(listen: Address) -> bool:
+    """Whether the service itself answers on its private listener, and not another program."""
+    host = _REACHED_BY.get(listen.host, listen.host)
     try:
         async with (
             ClientSession(timeout=ClientTimeout(total=2)) as http,
-            http.get(f"http://{listen.host}:{listen.port}/health") as response,
+            http.get(f"http://{Address(host, listen.port)}/health", allow_redirects=False) as response,
         ):
-            return response.status < web.HTTPInternalServerError.status_code
-    except (TimeoutError, ClientError, OSError):
+            return bool(await response.json(content_type=None) == ALIVE)
+    except (TimeoutError, ClientError, OSError, ValueError):
         return False
 
 

@@ -96,6 +96,6 @@ async def listen(app: web.Application, address: Address, key: str) -> web.AppRun
         await web.TCPSite(runner, address.host, address.port).start()
     except OSError as error:
         await runner.cleanup()
-        raise OSError(f"{key} {address.host}:{address.port} can't be listened on: {error.strerror}") from error
+        raise OSError(f"{key} {address} can't be listened on: {error.strerror}") from error
     log.info("listening", what=key, host=address.host, port=address.port)
     return runner

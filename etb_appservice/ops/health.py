@@ -21,6 +21,8 @@ _log = structlog.get_logger(__name__)
 OPTIONAL = frozenset({"etb", "devices"})
 """Parts without which the service goes on: while ETB is away, work waits and copies are shown with their age; a
 device that can't be given keys is its owner's trouble."""
+ALIVE = {"status": "alive"}
+"""What `/health` answers; `check` knows the service by it."""
 _MEASURE_S = 5.0
 
 
@@ -44,7 +46,7 @@ def routes(
     """
 
     async def health(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "alive"})
+        return web.json_response(ALIVE)
 
     async def database() -> Vital:
         if measure is None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.harness.etb_parts import ScriptedEtb
 from tests.harness.postgres import Postgres
@@ -243,6 +245,12 @@ async def test_check_says_what_is_wrong_and_what_to_do(open_scene: OpenScene, as
     assert "✗ transactions" in text
     assert "hs_token" in text
     service.write_settings(good)
+    port = int(good["appservice"]["listen"].rpartition(":")[2])
+    await aside.enter_async_context(TestServer(web.Application(), port=port))
+    text = await failed(service, "check")
+    assert f"✗ listener: appservice.listen 127.0.0.1:{port} can't be listened on" in text
+    for part in ("✓ database", "✓ homeserver", "✗ transactions", "✓ etb incidents"):
+        assert part in text, text
     scene.assert_quiet("wrong hs_token")
 
 
