@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 import structlog
 
 from etb_appservice import commands as command_package
+from etb_appservice.app import loops
 from etb_appservice.app.foundation import Foundation
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
-from etb_appservice.domain.facts import ServiceStarted, Troubled
-from etb_appservice.domain.ids import RoomId, new_id, short_hash
-from etb_appservice.domain.rooms import CONTROL_ROOM
-from etb_appservice.domain.text import plain
+from etb_appservice.domain.facts import ServiceStarted
+from etb_appservice.domain.ids import RoomId, new_id
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.poll import Poller
@@ -42,7 +41,6 @@ from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
-from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
@@ -56,7 +54,7 @@ from etb_appservice.matrix.selftest import SelfTest
 from etb_appservice.matrix.server import Homeserver
 from etb_appservice.matrix.transactions import Transactions
 from etb_appservice.ops.metrics import Metrics
-from etb_appservice.ports import Arrival
+from etb_appservice.ports import Vital
 from etb_appservice.render.render import render
 from etb_appservice.store.codec import FactJson
 
@@ -65,13 +63,7 @@ _KEYS_AT = "matrix.position.keys"
 _ROOMS_AT = "matrix.position.rooms"
 DEVICE_SINCE = "matrix.device_since"
 """Set by recovery: UTC milliseconds since which the bot speaks from its present device."""
-_RETRY_KEYS_EVERY_S = 30.0
-_ASK_AGAIN_EVERY_S = 30.0
-_TELL_AFTER_TRIES = 3
-_CLEAN_EVERY_S = 3600.0
-_TEST_AGAIN_S = 60.0
 _UNTIL_FOUND_S = 5.0
-_CONTROL_ROOM_LOOKS = 30
 
 
 def rank_of_target(target: str) -> int:
@@ -104,6 +96,7 @@ class House:
         self.metrics = metrics
         self.lanes = LaneMap()
         self.codec = FactJson()
+        self.own = loops.Own(base.store, self.codec, base.clock, self.wake_inbox)
         self.decoder = IncidentDecoder(base.etb.connection)
         self.arrivals = MatrixIntake(base.store, self.lanes.of, self._wake_talk, bot=base.settings.bot_id)
         self._inbox: LaneRunner | None = None
@@ -205,10 +198,13 @@ class House:
             group.create_task((await self._key_sync(established, intake)).run(), name="keys")
             group.create_task((await self._room_watch(gaps)).run(), name="rooms")
             group.create_task(gaps.run(), name="gaps")
-            group.create_task(self._retry_keys(established), name="refused keys")
-            group.create_task(self._ask_again(intake), name="senders")
+            group.create_task(
+                loops.retry_keys(established.cipher, self.own, base.clock, self.vitals, self.metrics),
+                name="refused keys",
+            )
+            group.create_task(loops.ask_again(intake, base.clock), name="senders")
             group.create_task(self._self_test(server), name="self-test")
-            group.create_task(self._clean(), name="clean")
+            group.create_task(loops.clean(base.store, base.clock, keep_ms=self._keep_ms), name="clean")
             group.create_task(self.watch.run(), name="etb")
             self.vitals.is_leading = True
             log.info("the service is ready", bot=base.settings.bot_id, device=established.actor.device_id)
@@ -356,39 +352,7 @@ class House:
             seen=seen,
         )
 
-    async def _retry_keys(self, established: Established) -> None:
-        """Devices that could not be given a key are tried again; those that stay refused are named once."""
-        known: set[tuple[str, str, str]] = set()
-        while True:
-            await self.base.clock.sleep(_RETRY_KEYS_EVERY_S)
-            refused = await established.cipher.retry_refused()
-            self.vitals.refused_devices = len(refused)
-            for one in refused:
-                if (one.room_id, one.user_id, one.device_id) not in known:
-                    self.metrics.keys_refused(one.reason)
-                if one.tries >= _TELL_AFTER_TRIES:
-                    await self._accept_own(
-                        Troubled(
-                            key=f"refused/{one.user_id}/{one.device_id}",
-                            text=f"Device `{plain(one.device_id)}` of `{one.user_id}` can't be given room keys: "
-                            f"{one.reason}. Its owner should sign in again on that device, or remove it.",
-                        ),
-                        ("refused", one.user_id, one.device_id),
-                    )
-            known = {(one.room_id, one.user_id, one.device_id) for one in refused}
-
-    async def _ask_again(self, intake: Intake) -> None:
-        """Messages of people whose homeserver did not answer are tried again."""
-        while True:
-            await self.base.clock.sleep(_ASK_AGAIN_EVERY_S)
-            await intake.ask_again()
-
     async def _self_test(self, server: Homeserver) -> None:
-        """Proves after a start that events, sync and sending work; the ping brings what waited at once.
-
-        What isn't well is tested again until it is: one bad moment at a start is no verdict, and nobody is called
-        for it; the second one is.
-        """
         settings = self.base.settings
         test = SelfTest(
             server,
@@ -397,38 +361,15 @@ class House:
             alias_prefix=settings.rooms.alias_prefix,
             server_name=settings.homeserver.domain,
         )
-        was_ill: set[str] = set()
-        while True:
-            vitals = await test.run()
-            if (control := await self._control_room()) is not None:
-                vitals = (*vitals, await test.prove_events(control, self.arrivals))
-            self.vitals.self_test = vitals
-            ill = [vital for vital in vitals if not vital.is_well]
-            for vital in ill:
-                if vital.name not in was_ill:
-                    log.warning("self-test failed, tested again in a minute", part=vital.name, reason=vital.text)
-                    continue
-                log.error("self-test failed", part=vital.name, reason=vital.text)
-                await self._accept_own(
-                    Troubled(
-                        key=f"self-test/{vital.name}", text=f"Self-test **{vital.name}**: {plain(vital.text)}"
-                    ),
-                    ("self-test", vital.name, vital.text),
-                )
-            if not ill:
-                return
-            was_ill = {vital.name for vital in ill}
-            await self.base.clock.sleep(_TEST_AGAIN_S)
 
-    async def _clean(self) -> None:
-        """Forget keys of what was seen long ago."""
-        keep_ms = self.base.settings.retention.seen_keys_days * 86_400_000
-        while True:
-            async with self.base.store.work() as work:
-                forgotten = await work.inbox.forget_keys(self.base.clock.now_ms() - keep_ms)
-            if forgotten:
-                log.info("forgot keys of what was seen long ago", keys=forgotten)
-            await self.base.clock.sleep(_CLEAN_EVERY_S)
+        async def prove_events(control: RoomId) -> Vital:
+            return await test.prove_events(control, self.arrivals)
+
+        await loops.self_test(test.run, prove_events, self.own, self.base.clock, self.vitals)
+
+    @property
+    def _keep_ms(self) -> int:
+        return self.base.settings.retention.seen_keys_days * 86_400_000
 
     async def measure(self) -> None:
         """Depth and age of the queues, for the metrics; asked for by each scrape."""
@@ -448,25 +389,7 @@ class House:
                     self.lanes.bind(room.room_id, room.incident_id)
 
     async def _accept_started(self) -> None:
-        await self._accept_own(ServiceStarted(), ("started", new_id(self.base.clock.now_ms())))
-
-    async def _accept_own(self, fact: ServiceStarted | Troubled, key: tuple[str, ...]) -> None:
-        arrival = Arrival(
-            source="own", lane=SERVICE_LANE, key=short_hash("own", *key), payload=self.codec.encode(fact)
-        )
-        async with self.base.store.work() as work:
-            await work.inbox.accept([arrival])
-        self.wake_inbox([SERVICE_LANE])
-
-    async def _control_room(self) -> RoomId | None:
-        """The control room, waited for when this is the very first start; None when it doesn't come."""
-        for _ in range(_CONTROL_ROOM_LOOKS):
-            async with self.base.store.view() as view:
-                room = await view.rooms.by_war_room(CONTROL_ROOM)
-            if room is not None and room.room_id is not None:
-                return room.room_id
-            await self.base.clock.sleep(1.0)
-        return None
+        await self.own.accept(ServiceStarted(), "started", new_id(self.base.clock.now_ms()))
 
     async def _position(self, name: str) -> str | None:
         kept = await self.base.keepsakes.get(name)
