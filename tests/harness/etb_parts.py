@@ -1,18 +1,16 @@
-"""What tests of the ETB side stand on: a clock moved by hand, an inbox in memory, an ETB that answers by script.
-
-The inbox here keeps the promises that the ETB side relies on and no others; it must never be used to prove
-anything about the store.
-"""
+"""What tests of the ETB side stand on: a clock moved by hand, the store and its count, an ETB by script."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Self, cast
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Self
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from etb_appservice.ports import Arrival, Store
+from etb_appservice.ports import InboxRow, Work
+from etb_appservice.store.sql import SqlKeepsakes, SqlStore
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NOW_MS = 1_760_000_000_000
@@ -44,58 +42,43 @@ class HandClock:
         await asyncio.sleep(0)
 
 
-class InboxInMemory:
-    """`Store` as far as webhook and poll use it: one commit, keys remembered. `broken` fails every commit."""
+class _PutBack(Exception):
+    """Ends a unit of work whose changes nobody wants."""
 
-    def __init__(self) -> None:
-        self.rows: list[Arrival] = []
-        self.keys: set[bytes] = set()
+
+class KeptStore:
+    """`Store` on a real database, whose commits are counted. `broken` lets each one fail before it is done."""
+
+    def __init__(self, sql: SqlStore) -> None:
+        self.sql = sql
+        self.keepsakes = SqlKeepsakes(sql)
         self.commits = 0
         self.broken = False
-        self.inbox = self
-        self.once = self
 
-    @property
-    def store(self) -> Store:
-        return cast("Store", self)
+    def view(self) -> AbstractAsyncContextManager[Work]:
+        return self.sql.view()
 
     @asynccontextmanager
-    async def work(self) -> AsyncIterator[Self]:
-        before = list(self.rows), set(self.keys)
-        try:
-            yield self
+    async def work(self) -> AsyncIterator[Work]:
+        async with self.sql.work() as work:
+            yield work
             if self.broken:
                 raise OSError("disk full")
-        except BaseException:
-            self.rows, self.keys = before
-            raise
         self.commits += 1
 
-    async def accept(self, arrivals: Sequence[Arrival]) -> int:
-        new = 0
-        for arrival in arrivals:
-            if arrival.key not in self.keys:
-                self.keys.add(arrival.key)
-                self.rows.append(arrival)
-                new += 1
-        return new
-
-    async def first_time(self, *parts: str) -> bool:
-        key = repr(parts).encode()
-        is_first = key not in self.keys
-        self.keys.add(key)
-        return is_first
-
-
-class KeepsakesInMemory:
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-
-    async def get(self, name: str) -> bytes | None:
-        return self.kept.get(name)
-
-    async def put(self, name: str, value: bytes) -> None:
-        self.kept[name] = value
+    async def rows(self) -> list[InboxRow]:
+        """Everything that waits or is parked, in the order in which it came. Changes nothing."""
+        ever_ms = 1 << 60
+        found: list[InboxRow] = []
+        with contextlib.suppress(_PutBack):
+            async with self.sql.work() as work:
+                found += await work.inbox.parked()
+                for lane in await work.inbox.lanes(ever_ms):
+                    while isinstance(row := await work.inbox.next(lane, ever_ms), InboxRow):
+                        found.append(row)
+                        await work.inbox.finish(row.seq)
+                raise _PutBack
+        return sorted(found, key=lambda row: row.seq)
 
 
 class ScriptedEtb:

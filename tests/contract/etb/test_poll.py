@@ -20,8 +20,7 @@ from tests.harness.etb_parts import (
     NOW_MS,
     Enough,
     HandClock,
-    InboxInMemory,
-    KeepsakesInMemory,
+    KeptStore,
     ScriptedEtb,
     incident_row,
     json_answer,
@@ -32,6 +31,9 @@ from tests.harness.fakes_etb import FakeEtb
 Connect = Callable[..., EtbClient]
 LIST = "/api/incidents/incidents/"
 ON_CALL = "/api/sla-oncall/api/v1/oncall-assignments/"
+
+
+both = pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)
 
 
 def at(seconds_ago: float) -> str:
@@ -45,29 +47,29 @@ class Desk:
     etb: ScriptedEtb
     client: EtbClient
     clock: HandClock
-    inbox: InboxInMemory
-    keepsakes: KeepsakesInMemory
+    store: KeptStore
     duty: FakeEtb
     facts: list[Fact]
     poller: Poller
 
-    def lanes(self) -> list[str]:
-        return [row.lane for row in self.inbox.rows]
+    async def titles(self) -> list[str]:
+        rows = await self.store.rows()
+        return [json.loads(row.payload)["incident"]["title"] for row in rows if row.source == "etb"]
 
-    def titles(self) -> list[str]:
-        return [json.loads(row.payload)["incident"]["title"] for row in self.inbox.rows if row.source == "etb"]
+    async def cursor(self) -> Any:
+        kept = await self.store.keepsakes.get(CURSOR)
+        return None if kept is None else json.loads(kept)
 
     def restarted(self) -> "Desk":
         """A new process: what was in memory is gone, what was stored is not."""
-        return desk_of(self.etb, self.client, self.clock, self.inbox, self.keepsakes, self.duty)
+        return desk_of(self.etb, self.client, self.clock, self.store, self.duty)
 
 
 def desk_of(
     etb: ScriptedEtb,
     client: EtbClient,
     clock: HandClock,
-    inbox: InboxInMemory,
-    keepsakes: KeepsakesInMemory,
+    store: KeptStore,
     duty: FakeEtb,
     *,
     with_incidents: bool = True,
@@ -83,44 +85,46 @@ def desk_of(
         modules=Modules(client),
         reads=duty,
         decoder=IncidentDecoder(client.connection),
-        store=inbox.store,
-        keepsakes=keepsakes,
+        store=store,
+        keepsakes=store.keepsakes,
         clock=clock,
         encode_fact=encode,
         with_incidents=with_incidents,
         dice=lambda: 0.5,
     )
-    return Desk(etb, client, clock, inbox, keepsakes, duty, facts, poller)
+    return Desk(etb, client, clock, store, duty, facts, poller)
 
 
 @pytest.fixture
-def desk(etb: ScriptedEtb, connect: Connect, clock: HandClock) -> Desk:
-    return desk_of(etb, connect(), clock, InboxInMemory(), KeepsakesInMemory(), FakeEtb())
+def desk(etb: ScriptedEtb, connect: Connect, clock: HandClock, store: KeptStore) -> Desk:
+    return desk_of(etb, connect(), clock, store, FakeEtb())
 
 
 def row(number: int, ago: float, **changes: Any) -> dict[str, Any]:
     return incident_row(number, **({"title": f"t{number}", "updated_at": at(ago)} | changes))
 
 
+@both
 async def test_the_first_poll_ever_takes_every_open_incident(desk: Desk) -> None:
     following = f"{desk.etb.url}{LIST}?page=2"
     first = page([row(1, 10), row(2, 20, status="CLOSED")], following)
     desk.etb.on(LIST, first, page([row(3, 9e6), row(4, 9e7, status="FROZEN")]))
     assert await desk.poller.poll_incidents() == 3
-    assert desk.titles() == ["t1", "t3", "t4"]
+    assert await desk.titles() == ["t1", "t3", "t4"]
     assert desk.etb.asked(LIST)[0] == {"page_size": "100", "ordering": "-updated_at"}
-    assert json.loads(desk.keepsakes.kept[CURSOR]) == {"updated_ms": NOW_MS - 10_000, "id": row(1, 10)["id"]}
+    assert await desk.cursor() == {"updated_ms": NOW_MS - 10_000, "id": row(1, 10)["id"]}
 
 
+@both
 async def test_later_polls_take_what_changed_also_closed_ones_and_double_nothing(desk: Desk) -> None:
     desk.etb.on(LIST, page([row(1, 10)]))
     await desk.poller.poll_incidents()
     desk.etb.on(LIST, page([row(2, 5, status="CLOSED"), row(1, 10)]))
     assert await desk.poller.poll_incidents() == 1
-    commits = desk.inbox.commits
+    commits = desk.store.commits
     assert await desk.poller.poll_incidents() == 0
-    assert desk.inbox.commits == commits
-    assert desk.titles() == ["t1", "t2"]
+    assert desk.store.commits == commits
+    assert await desk.titles() == ["t1", "t2"]
     assert desk.etb.asked(LIST)[1]["updated_after"] == at(130)
     assert await desk.restarted().poller.poll_incidents() == 0
 
@@ -132,7 +136,7 @@ async def test_a_poll_stops_at_the_cursor_when_etb_ignores_the_filter(desk: Desk
     desk.etb.on(LIST, page([row(2, 5), row(1, 10), row(3, 9e6)], following))
     assert await desk.poller.poll_incidents() == 1
     assert len(desk.etb.asked(LIST)) == 2
-    assert desk.titles() == ["t1", "t2"]
+    assert await desk.titles() == ["t1", "t2"]
 
 
 async def test_a_list_in_another_order_is_read_to_its_end(desk: Desk) -> None:
@@ -141,18 +145,19 @@ async def test_a_list_in_another_order_is_read_to_its_end(desk: Desk) -> None:
     await desk.poller.poll_incidents()
     desk.etb.on(LIST, page([row(3, 9e6), row(1, 10), row(4, 8e6)], following), page([row(2, 5)]))
     assert await desk.poller.poll_incidents() == 1
-    assert desk.titles() == ["t1", "t2"]
+    assert await desk.titles() == ["t1", "t2"]
 
 
+@both
 async def test_the_cursor_stays_when_the_commit_fails(desk: Desk) -> None:
     desk.etb.on(LIST, page([row(1, 10)]))
-    desk.inbox.broken = True
+    desk.store.broken = True
     with pytest.raises(OSError, match="disk full"):
         await desk.poller.round()
-    assert CURSOR not in desk.keepsakes.kept
-    desk.inbox.broken = False
+    assert await desk.cursor() is None
+    desk.store.broken = False
     await desk.poller.round()
-    assert desk.titles() == ["t1"]
+    assert await desk.titles() == ["t1"]
 
 
 async def test_the_cursor_stays_when_a_later_page_fails(desk: Desk) -> None:
@@ -160,25 +165,25 @@ async def test_the_cursor_stays_when_a_later_page_fails(desk: Desk) -> None:
     desk.etb.on(LIST, page([row(1, 10)], following), json_answer({}, 403))
     with pytest.raises(Refused):
         await desk.poller.poll_incidents()
-    assert desk.titles() == ["t1"]
-    assert CURSOR not in desk.keepsakes.kept
+    assert await desk.titles() == ["t1"]
+    assert await desk.cursor() is None
 
 
 async def test_a_change_dated_in_the_future_hides_nothing_that_follows(desk: Desk) -> None:
     desk.etb.on(LIST, page([row(1, -1e9)]))
     await desk.poller.poll_incidents()
-    assert json.loads(desk.keepsakes.kept[CURSOR])["updated_ms"] == NOW_MS
+    assert (await desk.cursor())["updated_ms"] == NOW_MS
     desk.clock.ms += 30_000
     desk.etb.on(LIST, page([row(1, -1e9), row(2, -20)]))
     assert await desk.poller.poll_incidents() == 1
-    assert desk.titles() == ["t1", "t2"]
+    assert await desk.titles() == ["t1", "t2"]
 
 
 async def test_a_row_that_cannot_be_read_is_kept_for_a_person_and_the_rest_goes_on(desk: Desk) -> None:
     odd = [row(1, 10, id=["x"]), row(2, 11, title=7), row(3, 12, updated_at=5), row(4, 13)]
     desk.etb.on(LIST, page(odd))
     assert await desk.poller.poll_incidents() == 4
-    assert [arrival.park_reason is not None for arrival in desk.inbox.rows] == [True, False, False, False]
+    assert [arrival.state == "parked" for arrival in await desk.store.rows()] == [True, False, False, False]
     assert await desk.poller.poll_incidents() == 0
 
 
@@ -194,11 +199,12 @@ async def test_incidents_without_a_time_are_told_by_their_content(desk: Desk) ->
 
 
 async def test_a_cursor_that_cannot_be_read_means_a_first_poll(desk: Desk) -> None:
-    desk.keepsakes.kept[CURSOR] = b'{"updated_ms": "x"}'
+    await desk.store.keepsakes.put(CURSOR, b'{"updated_ms": "x"}')
     desk.etb.on(LIST, page([row(3, 9e6)]))
     assert await desk.poller.poll_incidents() == 1
 
 
+@both
 async def test_who_is_on_call_is_told_when_it_changes_and_each_time(desk: Desk) -> None:
     alice, bob = OnCall("Platform", Username("alice")), OnCall("Platform", Username("bob"))
     assert not await desk.poller.poll_on_call()
@@ -208,7 +214,7 @@ async def test_who_is_on_call_is_told_when_it_changes_and_each_time(desk: Desk) 
     told = [fact for fact in desk.facts if isinstance(fact, OnCallSeen)]
     assert [fact.usernames for fact in told] == [("alice",), ("alice", "bob"), ("alice",), ("alice",)]
     assert told[-1].on_call == (alice, OnCall("Web", Username("alice")))
-    assert [(arrival.source, arrival.lane) for arrival in desk.inbox.rows] == [("own", ON_CALL_LANE)] * 4
+    assert [(arrival.source, arrival.lane) for arrival in await desk.store.rows()] == [("own", ON_CALL_LANE)] * 4
     assert not await desk.restarted().poller.poll_on_call()
 
 
@@ -283,20 +289,20 @@ async def test_the_wait_that_on_call_was_answered_counts_too(desk: Desk) -> None
 
 
 async def test_without_the_poll_modules_and_people_on_call_are_watched_all_the_same(
-    etb: ScriptedEtb, connect: Connect, clock: HandClock
+    etb: ScriptedEtb, connect: Connect, clock: HandClock, store: KeptStore
 ) -> None:
     moved = "/api/incident-intelligence/incidents/"
     etb.on(moved, page([row(1, 10)]), page([row(1, 10)]), json_answer({}, 401), page([row(1, 10)]))
     etb.on(ON_CALL, page([]))
     client, duty = connect(), FakeEtb()
-    desk = desk_of(etb, client, clock, InboxInMemory(), KeepsakesInMemory(), duty, with_incidents=False)
+    desk = desk_of(etb, client, clock, store, duty, with_incidents=False)
     duty.duty = [OnCall("Platform", Username("alice"))]
     await desk.poller.round()
     assert desk.facts == [OnCallSeen(usernames=(Username("alice"),))]
-    assert [arrival.source for arrival in desk.inbox.rows] == ["own"]
+    assert [arrival.source for arrival in await desk.store.rows()] == ["own"]
     assert desk.poller.state.last_success_ms == clock.ms
     assert etb.asked(moved) == [{"page_size": "1"}] * 2
-    assert CURSOR not in desk.keepsakes.kept
+    assert await desk.cursor() is None
     await desk.poller.round()
     assert "check etb.token" in desk.poller.state.trouble
     await desk.poller.round()
