@@ -7,8 +7,10 @@ database must share one directory. It must never answer with a device of another
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import structlog
@@ -52,6 +54,13 @@ class _Pause:
     length: float
 
 
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """Over one read or query that is under way."""
+
+    changed: set[str] = field(default_factory=set)
+
+
 class Directory:
     """Device lists. Use only inside `Keeper.run`."""
 
@@ -62,7 +71,7 @@ class Directory:
         """Grows with everything that may have changed a list: compare it before using a session again."""
         self._lists: dict[str, list[DeviceIdentity]] = {}
         self._trust: dict[tuple[str, str], Trust] = {}
-        self._marks: dict[str, int] = {}
+        self._watches: list[_Watch] = []
         self._pauses: dict[str, _Pause] = {}
         self._asked: dict[str, float] = {}
         self._query_lock = asyncio.Lock()
@@ -74,17 +83,14 @@ class Directory:
             return
         await self._store.untrack(users)
         for user_id in users:
-            self._marks[user_id] = self._marks.get(user_id, 0) + 1
             self._forget(user_id)
         self.stamp += 1
 
     async def devices_of(self, user_ids: Sequence[str]) -> dict[str, Devices]:
         """Living devices, asking the homeserver for outdated lists; who can't be asked is told as last seen."""
         await self._refresh(user_ids)
-        found: dict[str, Devices] = {}
-        for user_id in user_ids:
-            found[user_id] = {d.device_id: d for d in await self._list(user_id) if not d.deleted}
-        return found
+        found = await self._read(user_ids)
+        return {user_id: {d.device_id: d for d in found[user_id] if not d.deleted} for user_id in user_ids}
 
     async def retry_outdated(self, user_ids: Sequence[str]) -> None:
         """Ask again for lists whose query failed and whose pause is over."""
@@ -114,26 +120,46 @@ class Directory:
         await self._store.accept_identity(user_id)
         self._forget(user_id)
 
+    @contextmanager
+    def _watching(self) -> Iterator[set[str]]:
+        """Whose devices may have changed while something is under way; remembered no longer than that."""
+        watch = _Watch()
+        self._watches.append(watch)
+        try:
+            yield watch.changed
+        finally:
+            self._watches.remove(watch)
+
     # --- what is known ------------------------------------------------------------------------------------
 
     def _forget(self, user_id: str) -> None:
+        """What is in the cache, or on its way there."""
+        for watch in self._watches:
+            watch.changed.add(user_id)
         for device in self._lists.pop(user_id, ()):
             self._trust.pop((user_id, device.identity_key), None)
 
-    async def _list(self, user_id: str) -> list[DeviceIdentity]:
-        devices = self._lists.get(user_id)
-        if devices is None:
-            mark = self._marks.get(user_id, 0)
-            devices = await self._store.all_devices(UserID(user_id))
-            if mark == self._marks.get(user_id, 0):
-                if len(self._lists) >= _CACHE_LIMIT:
-                    self._lists.clear()
-                    self._trust.clear()
-                self._lists[user_id] = devices
-        return devices
+    async def _read(self, user_ids: Sequence[str]) -> dict[str, list[DeviceIdentity]]:
+        """Lists as they are stored; those known to be up to date, or paused, stay in the cache."""
+        found = {user_id: self._lists[user_id] for user_id in user_ids if user_id in self._lists}
+        wanted = [user_id for user_id in user_ids if user_id not in found]
+        if not wanted:
+            return found
+        with self._watching() as changed:
+            tracked = await self._store.tracked(wanted)
+            for user_id in wanted:
+                found[user_id] = await self._store.all_devices(UserID(user_id))
+                # News may have come since the query: in the cache an outdated list would be taken for a fresh one.
+                if user_id not in changed and (user_id in tracked or user_id in self._pauses):
+                    if len(self._lists) >= _CACHE_LIMIT:
+                        self._lists.clear()
+                        self._trust.clear()
+                    self._lists[user_id] = found[user_id]
+        return found
 
     async def _find(self, user_id: str, identity_key: str) -> DeviceIdentity | None:
-        return next((d for d in await self._list(user_id) if d.identity_key == identity_key), None)
+        devices = (await self._read((user_id,)))[user_id]
+        return next((d for d in devices if d.identity_key == identity_key), None)
 
     async def _trust_of(self, device: DeviceIdentity) -> Trust:
         if device.deleted:
@@ -175,24 +201,29 @@ class Directory:
     async def _query(self, user_ids: Sequence[str]) -> set[str]:
         """Ask for these lists; answers who could not be asked. A failure is remembered and paused, not raised."""
         async with self._query_lock:
-            marks = {user_id: self._marks.get(user_id, 0) for user_id in user_ids}
-            body = {"device_keys": {user_id: [] for user_id in user_ids}, "timeout": _QUERY_TIMEOUT_MS}
-            try:
-                with outcomes():
-                    answer = await call(self._machine.client, Method.POST, Path.v3.keys.query, body)
-            except Failure as failure:
-                _log.warning("device lists could not be asked for", users=len(marks), error=str(failure))
-                answer = {}
-            async with self._store.transaction():  # one commit for all: a room of strangers is many lists
-                failed = {user_id for user_id in marks if not await self._take(user_id, answer)}
-            for user_id in marks:
-                self._forget(user_id)  # after the commit: what was read before it is old
-                if user_id in failed:
-                    self._pause(user_id)
-            # What changed while the answer was on its way is outdated again.
-            await self.outdate([user for user, mark in marks.items() if mark != self._marks.get(user, 0)])
-            self.stamp += 1
-            return failed
+            with self._watching() as changed:
+                return await self._ask(tuple(dict.fromkeys(user_ids)), changed)
+
+    async def _ask(self, user_ids: Sequence[str], changed: AbstractSet[str]) -> set[str]:
+        """One request; `changed` tells of whom there was news meanwhile."""
+        body = {"device_keys": {user_id: [] for user_id in user_ids}, "timeout": _QUERY_TIMEOUT_MS}
+        try:
+            with outcomes():
+                answer = await call(self._machine.client, Method.POST, Path.v3.keys.query, body)
+        except Failure as failure:
+            _log.warning("device lists could not be asked for", users=len(user_ids), error=str(failure))
+            answer = {}
+        async with self._store.transaction():  # one commit for all: a room of strangers is many lists
+            failed = {user_id for user_id in user_ids if not await self._take(user_id, answer)}
+        # What changed while the answer was on its way is outdated again.
+        again = [user_id for user_id in user_ids if user_id in changed]
+        for user_id in user_ids:
+            self._forget(user_id)  # after the commit: what was read before it is old
+            if user_id in failed:
+                self._pause(user_id)
+        await self.outdate(again)
+        self.stamp += 1
+        return failed
 
     async def _take(self, user_id: str, answer: dict[str, Any]) -> bool:
         lists = answer.get("device_keys")
@@ -203,6 +234,11 @@ class Directory:
         pause = self._pauses.get(user_id)
         length = _FIRST_PAUSE_S if pause is None else min(2 * pause.length, _LONGEST_PAUSE_S)
         self._pauses[user_id] = _Pause(time.monotonic() + length, length)
+        if len(self._pauses) > _CACHE_LIMIT:
+            for other in sorted(self._pauses, key=lambda paused: self._pauses[paused].until)[: _CACHE_LIMIT // 2]:
+                # That a list in the cache is outdated shows in its pause alone: without it the store is asked.
+                del self._pauses[other]
+                self._forget(other)
 
     async def _take_list(self, user_id: str, devices: dict[str, Any], answer: dict[str, Any]) -> bool:
         good: dict[DeviceID, DeviceKeys] = {}

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from mautrix.types import UserID
 
+from etb_appservice.matrix import api, trust
 from etb_appservice.matrix.results import Decrypted, KeyMissing, Trust, Undecryptable, Unreadable
 from tests.harness.keyserver import KeyServer
 from tests.unit.matrix.conftest import ROOM, Actor, MakeActor, event, text
@@ -98,6 +100,90 @@ async def test_a_sender_who_can_not_be_asked_about_proves_nothing_yet(actor: Mak
     read = await bot.cipher.decrypt(said)
     assert isinstance(read, Decrypted)
     assert read.trust is Trust.CROSS_SIGNED
+
+
+def _queries(server: KeyServer) -> int:
+    return sum("keys/query" in request for request in server.requests)
+
+
+async def test_news_that_comes_while_a_list_is_asked_for_is_not_lost(
+    actor: MakeActor, server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    directory = bot.cipher.directory
+
+    async def answered_late(*request: Any) -> Any:
+        answer = await api.call(*request)
+        await directory.outdate([alice.mxid])
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trust, "call", answered_late)
+        await bot.keeper.run(lambda: directory.devices_of([alice.mxid]))
+    before = _queries(server)
+    for _ in range(2):
+        found = await bot.keeper.run(lambda: directory.devices_of([alice.mxid]))
+        assert list(found[alice.mxid]) == [alice.device_id]
+    assert _queries(server) == before + 1
+
+
+async def test_news_that_comes_between_a_query_and_the_reading_of_its_answer_is_not_lost(
+    actor: MakeActor, server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot, alice, bob = await actor("bot"), await actor("alice"), await actor("bob")
+    directory = bot.cipher.directory
+    read = directory._store.all_devices
+
+    async def slowly(user_id: UserID) -> Any:
+        if user_id == alice.mxid:
+            await directory.outdate([bob.mxid])
+        return await read(user_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(directory._store, "all_devices", slowly)
+        await bot.keeper.run(lambda: directory.devices_of([alice.mxid, bob.mxid]))
+    before = _queries(server)
+    for _ in range(2):
+        await bot.keeper.run(lambda: directory.devices_of([alice.mxid, bob.mxid]))
+    assert _queries(server) == before + 1
+
+
+async def test_rooms_full_of_strangers_leave_little_in_memory(actor: MakeActor) -> None:
+    bot = await actor("bot")
+    directory = bot.cipher.directory
+
+    async def pass_by(strangers: list[str]) -> None:
+        async with directory._store.transaction():
+            await directory.outdate(strangers)
+
+    for start in range(0, 12_000, 2_000):
+        strangers = [f"@stranger{number}:test" for number in range(start, start + 2_000)]
+        await bot.keeper.run(lambda strangers=strangers: pass_by(strangers))  # type: ignore[misc]
+        for stranger in strangers:
+            directory._pause(stranger)
+    kept = (directory._lists, directory._trust, directory._asked, directory._pauses, directory._watches)
+    assert max(len(container) for container in kept) <= trust._CACHE_LIMIT
+    held = [name for name in vars(directory) if hasattr(getattr(directory, name), "__len__")]
+    assert len(held) == len(kept), "a container that this test doesn't know"
+
+
+async def test_a_list_is_never_taken_for_fresh_because_a_pause_was_forgotten(
+    actor: MakeActor, server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    directory = bot.cipher.directory
+    monkeypatch.setattr(trust, "_CACHE_LIMIT", 4)
+    await bot.keeper.run(lambda: directory.devices_of([alice.mxid]))
+    server.unreachable.add("keys/query")
+    await bot.sync(changed=(alice.mxid,))
+    await bot.keeper.run(lambda: directory.devices_of([alice.mxid]))  # as last seen: nobody can be asked
+    for number in range(8):
+        directory._pause(f"@stranger{number}:test")
+    assert alice.mxid not in directory._pauses
+    server.unreachable.clear()
+    before = _queries(server)
+    await bot.keeper.run(lambda: directory.devices_of([alice.mxid]))
+    assert _queries(server) == before + 1
 
 
 async def test_one_hostile_device_list_does_not_spoil_the_others(actor: MakeActor, server: KeyServer) -> None:
