@@ -14,7 +14,8 @@ from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.outcomes import Later, Refused
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.codec import IncidentDecoder
-from etb_appservice.etb.poll import CURSOR, ON_CALL, ON_CALL_LANE, Poller
+from etb_appservice.etb.poll import CURSOR, ON_CALL_LANE, Poller
+from etb_appservice.etb.poll import ON_CALL as KEPT_ON_CALL
 from etb_appservice.etb.probe import Modules
 from tests.harness.etb_parts import (
     NOW_MS,
@@ -219,7 +220,7 @@ async def test_who_is_on_call_is_told_when_it_changes_and_each_time(desk: Desk) 
 
 
 async def test_who_was_on_call_is_known_as_an_earlier_version_kept_it(desk: Desk) -> None:
-    desk.keepsakes.kept[ON_CALL] = b'{"usernames": ["alice"], "change": 3}'
+    await desk.store.keepsakes.put(KEPT_ON_CALL, b'{"usernames": ["alice"], "change": 3}')
     desk.duty.duty = [OnCall("Platform", Username("alice"))]
     assert not await desk.poller.poll_on_call()
     desk.duty.duty = [OnCall("Platform", Username("bob"))]
@@ -298,7 +299,8 @@ async def test_without_the_poll_modules_and_people_on_call_are_watched_all_the_s
     desk = desk_of(etb, client, clock, store, duty, with_incidents=False)
     duty.duty = [OnCall("Platform", Username("alice"))]
     await desk.poller.round()
-    assert desk.facts == [OnCallSeen(usernames=(Username("alice"),))]
+    on_call = (OnCall("Platform", Username("alice")),)
+    assert desk.facts == [OnCallSeen(usernames=(Username("alice"),), on_call=on_call)]
     assert [arrival.source for arrival in await desk.store.rows()] == ["own"]
     assert desk.poller.state.last_success_ms == clock.ms
     assert etb.asked(moved) == [{"page_size": "1"}] * 2

@@ -114,7 +114,7 @@ async def test_a_run_survives_a_restart_of_the_service(scene: Scene) -> None:
     living = await scene.ask(alice, room, "!run playbook Rebuild search index")
     await becomes(scene, alice, room, living, "is running")
     await scene.service.kill()
-    await scene.service.restart()
+    await scene.service.run()
 
     async def one() -> list[dict[str, Any]]:
         return await executions(scene, incident)
