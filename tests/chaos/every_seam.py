@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.doomed import Doomed
-from tests.chaos.scenarios import CommandToAnswer, FirstStart, IncidentToRoom, Scenario
+from tests.chaos.scenarios import CommandToAnswer, FirstStart, IncidentToRoom, RunbookToEnd, Scenario
 from tests.harness.jsclient import JsClient
 from tests.harness.processes import ProcessFailed
 from tests.harness.sandbox import Sandbox
@@ -24,7 +24,7 @@ from tests.harness.scene import PASSWORD
 from tests.harness.synapse import Slot, Synapse, write_slot
 
 SLOTS = 600
-SCENARIOS = ("incident", "command", "start")
+SCENARIOS = ("incident", "command", "runbook", "start")
 
 
 @dataclass(slots=True)
@@ -50,6 +50,9 @@ class World:
             alice = await doomed.scene.person("alice")
             if name == "incident":
                 yield IncidentToRoom(doomed, alice)
+                return
+            if name == "runbook":
+                yield await RunbookToEnd.set(doomed, alice)
                 return
             incident = await self.etb.declare(title="Asked about", reporter="alice")
             room = await doomed.scene.join(alice, incident)

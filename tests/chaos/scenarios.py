@@ -120,6 +120,74 @@ class CommandToAnswer:
 
 
 @dataclass(slots=True)
+class RunbookToEnd:
+    """A person runs a runbook: one execution in ETB, one message that ends well, each line of its log once."""
+
+    doomed: Doomed
+    person: JsClient
+    room: str
+    incident: Mapping[str, Any]
+    asked: str = ""
+    runs: int = 0
+
+    @classmethod
+    async def set(cls, doomed: Doomed, person: JsClient) -> "RunbookToEnd":
+        """In the room of an incident of its own, with nothing left to do."""
+        incident = await doomed.scene.etb.declare(title="Worked on", reporter="alice")
+        room = await doomed.scene.join(person, incident)
+        await doomed.scene.card(person, room)
+        await doomed.settle(doomed.is_idle)
+        return cls(doomed, person, room, incident)
+
+    async def ask(self) -> None:
+        """What sets it off."""
+        self.runs += 1
+        self.asked = await self.person.send(self.room, "!run playbook Collect diagnostics")
+
+    async def is_done(self) -> bool:
+        """Whether the message shows the end; doubles may come after."""
+        return any("has succeeded" in body for body in await self._shown())
+
+    async def seams(self) -> list[str]:
+        """Also proves that the undisturbed run is right."""
+        found = await self.doomed.seams(self.ask, self.is_done)
+        await self.compare()
+        return found
+
+    async def die(self, at: str, *, by: int = signal.SIGKILL) -> bool:
+        died = await self.doomed.die(at, self.ask, self.is_done, by=by)
+        await self.compare()
+        return died
+
+    async def compare(self) -> None:
+        """The ledger on both sides; then the room is used."""
+        scene = self.doomed.scene
+        _, page = await scene.etb.call(
+            "GET", "/api/automation/runbook-executions/", incident=self.incident["id"], page_size=200
+        )
+        made = [one["trigger_data"]["message_id"] for one in page["results"]]
+        assert len(set(made)) == len(made) == self.runs, f"{len(made)} executions of {self.runs} requests"
+        answers = await scene.answers(self.person, self.room, self.asked)
+        assert len(answers) == 1, f"{len(answers)} messages for one run"
+        assert (await self.person.shield(self.room, answers[0].event_id)).clean, "the message has a shield"
+        log = [
+            one.body
+            for one in await self.person.timeline(self.room, last=200)
+            if (one.relates_to or {}).get("rel_type") == "m.thread"
+            and (one.relates_to or {}).get("event_id") == answers[0].event_id
+        ]
+        for step in ("Logs", "Heap dump", "Upload"):
+            assert "\n".join(log).count(f"Step '{step}' done.") == 1, f"the log says of {step}: {log}"
+        one_more = await self.person.send(self.room, "!status")
+        await self.person.wait_for(room=self.room, sender=scene.bot, reply_to=one_more)
+        self.doomed.assert_sound()
+
+    async def _shown(self) -> list[str]:
+        answers = await self.doomed.scene.answers(self.person, self.room, self.asked)
+        return [str(one.current_content.get("body", "")) for one in answers]
+
+
+@dataclass(slots=True)
 class FirstStart:
     """The very first start of a service: device, identity, keys, control room, Space. Each on a new one."""
 
