@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from etb_appservice import commands as command_package
 from etb_appservice.config.values import (
     Address,
     Count,
@@ -39,6 +40,7 @@ from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.policy import ReactionPolicy
 from etb_appservice.domain.reactions import ReactionAction
 from etb_appservice.domain.rooms import DEFAULT_RULES, Visibility
+from etb_appservice.flows.commands import find
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -360,6 +362,14 @@ class Approvals(Section):
     """What they have to be: `responder`, `commander`, `compliance`, `auditor` or `admin`."""
     minutes: Count = 30
     """Within which time."""
+
+    @model_validator(mode="after")
+    def _commands_exist(self) -> Self:
+        known = {one.name for one in find(command_package).values()}
+        for name in self.commands:
+            if name.casefold() not in known:
+                raise ValueError(f"commands: there is no command {name}; it would never be held for approval")
+        return self
 
 
 class RunbookSettings(Section):

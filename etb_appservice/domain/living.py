@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from etb_appservice.domain.ids import EventId
+from etb_appservice.domain.ids import EventId, RoomId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +18,5 @@ class Living:
     version: int = 0
     in_flight: bool = False
     reply_to: EventId | None = None
+    room_id: RoomId | None = None
+    """Where it stands: when the war room moves to another room, it is sent anew there."""

@@ -97,6 +97,7 @@ class FollowUps:
         room = await turn.work.rooms.by_id(say.room_id)
         if room is None:
             return
+        room = await turn.work.rooms.by_war_room(room.war_room) or room
         entry = await shown(turn, room, fact)
         if isinstance(entry, RunbookRun) and entry.unsaid:
             await turn.work.cases.put(room.war_room, await runbooks.say_log(turn, room, entry))

@@ -62,6 +62,8 @@ async def _answered(turn: Turn, room: Room, entry: S, version: str, fact: Effect
 
 
 async def _send(turn: Turn, room: Room, name: str, living: Living) -> Living:
+    if living.room_id is not None and living.room_id != room.room_id:
+        living = Living(wanted=living.wanted, version=living.version)
     if living.in_flight or living.wanted == living.sent or room.room_id is None:
         return living
     version = living.version + 1
@@ -75,4 +77,4 @@ async def _send(turn: Turn, room: Room, name: str, living: Living) -> Living:
             purpose="living",
         ),
     )
-    return replace(living, sent=living.wanted, version=version, in_flight=True)
+    return replace(living, sent=living.wanted, version=version, in_flight=True, room_id=room.room_id)

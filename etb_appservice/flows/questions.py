@@ -21,7 +21,8 @@ class Questions:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._open: set[tuple[RoomId, UserId]] | None = None
+        self._open: set[tuple[RoomId, UserId]] = set()
+        self._is_loaded = False
 
     def may_answer(self, fact: MessageReceived) -> bool:
         """Whether a message may be an answer; False for all talk where nothing was asked."""
@@ -29,14 +30,12 @@ class Questions:
             fact.replaces is None
             and fact.msgtype == "m.text"
             and not self._policy.is_ours(fact.sender)
-            and (self._open is None or (fact.room_id, fact.sender) in self._open)
+            and (not self._is_loaded or (fact.room_id, fact.sender) in self._open)
         )
 
     async def answered_by(self, view: Work, room: Room, fact: MessageReceived) -> Question | None:
         """The open question that a message may answer: one small read, of every open question the first time."""
-        if self._open is None:
-            found = await view.cases.all_open(Question)
-            self._open = {(one.held.room_id, one.held.caller) for _, one in found}
+        await self._load(view)
         if (fact.room_id, fact.sender) not in self._open:
             return None
         question = await self.open_of(view, room.war_room, fact.sender)
@@ -77,8 +76,7 @@ class Questions:
             labels=labels,
         )
         await turn.work.cases.put(room.war_room, question)
-        if self._open is not None:
-            self._open.add((held.room_id, held.caller))
+        self._open.add((held.room_id, held.caller))
         fact = QuestionEnds(war_room=room.war_room, asker=held.caller, number=question.number)
         await turn.follow(fact, ("question", question.number), due_ms=expires_ms)
 
@@ -98,7 +96,8 @@ class Questions:
 
     async def overtaken(self, turn: Turn, room: Room, asker: UserId) -> Question | None:
         """Another command of theirs ends a question; answers which. Costs nothing where nothing was asked."""
-        if self._open is not None and (room.room_id, asker) not in self._open:
+        await self._load(turn.work)
+        if (room.room_id, asker) not in self._open:
             return None
         question = await self.open_of(turn.work, room.war_room, asker)
         if question is not None:
@@ -123,6 +122,13 @@ class Questions:
                 purpose="answer",
             ),
         )
+
+    async def _load(self, work: Work) -> None:
+        """Once after a start: what is added meanwhile stays."""
+        if not self._is_loaded:
+            found = await work.cases.all_open(Question)
+            self._open |= {(one.held.room_id, one.held.caller) for _, one in found}
+            self._is_loaded = True
 
     async def _stands_there(self, view: Work, question: Question, fact: MessageReceived) -> bool:
         """Whether a message stands where the question was asked: in its thread, or below the question itself."""

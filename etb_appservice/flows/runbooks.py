@@ -91,12 +91,11 @@ class Runbooks:
         if turn.now_ms - (run.started_ms or run.asked_ms) >= self._policy.runbooks.watch_s * 1000:
             await self._end(turn, room, run, "UNWATCHED", "")
             return
-        run = await look_again(turn, room, run)
-        await put(turn, room, await say_log(turn, room, run))
+        await put(turn, room, await look_again(turn, room, run))
 
     async def _end(self, turn: Turn, room: Room, run: RunbookRun, state: RunState, error: str) -> None:
         run = replace(run, state=state, error=error, ended_ms=turn.now_ms, is_open=False)
-        run = await put(turn, room, await say_log(turn, room, run))
+        run = await put(turn, room, run)
         result = run.living.wanted
         status = _RESULTS.get(state, "FAILED")
         await turn.work.commands.finish(run.id, status=status, result=result, finished_ms=turn.now_ms)
@@ -212,8 +211,8 @@ async def say_log(turn: Turn, room: Room, run: RunbookRun) -> RunbookRun:
 
 
 async def put(turn: Turn, room: Room, run: RunbookRun) -> RunbookRun:
-    """Keep it, and show it."""
-    run = await show(turn, room, run, text_of(run))
+    """Keep it, show it, and say what is new in its log."""
+    run = await say_log(turn, room, await show(turn, room, run, text_of(run)))
     await turn.work.cases.put(room.war_room, run)
     return run
 

@@ -8,6 +8,7 @@ import pytest
 from tests.chaos.doomed import Doomed, chosen
 from tests.chaos.scenarios import RunbookToEnd
 from tests.harness.sandbox import Sandbox
+from tests.harness.seed import how_to_repeat, seed
 from tests.harness.synapse import Slot, Synapse
 
 pytestmark = pytest.mark.timeout(480)
@@ -37,7 +38,7 @@ async def doomed(
 
 async def test_a_runbook_runs_once_and_ends_once_wherever_the_service_is_killed(doomed: Doomed) -> None:
     scenario = await RunbookToEnd.set(doomed, await doomed.scene.person("alice"))
-    seams = chosen(await scenario.seams(), OF_A_RUN, most=TWENTY)
+    seams = chosen(await scenario.seams(), OF_A_RUN, most=TWENTY, by=seed())
     assert len(seams) >= TWENTY
     missed = []
     for seam in seams:
@@ -45,5 +46,5 @@ async def test_a_runbook_runs_once_and_ends_once_wherever_the_service_is_killed(
             if not await scenario.die(seam):
                 missed.append(seam)
         except AssertionError as error:
-            raise AssertionError(f"after death at: {seam}\n{error}") from error
+            raise AssertionError(f"after death at: {seam} ({how_to_repeat()})\n{error}") from error
     assert len(missed) <= len(seams) // 4, f"seams that were not passed again: {missed}"

@@ -569,3 +569,20 @@ async def test_a_timer_of_an_earlier_look_means_nothing(house: House) -> None:
     await house.own(RunbookDue(war_room=room.war_room, run_id="none", look=1), lane=NO_1)
     await house.settle()
     assert house.etb.calls.count("execution") == asked
+
+
+async def test_a_run_whose_war_room_moves_is_shown_anew_where_people_are(house: House) -> None:
+    await room_with(house)
+    await says(house, "!run playbook Restart mail")
+    async with house.db.work() as work:
+        room = await work.rooms.of_incident(NO_1)
+        assert room is not None
+        await work.rooms.put(replace(room, generation=room.generation + 1, room_id=RoomId("!next")))
+    goes_on(house, current_step=1, log=((1, "INFO", "one"),))
+    await house.advance(3)
+    goes_on(house, "COMPLETED", current_step=3)
+    await house.advance(10)
+    there = [(event_id, say) for event_id, say in house.world.said if say.room_id == "!next"]
+    [(first, _)] = [(event_id, say) for event_id, say in there if say.purpose == "living" and say.edits is None]
+    assert [say.thread_root for _, say in there if say.purpose == "notice"] == [first]
+    assert str(there[-1][1].content).startswith("**Runbook Restart mail has succeeded**")
