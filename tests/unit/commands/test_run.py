@@ -10,6 +10,7 @@ from etb_appservice.domain.duty import Runbook, RunbookParameter
 from etb_appservice.domain.effects import CancelRunbook, Say, StartRunbook
 from etb_appservice.domain.facts import RunbookDue
 from etb_appservice.domain.ids import RoomId, UserId
+from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.policy import RunbookPolicy
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.timeline import TimelineItem
@@ -586,3 +587,29 @@ async def test_a_run_whose_war_room_moves_is_shown_anew_where_people_are(house: 
     [(first, _)] = [(event_id, say) for event_id, say in there if say.purpose == "living" and say.edits is None]
     assert [say.thread_root for _, say in there if say.purpose == "notice"] == [first]
     assert str(there[-1][1].content).startswith("**Runbook Restart mail has succeeded**")
+
+
+async def test_cancel_ends_an_open_question_of_the_askers(house: House) -> None:
+    await room_with(house, MAIL, Runbook(id="d", name="Restart disk"))
+    await says(house, "!run playbook restart")
+    assert await says(house, "!cancel") == ["Cancelled: `run playbook restart` is not run."]
+    assert await says(house, "1") == []
+    assert starts(house) == []
+
+
+async def test_a_list_to_cancel_from_names_requests_for_approval_too(house: House) -> None:
+    await room_with(house, MAIL, replace(MAIL, id="d", name="Failover", requires_approval=True))
+    await says(house, "!run playbook Restart mail")
+    await says(house, "!run playbook Failover")
+    [question] = await says(house, "!cancel")
+    assert "2. `run playbook Failover`, waits for approval" in question
+    assert await says(house, "2") == ["Withdrawn: `run playbook Failover` is not run."]
+
+
+async def test_a_first_message_that_the_homeserver_refuses_is_sent_with_the_next_change(house: House) -> None:
+    await room_with(house)
+    house.world.fail(Say, Refused("too large"), only=lambda say: say.purpose == "living")
+    await says(house, "!run playbook Restart mail")
+    goes_on(house, "COMPLETED", current_step=3)
+    await house.advance(5)
+    assert living(house)[-1].startswith("**Runbook Restart mail has succeeded**")
