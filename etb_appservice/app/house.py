@@ -36,6 +36,7 @@ from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.lanes import LaneRunner, Step
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.pages import by_reaction
 from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
@@ -237,7 +238,7 @@ class House:
             replies=Replies(commands, base.policy, self.metrics),
             letters=letters,
             cadences=cadences,
-            reactions=Reactions(base.policy, cadences),
+            reactions=Reactions(base.policy, cadences, by_reaction),
             catch_ups=CatchUps(base.policy),
             follow_ups=FollowUps(base.store, chatops, questions, Runbooks(base.reader, base.policy), base.policy),
             duty=Duty(base.reader, base.policy),

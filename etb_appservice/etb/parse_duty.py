@@ -30,7 +30,7 @@ _MOST_PARAMETERS = 50
 _MOST_OPTIONS = 100
 _MOST_SERVICES = 500
 _MOST_DATA = 30
-_REFERENCE = re.compile(r" ?\[[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\]$")
+_REFERENCE = re.compile(r" ?\[([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:/[a-z]+)?)\]$")
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
 """Execution states from which nothing follows; an unknown state counts as under way."""
@@ -63,15 +63,18 @@ def escalation(row: Mapping[str, Any], spelling: Spelling) -> Escalation:
 
     The reference by which we find our own is no part of the reason.
     """
+    reason = fields.line(row, "reason", limit=_TEXT_LIMIT)
+    ours = _REFERENCE.search(reason)
     return Escalation(
         id=fields.identifier(row),
         status=_status(row, spelling, "escalation_status"),
         level=fields.count(row, "escalation_level"),
-        reason=_REFERENCE.sub("", fields.line(row, "reason", limit=_TEXT_LIMIT)),
+        reason=reason[: ours.start()] if ours else reason,
         policy=fields.line(row, "escalation_policy_name", limit=fields.NAME_LIMIT),
         triggered_ms=fields.moment_ms(row, "triggered_at"),
         acknowledged_by=fields.username(row, "acknowledged_by") or "",
         notified=_targets(row),
+        ref=ours.group(1) if ours else "",
     )
 
 

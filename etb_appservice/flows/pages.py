@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from etb_appservice.domain.effects import Invite, MoveEscalation, Say, TriggerEscalation
+from etb_appservice.domain.facts import ReactionReceived
 from etb_appservice.domain.ids import EventId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.letters import Letter
@@ -193,6 +194,21 @@ async def page_at(work: Work, room: Room, event_id: EventId) -> tuple[Room, Page
         return (there, page) if there is not None and page is not None else None
     pages = await work.cases.of(room.war_room, Page)
     return next(((room, one) for one in pages if one.event_id == event_id), None)
+
+
+async def by_reaction(turn: Turn, room: Room, fact: ReactionReceived, who: Username) -> str:
+    """A reaction acknowledges the page that a message is; answers the page's id, or nothing when it is none.
+
+    In a direct chat only whoever was called may; in an incident's room the caller has checked who may.
+    """
+    found = await page_at(turn.work, room, fact.relates_to)
+    if found is None:
+        return ""
+    there, page = found
+    if room.kind == "direct" and who not in page.targets:
+        return ""
+    await acknowledged(turn, there, who, only={page.id})
+    return page.id
 
 
 async def overdue(turn: Turn, room: Room, incident: Incident, policy: Policy, page: Page) -> int | None:

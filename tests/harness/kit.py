@@ -71,6 +71,7 @@ from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.outbox import Outbox
+from etb_appservice.flows.pages import by_reaction
 from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
@@ -455,7 +456,7 @@ class House:
             Replies(self.commands, self.policy, self.meter),
             letters,
             cadences,
-            Reactions(self.policy, cadences),
+            Reactions(self.policy, cadences, by_reaction),
             CatchUps(self.policy),
             FollowUps(self.store, chatops, questions, Runbooks(self.etb, self.policy), self.policy),
             Duty(self.etb, self.policy),

@@ -146,16 +146,18 @@ def test_an_escalation_is_read_whole_and_names_each_target_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "shown"),
+    ("reason", "shown", "ref"),
     [
-        (f"no one answers [{OTHER}]", "no one answers"),
-        (f"[{OTHER}]", ""),
-        ("see [PROD-DB-01]", "see [PROD-DB-01]"),
-        (f"[{OTHER}] first", f"[{OTHER}] first"),
+        (f"no one answers [{OTHER}]", "no one answers", OTHER),
+        (f"no one answers [{OTHER}/again]", "no one answers", f"{OTHER}/again"),
+        (f"[{OTHER}]", "", OTHER),
+        ("see [PROD-DB-01]", "see [PROD-DB-01]", ""),
+        (f"[{OTHER}] first", f"[{OTHER}] first", ""),
     ],
 )
-def test_our_reference_is_no_part_of_a_reason(reason: str, shown: str) -> None:
-    assert parse_duty.escalation(ESCALATION | {"reason": reason}, PLAIN).reason == shown
+def test_our_reference_is_no_part_of_a_reason(reason: str, shown: str, ref: str) -> None:
+    found = parse_duty.escalation(ESCALATION | {"reason": reason}, PLAIN)
+    assert (found.reason, found.ref) == (shown, ref)
 
 
 def test_a_status_is_read_by_the_map_and_unknown_words_pass() -> None:

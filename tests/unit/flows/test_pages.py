@@ -300,6 +300,31 @@ async def test_both_messages_of_a_page_lead_to_it(house: House) -> None:
         assert await page_at(view, room, EventId("$other")) is None
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["in the direct chat", "in the room"])
+async def test_a_tick_on_either_message_acknowledges_the_page(house: House, alone: bool) -> None:
+    room_id = await house.open_for_alice()
+    await house.ask(ALICE, "!page carol")
+    await house.moves(CAROL, "join")
+    [page] = await pages(house)
+    assert page.event_id is not None
+    where, event_id = await said_alone(house) if alone else (room_id, page.event_id)
+    if alone:
+        await house.moves(CAROL, "join", where)
+    await house.reacts(CAROL, event_id, "✅", where)
+    await house.reacts(CAROL, event_id, "✅", where)
+    assert notices(house) == ["The page for `carol` was acknowledged by `carol`."]
+    assert [one.escalation_id for one in moves(house)] == ["escalation-1"]
+    await house.advance(3600)
+    assert len(triggers(house)) == 1
+
+
+async def test_a_tick_on_another_message_acknowledges_nothing(house: House) -> None:
+    await house.open_for_alice()
+    await house.ask(ALICE, "!page carol")
+    await house.reacts(ALICE, await house.says(ALICE, "hello"), "✅")
+    assert (await pages(house))[0].is_open
+
+
 async def unattended(house: House) -> RoomId:
     """A room that nobody joins."""
     house.know("alice", "bob", "carol")

@@ -7,6 +7,7 @@ import pytest
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.facts import ReactionReceived
 from etb_appservice.domain.ids import Username
+from etb_appservice.domain.pages import WATCH, Watch
 from etb_appservice.domain.policy import ReactionPolicy
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
@@ -209,7 +210,10 @@ async def test_a_pin_on_a_message_whose_key_never_comes_is_given_up_with_it(hous
         await house.advance(3700)
     assert "reaction.refused" in await house.tags()
     async with house.db.view() as view:
-        assert await view.inbox.soonest_ms() is None
+        watch = await view.cases.get((await house.room()).war_room, Watch, WATCH)
+        assert watch is not None
+        # Nothing is to come but the next look at the incident.
+        assert await view.inbox.soonest_ms() == watch.due_ms
 
 
 async def test_other_emoji_and_other_rooms_do_nothing(house: House) -> None:
