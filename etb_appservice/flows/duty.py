@@ -142,9 +142,10 @@ class Duty:
         So are those whose next look lies beyond the usual pause: the clock was set back, or the pause was changed.
         """
         watches = dict(await turn.work.cases.all_open(Watch))
-        for incident_id in await turn.work.incidents.open_ids():
-            room = await turn.work.rooms.of_incident(incident_id)
-            if room is None or room.room_id is None:
+        still_open = set(await turn.work.incidents.open_ids())
+        for room in await turn.work.rooms.all_current():
+            incident_id = room.incident_id
+            if room.room_id is None or incident_id is None or incident_id not in still_open:
                 continue
             watch = watches.get(room.war_room)
             if watch is None:
