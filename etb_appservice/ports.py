@@ -730,3 +730,26 @@ class Vitals(Protocol):
     """Looks at every part, without waiting for anything outside."""
 
     def look(self) -> Sequence[Vital]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedDevice:
+    """A device that could not be given the key of a room's messages; `reason` is a machine word."""
+
+    room_id: RoomId
+    user_id: UserId
+    device_id: str
+    reason: str
+    tries: int
+
+
+class Refusals(Protocol):
+    """Which devices lack a room key, as far as is known since the start; waits for nothing outside."""
+
+    def of_room(self, room_id: RoomId) -> Sequence[RefusedDevice]:
+        """Each device once."""
+        ...
+
+    def everywhere(self) -> Sequence[RefusedDevice]:
+        """Each device once a room."""
+        ...

@@ -14,6 +14,7 @@ import structlog
 from etb_appservice import commands as command_package
 from etb_appservice.app import loops
 from etb_appservice.app.foundation import Foundation
+from etb_appservice.app.refusals import CipherRefusals
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
 from etb_appservice.domain.facts import ServiceStarted
@@ -154,7 +155,7 @@ class House:
         await self._load_lanes()
         server = Homeserver(established.actor)
         hands = self._hands(server, established)
-        decider = self._decider()
+        decider = self._decider(established)
         intake = Intake(
             store=base.store,
             matrix=Decoder(established.cipher, encrypted_rooms(base.store), base.settings.bot_id),
@@ -221,14 +222,23 @@ class House:
             Rotation(rooms.rotation_period_msgs, rooms.rotation_period_ms),
         )
 
-    def _decider(self) -> Decider:
+    def _decider(self, established: Established) -> Decider:
         base = self.base
         incidents = Incidents(base.reader, base.policy)
         letters = Letters(base.policy)
         commands = find(command_package)
         cadences = Cadences(base.policy)
         questions = Questions(base.policy)
-        chatops = Chatops(commands, questions, base.reader, base.policy, base.clock, self.vitals, self.metrics)
+        chatops = Chatops(
+            commands,
+            questions,
+            base.reader,
+            base.policy,
+            base.clock,
+            self.vitals,
+            self.metrics,
+            CipherRefusals(established.cipher),
+        )
         return Decider(
             store=base.store,
             incidents=incidents,

@@ -52,6 +52,7 @@ def policy(settings: Settings) -> Policy:
             etb_wait_s=commands.etb_wait_s,
             late_after_s=commands.late_after_s,
             answer_within_s=commands.answer_within_s,
+            declared_category=commands.declared_category,
         ),
         approvals=ApprovalPolicy(
             commands=frozenset(name.casefold() for name in settings.approvals.commands),

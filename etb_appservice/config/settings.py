@@ -347,6 +347,8 @@ class Commands(Section):
     """A command that arrives so long after it was sent is run only when its sender confirms it."""
     answer_within_s: Seconds = 600.0
     """How long the bot waits for the answer to a question of its own."""
+    declared_category: str = ""
+    """The category of incidents that are declared by a command, where ETB asks for one. Empty leaves it to ETB."""
 
 
 class Approvals(Section):

@@ -6,6 +6,7 @@ settled stays for the record. All of it is stored sealed.
 
 from etb_appservice.domain.approvals import Approval
 from etb_appservice.domain.cadence import Cadence
+from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
@@ -23,6 +24,7 @@ Entry = (
     | Role
     | Admitted
     | Letter
+    | Declaration
     | Task
     | Post
     | Cadence

@@ -4,7 +4,7 @@
 nothing about the subject.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
@@ -55,6 +55,8 @@ class Actor:
     """Whether they are this incident's commander now."""
     roles: frozenset[OurRole] = frozenset()
     """What ETB's roles of theirs mean here."""
+    etb_roles: tuple[str, ...] = ()
+    """ETB's own names of their roles, by which a category lets people in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,11 @@ def _as_second_person(actor: Actor, approving: Approving) -> str:
             "Verify this one in your client's settings, then send it again."
         )
     return ""
+
+
+def may_know(actor: Actor, level: Classification) -> Decision:
+    """Whether somebody who isn't in an incident's room may know of it and be let in: as its responders may."""
+    return decide(replace(actor, is_joined=True), Right.RESPONDER, Subject(classification=level))
 
 
 def may_enter(clearance: Classification | None, *, is_active: bool, level: Classification) -> Decision:

@@ -141,7 +141,17 @@ class IncidentSeen:
 
     kind: Literal["IncidentSeen"] = "IncidentSeen"
     incident: Incident
-    via: Literal["webhook", "poll", "setup", "oncall"]
+    via: Literal["webhook", "poll", "setup", "oncall", "asked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentDue:
+    """Something about an incident was changed or made in ETB at our wish: it is to be fetched at once."""
+
+    kind: Literal["IncidentDue"] = "IncidentDue"
+    incident_id: IncidentId
+    tries: int = 0
+    """How often ETB was asked in vain; after a few the next poll has to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,6 +349,7 @@ Fact = (
     | EventRedacted
     | StateChanged
     | IncidentSeen
+    | IncidentDue
     | OnCallSeen
     | PeopleDue
     | KeptOutDue

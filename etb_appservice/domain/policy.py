@@ -42,6 +42,8 @@ class CommandPolicy:
     """How old a command may be, by its sender's word, before it has to be confirmed."""
     answer_within_s: float = 600.0
     """How long a question of the bot's stays open."""
+    declared_category: str = ""
+    """The category of incidents that are declared here; empty leaves it to ETB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from etb_appservice.flows.pace import Pace
 from etb_appservice.flows.questions import Questions, typed
 from etb_appservice.flows.standing import actor_of
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import Clock, CommandRun, EtbReads, Meter, Room, Vitals
+from etb_appservice.ports import Clock, CommandRun, EtbReads, Meter, Refusals, Room, Vitals
 
 _VIOLATIONS_TO_REPORT = 3
 
@@ -54,6 +54,7 @@ class Chatops:
         clock: Clock,
         vitals: Vitals,
         meter: Meter,
+        refusals: Refusals,
     ) -> None:
         """`commands` by name and alias, as `commands.find` answers them."""
         self._commands = commands
@@ -62,6 +63,7 @@ class Chatops:
         self._clock = clock
         self._vitals = vitals
         self._meter = meter
+        self._refusals = refusals
         self._pace = Pace(policy.commands)
         self.listener = Listener(commands, etb, policy, clock, self._pace)
 
@@ -227,6 +229,7 @@ class Chatops:
             policy=self._policy,
             commands=self._commands,
             vitals=self._vitals,
+            refusals=self._refusals,
             questions=self._questions,
             held=held,
             before=asked.before,

@@ -44,7 +44,7 @@ from etb_appservice.domain.text import plain
 from etb_appservice.flows.approvals import hold
 from etb_appservice.flows.questions import Questions, typed
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import CommandRun, CommandStatus, EtbReads, Known, Room, Vitals, Work
+from etb_appservice.ports import CommandRun, CommandStatus, EtbReads, Known, Refusals, Room, Vitals, Work
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -97,6 +97,12 @@ class Asking:
     learned: Mapping[str, str] = field(default_factory=dict)
     """What the asker has answered so far, where the command asked back."""
 
+    @property
+    def incident_id(self) -> IncidentId:
+        """The incident whose room this is; only for commands of incident rooms alone."""
+        assert self.room.incident_id is not None  # noqa: S101 - such a command was found in such a room
+        return self.room.incident_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -108,6 +114,7 @@ class Call:
     policy: Policy
     commands: "Mapping[str, Command]"
     vitals: Vitals
+    refusals: Refusals
     questions: Questions
     held: Held
     """This command as it can be run again later."""
@@ -237,6 +244,8 @@ Prepare = Callable[[Asking], Awaitable[Any]]
 """Reads of ETB that a command needs, within its limit, done before its unit of work. MUST NOT raise."""
 Then = Callable[[Reply], Awaitable[Answer]]
 """What to say once ETB has done what a command asked for."""
+Hint = Callable[[EtbEffect], str]
+"""What to add when ETB refuses what a command asked for; empty for nothing. Pure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +262,7 @@ class Command:
     kinds: Mapping[str, Any]
     prepare: Prepare | None = None
     then: Then | None = None
+    hint: Hint | None = None
     example: str = ""
     aliases: tuple[str, ...] = field(default=())
     reads_only: bool = False
@@ -272,6 +282,7 @@ def command(
     where: frozenset[Place],
     prepare: Prepare | None = None,
     then: Then | None = None,
+    hint: Hint | None = None,
     example: str = "",
     aliases: tuple[str, ...] = (),
     reads_only: bool = False,
@@ -297,6 +308,7 @@ def command(
             kinds={p.name: hints[p.name] for p in parameters},
             prepare=prepare,
             then=then,
+            hint=hint,
             example=example,
             aliases=aliases,
             reads_only=reads_only,
@@ -435,7 +447,8 @@ def _value(word: str, kind: Any, name: str) -> Any:
 
 def _shown(parameter: inspect.Parameter, kind: Any) -> str:
     kind = _plain(kind)
-    word = "|".join(typing.get_args(kind)) if typing.get_origin(kind) is Literal else parameter.name
+    is_literal = typing.get_origin(kind) is Literal
+    word = "|".join(typing.get_args(kind)) if is_literal else parameter.name
     if parameter.default is not inspect.Parameter.empty:
         return f"[{word}]"
-    return word if "|" in word else f"<{word}>"
+    return word if is_literal else f"<{word}>"

@@ -19,6 +19,7 @@ from etb_appservice.domain.facts import (
     EventRedacted,
     Fact,
     HeldDue,
+    IncidentDue,
     IncidentSeen,
     KeptOutDue,
     KeyAwaited,
@@ -50,7 +51,7 @@ from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.duty import Duty, Standing
 from etb_appservice.flows.followups import FollowUps
-from etb_appservice.flows.incidents import Incidents
+from etb_appservice.flows.incidents import Fetched, Incidents
 from etb_appservice.flows.invitations import look_where_kept_out
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.listening import Asked
@@ -63,7 +64,7 @@ from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import Room, Store
 
 _ASK_AGAIN_MS = 5_000
-Looked = Asked | Surroundings | Standing | EtbUser | RunbookLook | None
+Looked = Asked | Surroundings | Standing | Fetched | EtbUser | RunbookLook | None
 """What was read before the unit of work."""
 
 
@@ -95,6 +96,8 @@ class Decider:
                 return await self.follow_ups.look_at_run(fact)
             case IncidentSeen(incident=incident):
                 return await self.incidents.look(incident)
+            case IncidentDue(incident_id=incident_id):
+                return await self.incidents.fetch(incident_id)
             case PeopleDue(incident_id=incident_id):
                 async with self.store.view() as view:
                     last = await view.incidents.get(incident_id)
@@ -128,8 +131,10 @@ class Decider:
                 await self.cadences.follow(turn, fact.incident.id)
             case KeptOutDue(after=after):
                 await look_where_kept_out(turn, after)
-            case PeopleDue() | CardDue() | UpdateDue() | CommanderDue() | CatchUpDue() | LetterDue():
-                await self._fell_due(turn, fact, around)
+            case (
+                IncidentDue() | PeopleDue() | CardDue() | UpdateDue() | CommanderDue() | CatchUpDue() | LetterDue()
+            ):
+                await self._fell_due(turn, fact, looked)
             case OnCallSeen() | DutyDue():
                 await self.duty.decide(turn, fact, looked if isinstance(looked, Standing) else Standing())
             case ServiceStarted():
@@ -170,11 +175,15 @@ class Decider:
     async def _fell_due(
         self,
         turn: Turn,
-        fact: PeopleDue | CardDue | UpdateDue | CommanderDue | CatchUpDue | LetterDue,
-        around: Surroundings,
+        fact: IncidentDue | PeopleDue | CardDue | UpdateDue | CommanderDue | CatchUpDue | LetterDue,
+        looked: Looked,
     ) -> None:
         match fact:
+            case IncidentDue():
+                await self.incidents.due(turn, fact, looked if isinstance(looked, Fetched) else None)
+                await self.cadences.follow(turn, fact.incident_id)
             case PeopleDue():
+                around = looked if isinstance(looked, Surroundings) else Surroundings()
                 await self.incidents.people_due(turn, fact, around)
                 await self.cadences.follow(turn, fact.incident_id)
             case CardDue():

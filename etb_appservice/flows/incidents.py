@@ -7,16 +7,19 @@
 Deciding twice changes nothing: an unchanged incident, seen by webhook and by poll, leads to no effect.
 """
 
-from dataclasses import replace
+import asyncio
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etb_appservice.domain.effects import OpenRoom, PutState, Say
-from etb_appservice.domain.facts import CardDue, IncidentSeen, PeopleDue
-from etb_appservice.domain.ids import EventId, RoomId
+from etb_appservice.domain.facts import CardDue, IncidentDue, IncidentSeen, PeopleDue
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId
 from etb_appservice.domain.incident import Card, Incident, urgency
+from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.invitations import bring_in
 from etb_appservice.flows.surroundings import (
     Surroundings,
@@ -32,6 +35,16 @@ from etb_appservice.flows.watch import look_soon
 from etb_appservice.ports import EtbReads, Known, Room
 
 _MOST_NAMED = 10
+_FETCH_AGAIN_MS = 5_000
+_MOST_FETCHES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An incident as ETB showed it just now."""
+
+    incident: Incident
+    around: Surroundings
 
 
 class Incidents:
@@ -45,6 +58,30 @@ class Incidents:
     async def look(self, incident: Incident) -> Surroundings:
         """What deciding about an incident needs from ETB."""
         return await look_around(self._etb, incident, self._policy.commands.etb_wait_s)
+
+    async def fetch(self, incident_id: IncidentId) -> Fetched | None:
+        """The incident and its surroundings; None when ETB didn't answer."""
+        try:
+            async with asyncio.timeout(self._policy.commands.etb_wait_s):
+                incident = await self._etb.incident(incident_id)
+        except (Failure, TimeoutError):
+            return None
+        return Fetched(incident, await self.look(incident))
+
+    async def due(self, turn: Turn, fact: IncidentDue, fetched: Fetched | None) -> None:
+        """What we changed or made in ETB shows here at once; asked a few times, then the poll has to do."""
+        if fetched is None:
+            if fact.tries + 1 < _MOST_FETCHES:
+                await turn.follow(
+                    replace(fact, tries=fact.tries + 1),
+                    ("due again", turn.ref),
+                    due_ms=turn.now_ms + _FETCH_AGAIN_MS * 2**fact.tries,
+                )
+            return
+        await self.seen(turn, IncidentSeen(incident=fetched.incident, via="asked"), fetched.around)
+        room = await turn.work.rooms.of_incident(fact.incident_id)
+        if room is not None:
+            await room_is_open(turn, room, self._policy)
 
     async def seen(self, turn: Turn, fact: IncidentSeen, around: Surroundings) -> None:
         """An incident as ETB shows it now."""

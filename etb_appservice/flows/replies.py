@@ -8,8 +8,8 @@ run/<id>/<name> ─► first try fails ─► "ETB does not answer ..."         
 
 from collections.abc import Mapping
 
-from etb_appservice.domain.effects import EtbEffect, Say
-from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, NotDone
+from etb_appservice.domain.effects import ChangeIncident, EtbEffect, Say
+from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, IncidentDue, NotDone
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import RUN, Answer, Command, Reply, UsageError
@@ -35,8 +35,14 @@ class Replies:
         match fact.answer:
             case Done() as done:
                 answer = await self._then(turn, run, effect, done)
+                if isinstance(effect, ChangeIncident):
+                    # Card and people follow at once, and not with the next poll.
+                    incident_id = effect.incident_id
+                    await turn.follow(
+                        IncidentDue(incident_id=incident_id), ("changed", turn.ref), lane=incident_id
+                    )
             case NotDone(state="refused", reason=reason):
-                answer = Answer(f"ETB did not do that: {plain(reason)}", "FAILED")
+                answer = Answer(f"ETB did not do that: {plain(reason)}{self._hint(run, effect)}", "FAILED")
             case NotDone(state=state, reason=reason):
                 known = "Whether ETB did it is not known" if state == "unknown" else "That could not be done"
                 answer = Answer(f"{known}: {plain(reason)} An operator was told and can look after it.", "FAILED")
@@ -52,6 +58,12 @@ class Replies:
             "soon as ETB answers; I will say so here. You need not send it again."
         )
         await turn.emit("delayed", _in_reply(run, text))
+
+    def _hint(self, run: CommandRun, effect: EtbEffect) -> str:
+        """What the command knows to add to a refusal."""
+        one = self._commands.get(run.name)
+        hint = one.hint(effect) if one is not None and one.hint is not None else ""
+        return f"\n\n{hint}" if hint else ""
 
     async def _then(self, turn: Turn, run: CommandRun, effect: EtbEffect, done: Done) -> Answer:
         one = self._commands.get(run.name)

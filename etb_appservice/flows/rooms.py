@@ -13,9 +13,10 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import RoomSpec, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.catchup import is_late
+from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
-from etb_appservice.flows.letters import Letters
+from etb_appservice.flows.letters import Letters, write_to
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.watch import begin
@@ -23,6 +24,7 @@ from etb_appservice.ports import Room
 
 _LOOK_AGAIN_MS = 30_000
 _CARD_WAIT_MS = 1_500
+_LETTER_EVERY_MS = 60_000
 """How long joins are gathered before the card is sent anew for all of them."""
 
 
@@ -81,6 +83,7 @@ class Rooms:
                 await turn.note(
                     "stranger.invited", actor=fact.sender, subject=fact.room_id, details={"declined": True}
                 )
+                await self._write_instead(turn, fact)
             return
         before = await turn.work.rooms.set_member(room.room_id, fact.user_id, fact.membership)
         if before == fact.membership:
@@ -94,6 +97,12 @@ class Rooms:
         )
         if fact.membership == "join" and room.kind == "incident" and not self._policy.is_ours(fact.user_id):
             await self._greet(turn, room, fact)
+
+    async def _write_instead(self, turn: Turn, fact: MembershipChanged) -> None:
+        """Whoever wants a chat with the bot gets one that the bot made: encrypted, and with nobody else in it."""
+        if self._policy.people.username(fact.sender) is not None:
+            text = "You invited me to a chat. I talk with you here: send `!help` for what I can do."
+            await write_to(turn, fact.sender, text, "invited me", str(turn.now_ms // _LETTER_EVERY_MS))
 
     async def card_sent(self, turn: Turn, room: Room, say: Say, event_id: EventId, done: Done) -> None:
         """The card stands in the room: pin it instead of the one before, and show what changed meanwhile.
@@ -151,6 +160,7 @@ class Rooms:
             return
         await self._incidents.settle(turn, room, known.incident, Surroundings())
         await begin(turn, room)
+        await room_is_open(turn, room, self._policy)
         # ETB may attach SLA targets and assignments a moment after it shows an incident.
         await turn.follow(
             PeopleDue(incident_id=room.incident_id),

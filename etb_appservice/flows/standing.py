@@ -1,38 +1,116 @@
-"""How somebody stands to a room and its incident by our tables: what `clearance.decide` asks for."""
+"""How somebody stands to a room and its incident, as far as our tables know: what `clearance.decide` asks for.
 
-from etb_appservice.domain.clearance import Actor
-from etb_appservice.domain.ids import UserId
+Whoever must be confirmed by ETB was confirmed before. Every room asks here alike.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from etb_appservice.domain.clearance import Actor, may_know
+from etb_appservice.domain.ids import IncidentId, UserId, Username, WarRoomId, war_room_id
+from etb_appservice.domain.incident import Incident, OnCall
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.roles import shown
-from etb_appservice.flows.surroundings import Surroundings, responders
+from etb_appservice.domain.roles import Admitted, Role, shown
+from etb_appservice.flows.surroundings import Surroundings, level_of, named, responders
 from etb_appservice.ports import Room, Work
 
 
 async def actor_of(
     work: Work, room: Room, user_id: UserId, policy: Policy, *, is_cross_signed: bool = False
 ) -> Actor:
-    """Who acts. `is_cross_signed`: whether by a device that their own identity has signed."""
+    """Who acts in a room. `is_cross_signed`: whether by a device that their own identity has signed."""
+    actor = await _known(work, user_id, policy)
+    incident = await work.incidents.get(room.incident_id) if room.incident_id else None
+    if actor.username and incident:
+        people = await responders(work, incident.incident, room.classification, policy, Surroundings())
+        held = {role for person in people if person.username == actor.username for role in person.roles}
+        actor = _toward(actor, incident.incident, held, policy)
+    is_joined = room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
+    return replace(actor, is_cross_signed=is_cross_signed, is_joined=is_joined)
+
+
+async def open_to(work: Work, policy: Policy, actor: Actor, *, to_operators: bool = False) -> list[Incident]:
+    """The open incidents that somebody may know of and be let into, oldest first, whatever room they ask from.
+
+    `to_operators`: an operator who is cleared for an incident may know of it without being its responder.
+    """
+    everyone = await _everyone(work)
+    found = []
+    for incident_id in await work.incidents.open_ids():
+        incident = await _if_permitted(work, policy, actor, incident_id, everyone, to_operators=to_operators)
+        if incident is not None:
+            found.append(incident)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Everyone:
+    """Who belongs where, read once for looking through all incidents."""
+
+    on_call: tuple[OnCall, ...]
+    standing: Mapping[WarRoomId, list[Role | Admitted]]
+
+    def roles(self, incident: Incident, username: Username | None) -> Collection[str]:
+        """As what somebody belongs to an incident."""
+        people = named(incident, self.on_call, self.standing.get(war_room_id(incident.id), ()))
+        return people.get(username, ()) if username else ()
+
+
+async def _everyone(work: Work) -> _Everyone:
+    on_call = await work.incidents.on_call()
+    standing: dict[WarRoomId, list[Role | Admitted]] = defaultdict(list)
+    for war_room, role in await work.cases.all_open(Role):
+        standing[war_room].append(role)
+    for war_room, admitted in await work.cases.all_open(Admitted):
+        standing[war_room].append(admitted)
+    return _Everyone(tuple(on_call[0]) if on_call else (), standing)
+
+
+async def _if_permitted(
+    work: Work,
+    policy: Policy,
+    actor: Actor,
+    incident_id: IncidentId,
+    everyone: _Everyone,
+    *,
+    to_operators: bool,
+) -> Incident | None:
+    known = await work.incidents.get(incident_id)
+    if known is None:
+        return None
+    incident = known.incident
+    actor = _toward(actor, incident, everyone.roles(incident, actor.username), policy)
+    if to_operators and actor.is_operator:
+        actor = replace(actor, is_responder=True)
+    room = await work.rooms.of_incident(incident_id)
+    # The room may lag behind a change of the incident's level: the stricter of both decides.
+    level = max(level_of(incident, policy), room.classification if room else level_of(incident, policy))
+    return incident if may_know(actor, level).allowed else None
+
+
+async def _known(work: Work, user_id: UserId, policy: Policy) -> Actor:
+    """Somebody without regard to any room. ETB's word on them holds for a while only."""
     username = policy.people.username(user_id)
     known = await work.incidents.user(username) if username else None
     if known and work.now_ms() - known[1] > policy.commands.rights_hold_s * 1000:
         known = None
-    belongs = leads = False
     etb_roles = known[0].roles if known else ()
-    incident = await work.incidents.get(room.incident_id) if room.incident_id else None
-    if username and incident:
-        people = await responders(work, incident.incident, room.classification, policy, Surroundings())
-        held = {role for person in people if person.username == username for role in person.roles}
-        belongs = bool(held) or policy.roles.lets_in(etb_roles, incident.incident.category)
-        leads = shown("INCIDENT_COMMANDER") in held
     return Actor(
         user_id=user_id,
         username=username if known else None,
         clearance=known[0].clearance if known else None,
         is_active=known[0].is_active if known else False,
         is_operator=user_id in policy.operators,
-        is_cross_signed=is_cross_signed,
-        is_joined=room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join",
-        is_responder=belongs,
-        is_commander=leads,
         roles=policy.roles.of(etb_roles),
+        etb_roles=etb_roles,
+    )
+
+
+def _toward(actor: Actor, incident: Incident, held: Collection[str], policy: Policy) -> Actor:
+    """The same person as they stand to one incident; `held`: as what they belong to it."""
+    return replace(
+        actor,
+        is_responder=bool(held) or policy.roles.lets_in(actor.etb_roles, incident.category),
+        is_commander=shown("INCIDENT_COMMANDER") in held,
     )

@@ -5,7 +5,7 @@ all: an unknown user is an obstacle, and it is looked at again soon.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -22,6 +22,13 @@ from etb_appservice.ports import EtbReads, Work
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+FIXES = {
+    "unmapped": "has no Matrix account here. Add it under `people.entries` in the configuration.",
+    "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB.",
+    "inactive": "has an ETB account that is locked or not active.",
+    "unknown": "could not be looked up in ETB yet; this is tried again every minute.",
+}
+"""What keeps somebody out of a room, by `Responder.obstacle`, and who changes that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +78,7 @@ async def responders(
     else:
         remembered = await work.incidents.on_call()
         on_call = tuple(remembered[0]) if remembered else ()
-    standing = await work.cases.standing(war_room_id(incident.id))
-    roles: dict[Username, list[str]] = {}
-    for name, role in (
-        (incident.reporter, "reporter"),
-        (incident.assignee, "assignee"),
-        *((row.username, "on call") for row in on_call),
-        *((one.username, shown(one.role)) for one in standing if isinstance(one, Role)),
-        *((one.username, "let in") for one in standing if isinstance(one, Admitted)),
-    ):
-        if name and role not in roles.setdefault(name, []):
-            roles[name].append(role)
+    roles = named(incident, on_call, await work.cases.standing(war_room_id(incident.id)))
     return tuple(
         [
             Responder(
@@ -93,6 +90,23 @@ async def responders(
             for name, held in roles.items()
         ]
     )
+
+
+def named(
+    incident: Incident, on_call: Iterable[OnCall], standing: Sequence[Role | Admitted]
+) -> dict[Username, list[str]]:
+    """Who belongs to an incident, and as what. Pure: the one place that says so."""
+    roles: dict[Username, list[str]] = {}
+    for name, role in (
+        (incident.reporter, "reporter"),
+        (incident.assignee, "assignee"),
+        *((row.username, "on call") for row in on_call),
+        *((one.username, shown(one.role)) for one in standing if isinstance(one, Role)),
+        *((one.username, "let in") for one in standing if isinstance(one, Admitted)),
+    ):
+        if name and role not in roles.setdefault(name, []):
+            roles[name].append(role)
+    return roles
 
 
 def card_of(

@@ -41,6 +41,7 @@ from etb_appservice.domain.facts import (
     EventRedacted,
     Fact,
     IncidentSeen,
+    LetterDue,
     Loss,
     MembershipChanged,
     MessageReceived,
@@ -78,7 +79,7 @@ from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.turn import SERVICE_LANE
-from etb_appservice.ports import Arrival, KeyMissing, Nothing, Room, Store, Try, Vital, Work
+from etb_appservice.ports import Arrival, KeyMissing, Nothing, RefusedDevice, Room, Store, Try, Vital, Work
 from etb_appservice.store.codec import FactJson
 from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
@@ -367,6 +368,19 @@ class Signs:
         return self.vitals
 
 
+@dataclass
+class Keyless:
+    """`ports.Refusals`."""
+
+    devices: list[RefusedDevice] = field(default_factory=list)
+
+    def of_room(self, room_id: RoomId) -> Sequence[RefusedDevice]:
+        return [one for one in self.devices if one.room_id == room_id]
+
+    def everywhere(self) -> Sequence[RefusedDevice]:
+        return self.devices
+
+
 class CrashingStore:
     """The store of a process that dies at its commit number `at`: before it (rolled back) or right after it."""
 
@@ -420,6 +434,7 @@ class House:
         self.commands = commands
         self.meter = Counts()
         self.signs = Signs()
+        self.keyless = Keyless()
         self.lane_of: dict[str, str] = {}
         self.woken: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.crashes = 0
@@ -446,7 +461,9 @@ class House:
         letters = Letters(self.policy)
         cadences = Cadences(self.policy)
         questions = Questions(self.policy)
-        chatops = Chatops(self.commands, questions, self.etb, self.policy, self.clock, self.signs, self.meter)
+        chatops = Chatops(
+            self.commands, questions, self.etb, self.policy, self.clock, self.signs, self.meter, self.keyless
+        )
         self.decider = Decider(
             self.store,
             incidents,
@@ -696,6 +713,16 @@ class House:
         room_id = await self.room_id()
         await self.moves(ALICE, "join")
         await self.advance(10)
+        return room_id
+
+    async def chat_with(self, user_id: UserId) -> RoomId:
+        """The direct chat with somebody, opened and joined."""
+        before = set(self.world.aliases)
+        await self.own(LetterDue(user_id=user_id, text="Hello."), lane=f"direct/{user_id}")
+        await self.settle()
+        [alias] = self.world.aliases.keys() - before
+        room_id = self.world.aliases[alias]
+        await self.moves(user_id, "join", room_id)
         return room_id
 
     def know(self, *names: str, clearance: Classification = Classification.RESTRICTED) -> None:

@@ -6,7 +6,7 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import Username
 from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
-from tests.harness.kit import ALICE, BOB, NO_1, House, MakeHouse, etb_user, incident
+from tests.harness.kit import ALICE, BOB, CAROL, NO_1, House, MakeHouse, etb_user, incident
 
 
 async def test_the_asker_learns_who_it_was_and_who_it_is(house: House) -> None:
@@ -19,7 +19,15 @@ async def test_the_asker_learns_who_it_was_and_who_it_is(house: House) -> None:
 async def test_the_answer_stands_in_the_thread_in_which_it_was_asked(house: House) -> None:
     await house.open_for_alice()
     await house.ask(ALICE, "!assign carol", thread_root="$root")
-    assert house.world.said[-1][1].thread_root == "$root"
+    assert [say.thread_root for _, say in house.world.said if say.purpose == "answer"] == ["$root"]
+
+
+async def test_whoever_becomes_assignee_is_invited_and_stands_on_the_card_at_once(house: House) -> None:
+    room_id = await house.open_for_alice()
+    await house.ask(ALICE, "!assign carol")
+    assert CAROL in house.world.guests(room_id)
+    [*_, (_, _, card)] = house.world.cards(room_id)
+    assert ("carol", ("assignee",)) in [(one.username, one.roles) for one in card.responders]
 
 
 async def test_the_log_holds_how_it_ended(house: House) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.clearance import Actor, Approving, OurRole, Right, Subject, decide, may_enter
+from etb_appservice.domain.clearance import Actor, Approving, OurRole, Right, Subject, decide, may_enter, may_know
 from etb_appservice.domain.ids import UserId, Username
 
 YES_NO = (True, False)
@@ -168,3 +168,16 @@ def test_in_the_control_room_another_operator_approves() -> None:
     assert not decide(replace(operator, is_operator=False), APPROVING, subject).allowed
     assert not decide(replace(operator, user_id=UserId("@alice:x")), APPROVING, subject).allowed
     assert not decide(replace(operator, is_cross_signed=False), APPROVING, subject).allowed
+
+
+def test_from_outside_a_room_its_responders_rule_holds_all_but_being_there() -> None:
+    for right, control, joined, operator, known, active, responder, standing, clearance, level in TABLE:
+        if right is not Right.RESPONDER or control or not joined:
+            continue
+        actor = Actor(
+            user_id=UserId("@a:x"), username=Username("a") if known else None, clearance=clearance,
+            is_active=active, is_operator=operator, is_responder=responder,
+            is_commander=standing == "commands the incident", roles=ROLES.get(standing, frozenset()),
+        )  # fmt: skip
+        there = decide(replace(actor, is_joined=True), right, Subject(classification=level))
+        assert may_know(actor, level) == there

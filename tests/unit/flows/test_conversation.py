@@ -418,6 +418,19 @@ async def test_a_strangers_invitation_is_declined(house: House) -> None:
     assert house.world.left == ["!elsewhere"]
     [entry] = [entry for entry in await house.audit() if entry.tag == "stranger.invited"]
     assert (entry.actor, entry.subject) == (STRANGER, "!elsewhere")
+    assert not any("direct" in alias for alias in house.world.aliases)
+
+
+async def test_whoever_is_linked_and_invites_the_bot_gets_a_chat_that_the_bot_has_made(house: House) -> None:
+    await house.start_service()
+    for where in ("!one", "!two"):
+        await house.moves(BOT, "invite", where, sender=ALICE)
+    await house.advance(61)
+    assert house.world.left == ["!one", "!two"]
+    [chat] = [room for alias, room in house.world.aliases.items() if "direct" in alias]
+    assert house.world.guests(chat) == [ALICE]
+    [text] = house.world.texts(chat)
+    assert text == "You invited me to a chat. I talk with you here: send `!help` for what I can do."
 
 
 async def test_the_bot_does_not_leave_a_room_of_its_own_whose_opening_takes_long(house: House) -> None:

@@ -10,6 +10,7 @@ from etb_appservice.domain.approvals import Approval, Approved
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.effects import (
     AddTimelineEntry,
     CancelRunbook,
@@ -39,6 +40,7 @@ from etb_appservice.domain.facts import (
     EventRedacted,
     Fact,
     HeldDue,
+    IncidentDue,
     IncidentSeen,
     KeptOutDue,
     KeyAwaited,
@@ -208,6 +210,7 @@ ENTRIES: list[Entry] = [
     SlaSeen(id="s", said=75, state="still", target_ms=1, budget_s=2.5),
     Watch(opened_ms=1, plan=2, due_ms=3, unsaid=("t",)),
     Shift(id="r", usernames=(Username("a"),)),
+    Declaration(id="1", number="INC-1", by=USER, room_id=ROOM, event_id=EVENT, thread_root=EventId("$t")),
 ]
 FACTS: list[Fact] = [
     MessageReceived(
@@ -231,6 +234,9 @@ FACTS: list[Fact] = [
     PeopleDue(incident_id=INCIDENT_ID, afresh=True, news="n"),
     KeptOutDue(after=INCIDENT_ID),
     DutyDue(incident_id=INCIDENT_ID, plan=2),
+    IncidentDue(incident_id=INCIDENT_ID, tries=2),
+    OnCallSeen(usernames=(Username("a"), Username("b"))),
+    PeopleDue(incident_id=INCIDENT_ID),
     CardDue(incident_id=INCIDENT_ID, user_id=USER),
     UpdateDue(incident_id=INCIDENT_ID, plan=3),
     CommanderDue(incident_id=INCIDENT_ID),

@@ -1,0 +1,45 @@
+"""Letting somebody into an incident whom ETB doesn't name for it, and inviting them at once.
+
+Whether they may must have been decided before. Whoever was let in is looked at with everybody else from then on: a
+clearance or an account that ETB takes away removes them.
+"""
+
+from typing import Literal
+
+from etb_appservice.domain.effects import Invite
+from etb_appservice.domain.ids import RoomId, UserId, Username, WarRoomId
+from etb_appservice.domain.roles import Admitted
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import Room
+
+Came = Literal["joined", "invited before", "banned", "invited"]
+
+
+async def admit(turn: Turn, war_room: WarRoomId, username: Username, *, by: UserId, why: str) -> bool:
+    """Count somebody among the incident's people; False when they were let in before."""
+    before = await turn.work.cases.get(war_room, Admitted, username)
+    if before is not None and before.is_open:
+        return False
+    await turn.work.cases.put(
+        war_room, Admitted(id=username, username=username, by=by, at_ms=turn.now_ms, why=why)
+    )
+    await turn.note("person.admitted", actor=by, subject=war_room, details={"user": username, "why": why})
+    return True
+
+
+async def bring_in(turn: Turn, room: Room, room_id: RoomId, user_id: UserId, *, by: UserId) -> Came:
+    """Invite them, unless they are there, invited or banned; also whoever had left before."""
+    match await turn.work.rooms.membership(room_id, user_id):
+        case "join":
+            return "joined"
+        case "invite":
+            return "invited before"
+        case "ban":
+            return "banned"
+        case _:
+            await turn.work.rooms.set_member(room_id, user_id, "invite")
+            await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
+            await turn.note(
+                "person.invited", actor=by, subject=room.war_room, details={"user": user_id, "roles": "let in"}
+            )
+            return "invited"
