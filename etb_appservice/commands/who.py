@@ -1,0 +1,61 @@
+"""`who`: who is here, as what, and who is missing and why."""
+
+from etb_appservice.domain.clearance import Right
+from etb_appservice.domain.ids import RoomId, UserId, Username
+from etb_appservice.domain.incident import Responder
+from etb_appservice.domain.text import code
+from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
+from etb_appservice.flows.surroundings import FIXES, Surroundings, obstacle, responders
+
+_MOST = 100
+
+
+@command(needs=Right.MEMBER, where=INCIDENT, reads_only=True)
+async def who(call: Call) -> Answer:
+    """Show who is in the room, as what, and who is missing and why."""
+    known = await call.known()
+    room_id = call.room.room_id
+    assert room_id is not None  # noqa: S101 - the command came from it
+    belong = await responders(call.work, known.incident, call.room.classification, call.policy, Surroundings())
+    by_user = {one.user_id: one for one in belong if one.user_id is not None}
+    here = [
+        await _present(call, user_id, by_user.get(user_id), state)
+        for membership, state in (("join", "joined"), ("invite", "invited, has not joined yet"))
+        for user_id in await call.work.rooms.members(room_id, membership)
+        if not call.policy.is_ours(user_id)
+    ]
+    missing = [
+        f"- {code(one.username)} ({', '.join(one.roles)}) {_why(one)}"
+        for one in belong
+        if not await _is_here(call, room_id, one.user_id)
+    ]
+    lines = ["**In this room**", "", *here[:_MOST]]
+    if len(here) > _MOST:
+        lines += [f"- … and {len(here) - _MOST} more"]
+    if missing:
+        lines += ["", "**Missing**", "", *missing]
+    return Answer("\n".join(lines))
+
+
+async def _present(call: Call, user_id: UserId, responder: Responder | None, state: str) -> str:
+    username = responder.username if responder else call.policy.people.username(user_id)
+    if username is None:
+        return f"- {code(user_id)}: not linked to an ETB user; {state}"
+    roles = ", ".join(responder.roles) if responder else "no role here"
+    why = responder.obstacle if responder else await _obstacle(call, username)
+    doubt = f"; {FIXES[why]}" if why else ""
+    return f"- {code(username)} ({code(user_id)}): {roles}; {state}{doubt}"
+
+
+async def _obstacle(call: Call, username: Username) -> str:
+    return await obstacle(call.work, username, call.room.classification, call.policy, Surroundings())
+
+
+async def _is_here(call: Call, room_id: RoomId, user_id: UserId | None) -> bool:
+    return user_id is not None and await call.work.rooms.membership(room_id, user_id) in {"join", "invite"}
+
+
+def _why(one: Responder) -> str:
+    if one.obstacle:
+        return FIXES[one.obstacle]
+    return f"has left, or declined. {code(f'invite {one.username}')} invites them again."
