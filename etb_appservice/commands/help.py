@@ -3,13 +3,7 @@
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, Command, command, nearest, place_of
-
-_WHO = {
-    Right.MEMBER: "everybody in the room who is linked to an ETB account",
-    Right.RESPONDER: "responders of the incident",
-    Right.COMMANDER: "the incident's commander",
-    Right.OPERATOR: "operators",
-}
+from etb_appservice.flows.reference import each, people
 
 
 @command(needs=Right.MEMBER, where=EVERYWHERE, example="help status", reads_only=True)
@@ -19,7 +13,7 @@ async def help(call: Call, about: str | None = None) -> Answer:  # noqa: A001 - 
     here = {name: one for name, one in call.commands.items() if place in one.where}
     prefix = call.policy.commands.prefixes[0]
     if about is None:
-        lines = [f"- `{prefix}{one.usage}`: {one.help}" for name, one in sorted(here.items()) if name == one.name]
+        lines = [f"- `{prefix}{one.usage}`: {one.help}" for one in each(here)]
         return Answer("\n".join(["**What you can ask me here**", "", *lines]))
     name = about.removeprefix(prefix).casefold()
     if name in here:
@@ -33,6 +27,5 @@ def _explain(one: Command, prefix: str) -> str:
     lines = [f"`{prefix}{one.usage}`", "", one.help]
     if one.details:
         lines += ["", one.details]
-    if one.example:
-        lines += ["", f"Example: `{prefix}{one.example}`"]
-    return "\n".join([*lines, "", f"For {_WHO[one.needs]}."])
+    lines += ["", f"Example: `{prefix}{one.example or one.name}`"]
+    return "\n".join([*lines, "", f"For {people(one)}."])

@@ -5,10 +5,15 @@ from itertools import product
 
 import pytest
 
+from etb_appservice import commands
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import OpenRoom, Say
+from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.policy import CommandPolicy
+from etb_appservice.flows.commands import INCIDENT, Answer, Call, Place, command, find, read_arguments
+from etb_appservice.flows.reference import people
 from etb_appservice.ports import Vital
 from tests.harness.kit import (
     ALICE,
@@ -214,6 +219,8 @@ async def test_help_for_a_command_of_one_line_is_short(house: House) -> None:
         "",
         "Show how every part of the service does.",
         "",
+        "Example: `!health`",
+        "",
         "For operators.",
     ]
 
@@ -223,3 +230,39 @@ async def test_help_about_what_there_is_not_suggests_the_nearest(house: House) -
     assert await ask(house, "!help queu") == "There is no command `queu` here. Did you mean `!help queue`?"
     assert await house.ask(ALICE, "!help queue") == "There is no command `queue` here."
     assert await ask(house, '!help "`x` [y](z)"') == "There is no command `x [y](z)` here."
+
+
+async def test_help_explains_every_command_with_usage_example_and_who_may_run_it(patient: House) -> None:
+    chat = await patient.chat_with(ALICE)
+    rooms: dict[Place, tuple[UserId, RoomId]] = {
+        "incident": (ALICE, await patient.room_id()),
+        "control": (OPERATOR, patient.control_room()),
+        "direct": (ALICE, chat),
+    }
+    for name, one in patient.commands.items():
+        for place in one.where:
+            sender, room_id = rooms[place]
+            lines = (await patient.ask(sender, f"!help {name}", room_id)).splitlines()
+            assert lines[0] == f"`!{one.usage}`"
+            assert lines[2] == one.help
+            assert f"Example: `!{one.example or one.name}`" in lines
+            assert lines[-1] == f"For {people(one)}."
+
+
+def test_every_example_is_one(house: House) -> None:
+    for one in house.commands.values():
+        name, _, text = (one.example or one.name).partition(" ")
+        assert name == one.name
+        read_arguments(one, text)
+
+
+async def test_help_says_when_only_the_commander_may(make_house: MakeHouse) -> None:
+    @command(needs=Right.COMMANDER, where=INCIDENT)
+    async def lead(call: Call) -> Answer:
+        """Lead."""
+        return Answer("done")
+
+    house = await make_house(commands={"help": find(commands)["help"], "lead": lead})
+    await house.open_for_alice()
+    assert (await house.ask(ALICE, "!help lead")).endswith("For the incident's commander.")
+    assert await house.ask(ALICE, "!lead") == "This needs the role commander of this incident."

@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+import etb_appservice.commands
 from etb_appservice.config import load, registration
 from etb_appservice.config.reference import configuration, key_paths
 from etb_appservice.config.source import read_yaml
+from etb_appservice.flows.commands import find
+from etb_appservice.flows.reference import page as commands_page
+from etb_appservice.flows.reference import with_tables
 from etb_appservice.ops.reference import metrics
 
 ROOT = Path(__file__).parents[3]
@@ -105,10 +109,23 @@ def test_synapse_accepts_the_registration(tmp_path: Path) -> None:
     assert service.msc4190_device_management
 
 
-@pytest.mark.parametrize(("page", "made"), [("configuration.md", configuration), ("metrics.md", metrics)])
+def commands() -> str:
+    return commands_page(find(etb_appservice.commands))
+
+
+@pytest.mark.parametrize(
+    ("page", "made"), [("configuration.md", configuration), ("metrics.md", metrics), ("commands.md", commands)]
+)
 def test_the_reference_says_what_the_code_says(page: str, made: Any) -> None:
     written = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
     assert written == made(), "run `make docs`"
+
+
+def test_the_readme_lists_the_commands_that_there_are() -> None:
+    written = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert written == with_tables(written, find(etb_appservice.commands)), "run `make docs`"
+    for place in ("incident", "direct", "control"):
+        assert f"<!-- commands: {place} -->" in written
 
 
 def test_every_key_stands_in_the_reference_with_a_meaning() -> None:
