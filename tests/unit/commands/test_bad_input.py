@@ -62,10 +62,10 @@ TABLE = [
     Bad("a link as an argument", "!ack [x](y)", "I don't know what to do with “\\[x\\](y)”.\n\nUsage: `!ack`"),
     # the wrong room
     Bad(
-        "a command of an incident in the control room", "!escalate",
-        f"I don't know `escalate`. {LISTS}", OPERATOR, "control",
+        "a command of an incident in the control room", "!assign bob",
+        f"I don't know `assign`. {LISTS}", OPERATOR, "control",
     ),
-    Bad("the same in a direct chat", "!escalate", f"I don't know `escalate`. {LISTS}", where="direct"),
+    Bad("the same in a direct chat", "!assign bob", f"I don't know `assign`. {LISTS}", where="direct"),
     Bad(
         "a command of the control room in an incident's", "!queue drop i1",
         f"I don't know `queue`. {LISTS}",
