@@ -11,7 +11,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.facts import IncidentSeen, OnCallSeen
+from etb_appservice.domain.ids import Username
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.connection import EtbConnection
@@ -44,13 +46,16 @@ class Desk:
         return Poller(
             client=self.client,
             modules=self.modules,
-            reads=EtbReader(self.client, self.modules, clock),
+            reads=self.reader(),
             decoder=self.decoder,
             store=self.store,
             keepsakes=SqlKeepsakes(self.store),
             clock=clock,
             encode_fact=encode_fact,
         )
+
+    def reader(self) -> EtbReader:
+        return EtbReader(self.client, self.modules, RealClock())
 
     async def take(self) -> list[InboxRow]:
         """Every row that waits, oldest first in its lane; each is finished."""
@@ -194,19 +199,65 @@ async def test_who_is_on_call_reaches_the_inbox(desk: Desk) -> None:
     assert "dave" in fact.usernames
 
 
-async def test_the_sandbox_is_found_also_where_a_module_moved(desk: Desk) -> None:
+INCIDENT_BASES = (
+    "/api/incidents/",
+    "/api/incident-intelligence/",
+    "/api/incident_intelligence/api/",
+    "/api/incident-intelligence/api/v1/",
+)
+AUTOMATION_BASES = (
+    "/api/automation/",
+    "/api/automation-orchestration/",
+    "/api/automation_orchestration/api/",
+    "/api/automation-orchestration/api/v1/",
+)
+USERS = ("/security/api/users/", "/api/security/users/", "/api/users/")
+"""As docs/etb-contract.md names them (1.7, 10.3), and not as paths.py does."""
+
+
+@pytest.mark.parametrize("base", INCIDENT_BASES)
+async def test_incidents_are_found_at_each_place_of_the_contract(desk: Desk, base: str) -> None:
+    await desk.sandbox.move("incidents", base)
     report = await desk.modules.probe()
     assert {each.presence for each in report.modules} == {Presence.FOUND}
-    await desk.sandbox.move("incidents", "/api/incident_intelligence/api/")
+    assert desk.modules.paths.path("incidents.list") == f"{base}incidents/"
+    body = {"title": "t", "severity": "LOW"}
+    _, made = await desk.sandbox.call("POST", f"{base}incidents/", body)
+    await desk.poller().round()
+    assert [incident_id for incident_id, _, _ in await desk.seen()] == [made["id"]]
+    assert (await desk.reader().incident(made["id"])).title == "t"
+    timeline = desk.modules.paths.path("incidents.timeline", id=made["id"])
+    assert timeline == f"{base}incidents/{made['id']}/timeline/"
+    assert (await desk.client.get_object(timeline))["count"] >= 0
+
+
+@pytest.mark.parametrize("base", AUTOMATION_BASES)
+async def test_runbooks_are_found_at_each_place_of_the_contract(desk: Desk, base: str) -> None:
+    await desk.sandbox.move("automation", base)
+    report = await desk.modules.probe()
+    assert report.off == frozenset()
+    assert desk.modules.paths.path("automation.runbooks") == f"{base}runbooks/"
+    assert desk.modules.paths.path("automation.execute", id="x") == f"{base}runbooks/x/execute/"
+    for key in ("automation.runbooks", "automation.executions", "automation.maintenance"):
+        assert "results" in await desk.client.get_object(desk.modules.paths.path(key))
+
+
+@pytest.mark.parametrize("path", USERS)
+async def test_users_are_found_at_each_place_of_the_contract(desk: Desk, path: str) -> None:
+    await desk.sandbox.move(USERS[0], path)
+    report = await desk.modules.probe()
+    assert report.off == frozenset()
+    assert desk.modules.paths.path("security.users") == path
+    alice = await desk.reader().user(Username("alice"))
+    assert alice is not None
+    assert alice.clearance is Classification.RESTRICTED
+
+
+async def test_a_module_that_is_nowhere_is_off_and_the_others_are_found(desk: Desk) -> None:
     await desk.sandbox.move("automation", None)
     report = await desk.modules.probe()
-    assert desk.modules.paths.path("incidents.list") == "/api/incident_intelligence/api/incidents/"
     assert report.off == {"automation"}
-    made = await desk.sandbox.call(
-        "POST", "/api/incident_intelligence/api/incidents/", {"title": "t", "severity": "LOW"}
-    )
-    await desk.poller().round()
-    assert [incident_id for incident_id, _, _ in await desk.seen()] == [made[1]["id"]]
+    assert {each.presence for each in report.modules if each.module != "automation"} == {Presence.FOUND}
 
 
 async def test_a_wrong_token_names_the_setting(desk: Desk) -> None:
