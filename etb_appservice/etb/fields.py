@@ -188,6 +188,8 @@ def names(row: Mapping[str, Any], name: str, *, most: int, inside: tuple[str, ..
         value = item
         if isinstance(item, dict):
             value = next((item[key] for key in inside if item.get(key) is not None), "")
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)  # a relation by its key
         if not isinstance(value, str):
             raise Unreadable(f"{name} must be a list of texts, not of {kind_of(value)}")
         one = " ".join(clean(value[: 4 * NAME_LIMIT]).split())

@@ -4,6 +4,8 @@ A change sends absolute values, so it may be repeated: it is read first, and wha
 A declaration makes a new row each time; its reference stands as the last line of the description.
 """
 
+from dataclasses import replace
+
 import structlog
 
 from etb_appservice.domain.effects import ChangeIncident, DeclareIncident
@@ -108,7 +110,7 @@ class IncidentWrites:
                     raise
                 refusal = no
             else:
-                after = await self._after(answer, path, now.id)
+                after = await self._after(answer, path, now.id, assigned=(username, user_id))
                 if after.assignee == username:
                     return after
         action = self._desk.modules.paths.path("incidents.assign", id=now.id)
@@ -123,7 +125,7 @@ class IncidentWrites:
                     code=no.code,
                 ) from None
             raise
-        after = await self._after(answer, path, now.id)
+        after = await self._after(answer, path, now.id, assigned=(username, user_id))
         if after.assignee != username:
             still = after.assignee or "nobody"
             raise Refused(f"ETB answered without a complaint, but the assignee is still {still}")
@@ -143,9 +145,12 @@ class IncidentWrites:
             _log.warning("etb does not show its users", reason=str(no))
         return ""
 
-    async def _read(self, path: str, incident_id: IncidentId) -> Incident:
+    async def _read(
+        self, path: str, incident_id: IncidentId, *, assigned: tuple[Username, str] | None = None
+    ) -> Incident:
         try:
-            found = parse.incident(await self._client.get_object(path), self._spelling)
+            row = await self._client.get_object(path)
+            found = parse.incident(row, self._spelling)
         except Unreadable as error:
             raise Refused(f"ETB's answer to GET {path}: {error}", code="shape") from None
         except Refused as no:
@@ -154,15 +159,24 @@ class IncidentWrites:
             raise
         if found.id != incident_id:
             raise Refused(f"ETB's answer to GET {path}: id is not the one that was asked for", code="shape")
-        return found
+        return _with_assignee(found, row, assigned)
 
-    async def _after(self, answer: JsonObject, path: str, incident_id: IncidentId) -> Incident:
+    async def _after(
+        self,
+        answer: JsonObject,
+        path: str,
+        incident_id: IncidentId,
+        *,
+        assigned: tuple[Username, str] | None = None,
+    ) -> Incident:
         """The incident as it is after a write, from its answer if that shows it."""
         try:
             found = parse.incident(answer, self._spelling)
         except Unreadable:
-            return await self._read(path, incident_id)
-        return found if found.id == incident_id else await self._read(path, incident_id)
+            return await self._read(path, incident_id, assigned=assigned)
+        if found.id != incident_id:
+            return await self._read(path, incident_id, assigned=assigned)
+        return _with_assignee(found, answer, assigned)
 
     async def _declared(self, effect: DeclareIncident, attempt: Try) -> JsonObject | None:
         """By ETB's search for the reference; then, since it may not search there, among the latest."""
@@ -178,6 +192,16 @@ class IncidentWrites:
     def _opened(self, row: JsonObject, path: str, detail: str) -> Done:
         made = understood(lambda: parse.incident(row, self._spelling), f"POST {path}")
         return Done(detail=detail, found={"id": made.id, "number": made.number})
+
+
+def _with_assignee(found: Incident, row: JsonObject, assigned: tuple[Username, str] | None) -> Incident:
+    """Where ETB shows an id at most, the id tells whether `assigned` (name, id) took effect; else its 2xx does."""
+    shown = row.get("assigned_to")
+    if assigned is None or "assigned_to_username" in row or isinstance(shown, dict):
+        return found
+    username, user_id = assigned
+    is_other = "assigned_to" in row and user_id not in {"", shown}
+    return found if is_other else replace(found, assignee=username)
 
 
 def _mark(effect: DeclareIncident) -> str:

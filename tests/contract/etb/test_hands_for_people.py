@@ -203,6 +203,23 @@ async def test_the_assign_action_stands_in_where_users_are_not_shown(
     assert sent(etb, "PATCH", INCIDENT) == []
 
 
+@pytest.mark.parametrize(
+    ("shown", "is_done"),
+    [({"assigned_to": USER}, True), ({"assigned_to": ...}, True), ({"assigned_to": SOME}, False)],
+)
+async def test_where_etb_shows_no_usernames_the_id_tells(
+    etb: ScriptedEtb, hands: EtbWriter, shown: dict[str, Any], is_done: bool
+) -> None:
+    etb.on(INCIDENT, json_answer(incident_row(assigned_to_username=...)))
+    etb.on(USERS, page([{"username": "bob", "id": USER}]))
+    etb.on(INCIDENT, json_answer(incident_row(assigned_to_username=..., **shown)), method="PATCH")
+    if is_done:
+        assert (await hands.do(TO_BOB, attempt())).found["assignee"] == "bob"
+        return
+    with pytest.raises(Refused, match="but the assignee is still nobody"):
+        await hands.do(TO_BOB, attempt())
+
+
 async def test_without_any_way_to_assign_the_first_refusal_is_told(etb: ScriptedEtb, hands: EtbWriter) -> None:
     etb.on(INCIDENT, json_answer(incident_row()))
     etb.on(USERS, page([]))

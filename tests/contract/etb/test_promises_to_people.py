@@ -18,8 +18,11 @@ from etb_appservice.domain.effects import (
 )
 from etb_appservice.domain.ids import IncidentId, Username
 from etb_appservice.domain.outcomes import Later, Refused, Unsure
+from etb_appservice.etb.client import EtbClient
+from etb_appservice.etb.connection import EtbConnection
 from etb_appservice.ports import Try
-from tests.harness.etb_worlds import World
+from tests.harness.etb_worlds import RealClock, SandboxWorld, World
+from tests.harness.sandbox import Sandbox
 
 NOBODY = IncidentId("00000000-0000-4000-8000-0000000000ff")
 NOW_MS = 1_760_000_000_000
@@ -140,13 +143,13 @@ async def test_a_run_that_etb_does_not_know_is_refused_with_404(world: World) ->
     assert caught.value.code == "404"
 
 
-def reads_of(world: World, incident_id: IncidentId) -> list[Callable[[], Awaitable[object]]]:
+def reads_of(world: World, incident_id: IncidentId, run: str = NOBODY) -> list[Callable[[], Awaitable[object]]]:
     return [
         world.reads.incidents,
         lambda: world.reads.slas(incident_id),
         lambda: world.reads.escalations(incident_id),
         lambda: world.reads.runbooks("restart"),
-        lambda: world.reads.execution(NOBODY),
+        lambda: world.reads.execution(run),
         world.reads.maintenance,
         lambda: world.reads.timeline(incident_id),
     ]
@@ -420,6 +423,48 @@ async def test_an_incident_that_is_gone_is_refused_in_plain_words(world: World, 
     with pytest.raises(Refused, match=r"^ETB knows no such incident$") as caught:
         await world.hands.do(make(world, NOBODY), attempt())
     assert caught.value.code == "404"
+
+
+@pytest.mark.parametrize("kind", ["extra_fields", "missing_fields", "unknown_enums", "bare_lists", "foreign_next"])
+async def test_what_is_new_missing_or_unknown_in_etb_does_no_harm(sandbox: Sandbox, kind: str) -> None:
+    await sandbox.reset()
+    connection = EtbConnection(base_url=sandbox.url, token=sandbox.token)
+    async with EtbClient(connection, RealClock()) as client:
+        world = SandboxWorld(sandbox, client)
+        made = await world.declare("Checkout is slow")
+        await sandbox.fault(kind)
+        done = await world.hands.do(escalated(made.id), attempt(key="e"))
+        assert len(await world.reads.escalations(made.id)) == 1
+        await world.hands.do(
+            MoveEscalation(incident_id=made.id, escalation_id=done.found["id"], to="RESOLVED"), attempt(key="m")
+        )
+        done = await world.hands.do(started(world, made.id), attempt(key="s"))
+        assert (await world.reads.execution(done.found["id"])).id == done.found["id"]
+        await world.hands.do(CancelRunbook(incident_id=made.id, execution_id=done.found["id"]), attempt(key="c"))
+        await world.hands.do(ChangeIncident(incident_id=made.id, assignee=Username("bob")), attempt(key="a"))
+        await world.hands.do(declared(), attempt(key="d"))
+        assert len(await world.reads.slas(made.id)) == 2
+        assert len(await world.reads.incidents()) >= 10
+        assert len(await world.reads.timeline(made.id)) >= 4
+        assert len(await world.reads.runbooks("")) == (0 if kind == "unknown_enums" else 8)
+        assert len(await world.reads.maintenance()) == 1
+
+
+async def test_what_is_of_the_wrong_type_is_named_and_never_shown(sandbox: Sandbox) -> None:
+    await sandbox.reset()
+    connection = EtbConnection(base_url=sandbox.url, token=sandbox.token)
+    async with EtbClient(connection, RealClock()) as client:
+        world = SandboxWorld(sandbox, client)
+        made = await world.declare("Checkout is slow")
+        await world.hands.do(escalated(made.id), attempt())
+        run = (await world.hands.do(started(world, made.id), attempt(key="r"))).found["id"]
+        await sandbox.fault("wrong_types")
+        for call in reads_of(world, made.id, run):
+            with pytest.raises(Refused, match=r"must be|is missing") as caught:
+                await call()
+            assert "unexpected" not in str(caught.value)
+        with pytest.raises(Unsure, match="can't be used"):
+            await world.hands.do(started(world, made.id), attempt(key="s"))
 
 
 async def test_a_module_that_is_off_shows_nothing_and_takes_nothing(world: World) -> None:
