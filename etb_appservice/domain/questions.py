@@ -78,9 +78,10 @@ def read_answer(question: Question, body: str) -> Reading | None:
         return Reading(is_no=True)
     if not question.options:
         return Reading(body.strip()) if text else None
-    for option, label in zip(question.options, question.labels or question.options, strict=True):
-        if label.casefold() == text.casefold():
-            return Reading(option)
+    labels = zip(question.options, question.labels or question.options, strict=True)
+    named = [option for option, label in labels if label.casefold() == text.casefold()]
+    if len(named) == 1:
+        return Reading(named[0])
     if not (word.isascii() and word.isdigit()):
         return None
     # Longer numbers than any list has; `int` refuses to read those of thousands of digits.

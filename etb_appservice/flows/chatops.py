@@ -136,6 +136,9 @@ class Chatops:
         """Run a command that others have approved, as whoever asked for it, if they still may."""
         if asked.user is not None:
             await turn.work.incidents.put_user(asked.user, turn.now_ms)
+        if await _is_redacted(turn, approval.held):
+            await approvals.withdraw(turn, room, approval, self._policy)
+            return
         by = ", ".join(approvals.names(approval))
         held = replace(approval.held, learned={**approval.held.learned, APPROVED: by})
         actor = await actor_of(turn.work, room, held.caller, self._policy, is_cross_signed=approval.is_signed)
@@ -159,6 +162,9 @@ class Chatops:
         """An answer to a question, if it is still the one that is asked."""
         current = await self._questions.open_of(turn.work, room.war_room, fact.sender)
         if current is None or current.number != question.number or turn.now_ms >= current.expires_ms:
+            return
+        if await _is_redacted(turn, current.held):
+            await self._questions.drop(turn, room, current, "the command was redacted")
             return
         if reading.mistake:
             await turn.emit("answer", answer_to(fact, reading.mistake))
@@ -284,6 +290,12 @@ def _logged_as(asked: Asked) -> str:
     if asked.too_fast:
         return "too fast"
     return asked.command.name if asked.command else "unknown"
+
+
+async def _is_redacted(turn: Turn, held: Held) -> bool:
+    """Whether the message that asked was taken away while its command waited: then it is not run."""
+    kept = await turn.work.messages.by_event(held.event_id)
+    return kept is not None and kept.state == "redacted"
 
 
 def answer_to(fact: MessageReceived, text: str) -> Say:

@@ -331,6 +331,7 @@ async def test_two_of_the_same_name_are_told_apart(house: House) -> None:
     await room_with(house, MAIL, replace(MAIL, id="other", description="in Zürich"))
     [question] = await says(house, "!run playbook Restart mail")
     assert "1. Restart mail\n2. Restart mail (in Zürich)" in question
+    assert await says(house, "Restart mail") == [], "that names both"
     await says(house, "2.")
     assert [one.runbook_id for one in starts(house)] == ["other"]
 

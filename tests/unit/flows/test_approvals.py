@@ -331,6 +331,14 @@ async def test_an_asker_who_may_no_longer_is_refused(house: House) -> None:
     assert RAN == []
 
 
+async def test_a_command_that_was_redacted_while_it_waited_is_not_run(house: House) -> None:
+    code = await requested(house, event_id="$1")
+    await house.redacts(ALICE, "$1")
+    await say(house, f"!approve {code}", BOB)
+    assert RAN == []
+    assert shown(house).startswith("**Withdrawn**")
+
+
 async def test_a_request_in_a_direct_chat_has_nobody_to_approve_it(house: House) -> None:
     async with house.db.work() as work:
         room = await work.rooms.of_incident(NO_1)

@@ -246,6 +246,14 @@ async def test_a_flood_of_wrong_answers_is_not_answered(house: House) -> None:
     assert 0 < sum(map(len, answered)) < 5
 
 
+async def test_a_command_that_was_redacted_while_it_waited_is_not_run(house: House) -> None:
+    await say(house, "!paint wall", event_id="$1")
+    await house.redacts(ALICE, "$1")
+    assert await say(house, "1") == []
+    assert await say(house, "Ada") == []
+    assert (await runs(house))[0].status == "CANCELLED"
+
+
 # --- restarts and cost ------------------------------------------------------------------------------------
 
 
