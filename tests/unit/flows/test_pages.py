@@ -5,20 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-import etb_appservice.commands
-from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.duty import Escalation, Maintenance
 from etb_appservice.domain.effects import MoveEscalation, TriggerEscalation
+from etb_appservice.domain.facts import Done, EffectAnswered
 from etb_appservice.domain.ids import EventId, RoomId, Username, direct_id
 from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.pages import Page
 from etb_appservice.domain.policy import DutyPolicy
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, Reply, command, find
 from etb_appservice.flows.duty import acknowledged
 from etb_appservice.flows.pages import page_at
 from etb_appservice.flows.turn import Turn
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import ALICE, BOB, CAROL, NO_1, House, MakeHouse, incident, policy_of
+from tests.harness.kit import ALICE, BOB, CAROL, NO_1, NO_2, House, MakeHouse, incident, policy_of
 
 MINUTE = 60
 
@@ -220,29 +218,36 @@ async def test_a_page_acknowledged_before_etb_knows_of_it_is_acknowledged_there_
     assert len(triggers(house)) == 1
 
 
-async def acknowledge_it(reply: Reply) -> Answer:
-    return Answer("Acknowledged.")
-
-
-@command(needs=Right.RESPONDER, where=INCIDENT, then=acknowledge_it)
-async def acknowledging(call: Call) -> Answer:
-    """Acknowledge the first escalation."""
-    return await call.etb(
-        MoveEscalation(incident_id=call.incident_id, escalation_id="escalation-1", to="ACKNOWLEDGED")
-    )
-
-
-async def test_a_command_that_acknowledges_settles_the_page_without_another_word(make_house: MakeHouse) -> None:
-    house = await make_house(commands=find(etb_appservice.commands) | {"acknowledging": acknowledging})
+async def test_ack_settles_the_page_and_all_its_escalations_without_another_word(house: House) -> None:
     await house.open_for_alice()
     await house.moves(BOB, "join")
     await house.ask(ALICE, "!page carol")
     await house.advance(11 * MINUTE)
-    assert await house.ask(BOB, "!acknowledging") == "Acknowledged."
+    assert (await house.ask(BOB, "!ack")).startswith("The escalation to level **2** is acknowledged by `bob`.")
     await house.advance(3600)
     assert (await pages(house))[0].acknowledged_by == "bob"
     assert notices(house) == []
-    assert [one.escalation_id for one in moves(house)] == ["escalation-1", "escalation-2"]
+    assert [one.escalation_id for one in moves(house)] == ["escalation-2", "escalation-1"]
+
+
+async def test_what_escalate_and_ack_answered_is_not_said_again(house: House) -> None:
+    await house.open_for_alice()
+    await house.ask(ALICE, "!escalate nobody is here")
+    await house.ask(ALICE, "!ack")
+    await house.advance(3600)
+    assert notices(house) == []
+    [row] = house.etb.escalated[NO_1]
+    await shows(house, replace(row, status="RESOLVED"))
+    assert notices(house) == ["The escalation was resolved."]
+
+
+async def test_an_escalation_of_an_incident_without_a_room_is_nobodys_news(house: House) -> None:
+    await house.open_for_alice()
+    effect = TriggerEscalation(incident_id=NO_2, reason="r", ref="x")
+    done = Done(found={"id": "e", "level": "1"})
+    await house.own(EffectAnswered(key="k", effect=effect, answer=done))
+    await house.settle()
+    assert notices(house) == []
 
 
 async def test_our_own_escalation_is_not_announced_while_its_answer_is_lost(house: House) -> None:
