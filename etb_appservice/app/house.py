@@ -26,6 +26,7 @@ from etb_appservice.etb.webhook import WebhookIntake
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
+from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.commands import find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
@@ -36,13 +37,16 @@ from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.lanes import LaneRunner, Step
 from etb_appservice.flows.letters import Letters
+from etb_appservice.flows.missing import Missing
 from etb_appservice.flows.outbox import Outbox
 from etb_appservice.flows.pages import by_reaction
 from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
+from etb_appservice.flows.roomlife import RoomLife
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
+from etb_appservice.flows.upgrades import Upgrades
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
@@ -252,6 +256,12 @@ class House:
             catch_ups=CatchUps(base.policy),
             follow_ups=FollowUps(base.store, chatops, questions, Runbooks(base.reader, base.policy), base.policy),
             duty=Duty(base.reader, base.policy),
+            life=RoomLife(
+                base.store,
+                Closings(base.policy),
+                Missing(base.reader, base.policy),
+                Upgrades(base.policy, incidents),
+            ),
         )
 
     def _watch(self) -> Poller:

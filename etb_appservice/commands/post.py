@@ -6,6 +6,7 @@ from etb_appservice.domain.ids import new_id
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.text import code, moment, plain
 from etb_appservice.flows import cadence
+from etb_appservice.flows.announcements import announce_post
 from etb_appservice.flows.commands import INCIDENT, Answer, Call, Rest, command
 from etb_appservice.flows.timeline import write_down
 
@@ -33,6 +34,9 @@ async def post(call: Call, text: Rest) -> Answer:
         by=who,
         event_id=call.event_id,
     )
+    known = await call.work.incidents.get(call.incident_id)
+    if known is not None:
+        await announce_post(call.turn, known.incident, text, call.policy)
     block = _block(kept)
     if call.thread_root is None or call.room.room_id is None:
         return Answer(block)

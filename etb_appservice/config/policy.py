@@ -4,6 +4,7 @@ from etb_appservice.config.settings import Settings
 from etb_appservice.domain.classification import ClassificationMap
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import (
+    AnnouncementPolicy,
     ApprovalPolicy,
     CadencePolicy,
     CommandPolicy,
@@ -84,5 +85,12 @@ def policy(settings: Settings) -> Policy:
             join_minutes=settings.duty.join_minutes,
             look_every_s=settings.duty.look_every_s,
         ),
+        announcements=AnnouncementPolicy(
+            members=frozenset(settings.announcements.members),
+            classification=settings.announcements.classification,
+            severity=settings.announcements.severity,
+        ),
+        read_only_after_hours=settings.closing.read_only_after_hours,
+        drill_tags=settings.incidents.drill_tags,
         own_users=f"@{settings.appservice.user_prefix}",
     )

@@ -433,6 +433,32 @@ class Duty(Section):
     open, at least every minute."""
 
 
+class Incidents(Section):
+    """How incidents of ETB are understood."""
+
+    drill_tags: tuple[str, ...] = ("drill", "exercise")
+    """ETB's tags that make an incident a drill: it is marked, and its pages stay in its room. Case is ignored."""
+
+
+class Closing(Section):
+    """What becomes of a room when its incident has ended."""
+
+    read_only_after_hours: int = Field(default=72, ge=0, le=24 * 366)
+    """How many hours after it was closed, cancelled, found a duplicate or deleted nobody but the bot may write in
+    its room any more; 0 for at once. Reopening undoes it."""
+
+
+class Announcements(Section):
+    """The room in which stakeholders read how incidents stand, and nobody but the bot writes."""
+
+    members: tuple[MatrixUser, ...] = ()
+    """Who is invited there; with nobody there is no such room. Who is taken out of the list is removed."""
+    classification: Level = Classification.INTERNAL
+    """What all of these people may know: nothing is said of incidents above this level."""
+    severity: Literal["EMERGENCY", "CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"] = "HIGH"
+    """From which severity on incidents are announced."""
+
+
 class Retention(Section):
     """How long things are kept."""
 
@@ -475,6 +501,9 @@ class Settings(Section):
     approvals: Approvals = Field(default_factory=Approvals)
     runbooks: RunbookSettings = Field(default_factory=RunbookSettings)
     duty: Duty = Field(default_factory=Duty)
+    incidents: Incidents = Field(default_factory=Incidents)
+    closing: Closing = Field(default_factory=Closing)
+    announcements: Announcements = Field(default_factory=Announcements)
     retention: Retention = Field(default_factory=Retention)
     ops: Ops = Field(default_factory=Ops)
 

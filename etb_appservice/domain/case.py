@@ -6,6 +6,7 @@ settled stays for the record. All of it is stored sealed.
 
 from etb_appservice.domain.approvals import Approval
 from etb_appservice.domain.cadence import Cadence
+from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.letters import Letter
@@ -18,6 +19,7 @@ from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.domain.upgrades import Upgrade
 
 Entry = (
     TimelineItem
@@ -38,4 +40,6 @@ Entry = (
     | SlaSeen
     | Watch
     | Shift
+    | Closing
+    | Upgrade
 )

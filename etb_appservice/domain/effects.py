@@ -69,6 +69,29 @@ class PutState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetVoice:
+    """Let nobody but the bot write in a room, or everybody in it again. Repeating is safe."""
+
+    kind: Literal["SetVoice"] = "SetVoice"
+    room_id: RoomId
+    is_read_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUpgrade:
+    """Take over the room by which somebody has replaced one of ours, if it is its true successor."""
+
+    kind: Literal["FollowUpgrade"] = "FollowUpgrade"
+    room_id: RoomId
+    """The room that was replaced."""
+    replacement: RoomId
+    by: UserId
+    """Who sent the tombstone, and so must have made the successor."""
+    spec: RoomSpec
+    """What an incident's room shall be; its version and power levels are the person's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
     """Pin an event, keeping the other pins and their order; `instead_of` loses its pin to it."""
 
@@ -182,7 +205,7 @@ class CancelRunbook:
     execution_id: str
 
 
-MatrixEffect = OpenRoom | Invite | Remove | LeaveRoom | PutState | Pin | Say
+MatrixEffect = OpenRoom | Invite | Remove | LeaveRoom | PutState | SetVoice | FollowUpgrade | Pin | Say
 EtbEffect = (
     AddTimelineEntry
     | ChangeIncident
@@ -220,6 +243,8 @@ def target_of(effect: Effect) -> str:
     match effect:
         case OpenRoom(war_room=war_room, urgency=urgency):
             return f"{_OPEN}{urgency}/{war_room}"
+        case FollowUpgrade(replacement=replacement):
+            return f"matrix/{replacement}"
         case DeclareIncident():
             return "etb/declare"
         case (
@@ -236,6 +261,7 @@ def target_of(effect: Effect) -> str:
             | Remove(room_id=room_id)
             | LeaveRoom(room_id=room_id)
             | PutState(room_id=room_id)
+            | SetVoice(room_id=room_id)
             | Pin(room_id=room_id)
             | Say(room_id=room_id)
         ):

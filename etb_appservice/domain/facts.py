@@ -136,6 +136,14 @@ class StateChanged(Origin):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TombstoneSeen(Origin):
+    """A room was replaced by another one; that its sender had the power for it, the homeserver has decided."""
+
+    kind: Literal["TombstoneSeen"] = "TombstoneSeen"
+    replacement: RoomId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentSeen:
     """ETB showed an incident, by webhook or by poll; it may be new, changed or as before."""
 
@@ -226,6 +234,51 @@ class CatchUpDue:
     kind: Literal["CatchUpDue"] = "CatchUpDue"
     incident_id: IncidentId
     user_id: UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOnlyDue:
+    """The room of an incident that has ended is to be only read from now on, if `plan` still is the plan."""
+
+    kind: Literal["ReadOnlyDue"] = "ReadOnlyDue"
+    incident_id: IncidentId
+    plan: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateFound:
+    """ETB calls another incident a duplicate of this one."""
+
+    kind: Literal["DuplicateFound"] = "DuplicateFound"
+    incident_id: IncidentId
+    duplicate: IncidentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentDoubted:
+    """Something suggests that ETB has an incident no longer: it is asked, more than once."""
+
+    kind: Literal["IncidentDoubted"] = "IncidentDoubted"
+    incident_id: IncidentId
+    sightings: int = 0
+    """How often ETB has said so."""
+    tries: int = 0
+    """How often it was asked in vain since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepDue:
+    """It is time to ask ETB for incidents of which nothing was heard for long."""
+
+    kind: Literal["SweepDue"] = "SweepDue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncementDue:
+    """Something is to be said to stakeholders; `text` was chosen for what they may know."""
+
+    kind: Literal["AnnouncementDue"] = "AnnouncementDue"
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,6 +401,7 @@ Fact = (
     | ReactionReceived
     | EventRedacted
     | StateChanged
+    | TombstoneSeen
     | IncidentSeen
     | IncidentDue
     | OnCallSeen
@@ -358,6 +412,11 @@ Fact = (
     | UpdateDue
     | CommanderDue
     | CatchUpDue
+    | ReadOnlyDue
+    | DuplicateFound
+    | IncidentDoubted
+    | SweepDue
+    | AnnouncementDue
     | ServiceStarted
     | Troubled
     | LetterDue

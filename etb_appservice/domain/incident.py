@@ -5,11 +5,14 @@ Source: docs/etb-contract.md sections 7.2, 8.4, 8.6 and 10.3.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import IncidentId, UserId, Username
 
 CLOSED_STATUSES = frozenset({"CLOSED", "CANCELLED", "RESOLVED"})
+Ending = Literal["", "resolved", "closed", "duplicate", "deleted"]
+"""Why work on an incident has ended; empty while it goes on. Only the last three also end its room."""
 
 
 SEVERITIES = ("EMERGENCY", "CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO")
@@ -50,11 +53,38 @@ class Incident:
     """Where a person opens it in ETB's web pages; empty when that is not configured."""
     services: tuple[str, ...] = ()
     """The services that suffer, by ETB's names."""
+    created_ms: int | None = None
+    """When ETB says that it began, UTC milliseconds; None where ETB doesn't say."""
+    resolved_ms: int | None = None
+    closed_ms: int | None = None
+    is_duplicate: bool = False
+    original: IncidentId | None = None
+    """The incident of which it is a duplicate, where ETB names one."""
+    tags: tuple[str, ...] = ()
+    """ETB's own words, free text."""
+    is_deleted: bool = False
+    """Our own finding: ETB has it no longer, or no longer shows it to us."""
+
+    @property
+    def ending(self) -> Ending:
+        """How it has ended. What is deleted or a duplicate has, whatever its status says."""
+        if self.is_deleted:
+            return "deleted"
+        if self.is_duplicate:
+            return "duplicate"
+        if self.status == "RESOLVED":
+            return "resolved"
+        return "closed" if self.status in CLOSED_STATUSES else ""
 
     @property
     def is_open(self) -> bool:
         """Whether work on it goes on; an unknown status counts as open, so that nobody is shut out."""
-        return self.status not in CLOSED_STATUSES
+        return not self.ending
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its room ends too: nobody is called to it any more. After RESOLVED people go on talking."""
+        return self.ending not in {"", "resolved"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +147,4 @@ class Card:
     responders: tuple[Responder, ...]
     deadlines: tuple[Deadline, ...]
     url: str = ""
+    is_drill: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from etb_appservice.domain.classification import ClassificationMap
+from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.people import PeopleMap
@@ -151,6 +151,17 @@ class DutyPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnouncementPolicy:
+    """The room for stakeholders, who only read; with no `members` there is none."""
+
+    members: frozenset[UserId] = frozenset()
+    classification: Classification = Classification.INTERNAL
+    """What its members may know: of incidents above this level nothing is said there."""
+    severity: str = "HIGH"
+    """From which severity on incidents are announced."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """All of it."""
 
@@ -167,6 +178,11 @@ class Policy:
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     runbooks: RunbookPolicy = field(default_factory=RunbookPolicy)
     duty: DutyPolicy = field(default_factory=DutyPolicy)
+    announcements: AnnouncementPolicy = field(default_factory=AnnouncementPolicy)
+    read_only_after_hours: int = 72
+    """How long after an incident's end its room can still be written in."""
+    drill_tags: tuple[str, ...] = ("drill", "exercise")
+    """ETB's tags that make an incident a drill, without regard to case."""
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))
     outbox: Backoff = field(default_factory=lambda: Backoff(tries=300))
     own_users: str = "@_etb_"

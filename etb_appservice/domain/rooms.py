@@ -5,7 +5,7 @@ the incident's number. Encryption never hides state events (Matrix specification
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from etb_appservice.domain.classification import Classification
@@ -13,10 +13,11 @@ from etb_appservice.domain.ids import IncidentId, UserId, WarRoomId, direct_id, 
 from etb_appservice.domain.incident import Incident
 
 Visibility = Literal["shared", "invited", "joined"]
-RoomKind = Literal["incident", "control", "space", "direct"]
+RoomKind = Literal["incident", "control", "space", "direct", "announce"]
 
 CONTROL_ROOM = WarRoomId("control")
 SPACE = WarRoomId("space")
+ANNOUNCEMENTS = WarRoomId("announcements")
 INCIDENT_FIELD = "org.etb.incident"
 """In `creation_content`: binds a room to its incident before its creation is answered."""
 GENERATION_FIELD = "org.etb.generation"
@@ -25,6 +26,12 @@ _MEMBER = 0
 _OPERATOR = 50
 _BOT_ONLY = 100
 _ABOVE_ALL = 150
+_VOICES: Mapping[str, int] = {
+    "m.room.pinned_events": _OPERATOR,
+    "m.reaction": _MEMBER,
+    "m.room.redaction": _MEMBER,
+}
+"""What members may do besides talking, and from which level on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +96,20 @@ class RoomSpec:
 
 
 def incident_room(
-    incident: Incident, classification: Classification, policy: RoomPolicy, *, generation: int = 1
+    incident: Incident,
+    classification: Classification,
+    policy: RoomPolicy,
+    *,
+    generation: int = 1,
+    mark: str = "",
 ) -> RoomSpec:
-    """The room of an incident. Name and topic hold the title only where the rules let servers read it."""
+    """The room of an incident. Name and topic hold the title only where the rules let servers read it.
+
+    `mark`: a word before the name, such as that it is a drill; no more for servers to read than the title.
+    """
     rules = policy.rules[classification]
-    open_title = f"{incident.number} {incident.title}"[:200] if rules.title_in_state else incident.number
+    words = [mark, incident.number, incident.title] if rules.title_in_state else [incident.number]
+    open_title = " ".join(filter(None, words))[:200]
     return _spec(
         kind="incident",
         war_room=war_room_id(incident.id),
@@ -158,6 +174,23 @@ def direct_room(user_id: UserId, policy: RoomPolicy) -> RoomSpec:
         classification=Classification.PUBLIC,
         policy=policy,
     )
+
+
+def announcement_room(classification: Classification, policy: RoomPolicy) -> RoomSpec:
+    """Where stakeholders read of incidents up to this level. Only the bot speaks there."""
+    spec = _spec(
+        kind="announce",
+        war_room=ANNOUNCEMENTS,
+        alias=f"{policy.alias_prefix}announcements",
+        name="ETB announcements",
+        topic="Incidents and how they stand. Only the bot writes here.",
+        extra={INCIDENT_FIELD: ANNOUNCEMENTS, GENERATION_FIELD: 1},
+        generation=1,
+        rules=policy.rules[classification],
+        classification=classification,
+        policy=policy,
+    )
+    return replace(spec, power_levels=voiced(spec.power_levels, is_read_only=True))
 
 
 def _alias(policy: RoomPolicy, incident: IncidentId, generation: int) -> str:
@@ -235,13 +268,30 @@ def power_levels(policy: RoomPolicy) -> dict[str, Any]:
         "ban": _BOT_ONLY,
         "redact": _OPERATOR,
         "events": {
-            "m.room.pinned_events": _OPERATOR,
+            **_VOICES,
             "m.room.tombstone": _ABOVE_ALL if privileged else _BOT_ONLY,
             "m.room.encryption": _BOT_ONLY,
-            "m.reaction": _MEMBER,
-            "m.room.redaction": _MEMBER,
         },
         "notifications": {"room": _BOT_ONLY},
+    }
+
+
+def voiced(present: Mapping[str, Any], *, is_read_only: bool) -> dict[str, Any]:
+    """A room's power levels, but that nobody except the bot may write, react or redact; or that they may again.
+
+    `present` as it stands in the room: who has which level and what a tombstone needs belong to the room's own
+    version and to whom it was given, and are kept.
+
+    >>> voiced({"users": {"@a:x": 50}}, is_read_only=True)["events_default"]
+    100
+    """
+    events = present.get("events")
+    changed = {name: _BOT_ONLY if is_read_only else level for name, level in _VOICES.items()}
+    return {
+        **present,
+        "events_default": _BOT_ONLY if is_read_only else _MEMBER,
+        "redact": _BOT_ONLY if is_read_only else _OPERATOR,
+        "events": {**(events if isinstance(events, dict) else {}), **changed},
     }
 
 

@@ -7,7 +7,7 @@ change, and content. Nothing here may depend on anything but the payload and the
 
 from typing import Literal, cast
 
-from etb_appservice.domain.facts import Fact, IncidentSeen
+from etb_appservice.domain.facts import Fact, IncidentDoubted, IncidentSeen
 from etb_appservice.domain.ids import IncidentId, short_hash
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.outcomes import Broken
@@ -39,7 +39,7 @@ class IncidentDecoder:
             if (via := stored.get("via")) not in _VIAS:
                 raise Unreadable("via is unknown")
             if str(stored.get("event", "")).lower() in _DELETED:
-                return Nothing("ETB deleted the incident; its room stays")
+                return IncidentDoubted(incident_id=fields.identifier(row))
             return IncidentSeen(incident=self.incident(row), via=cast("Via", via))
         except Unreadable as error:
             raise Broken(f"ETB's incident can't be read: {error}") from None

@@ -22,6 +22,7 @@ FINISHED_SLA = frozenset({"MET", "BREACHED", "CANCELLED", "CANCELED", "PAUSED", 
 """SLA states in which no clock runs; an unknown state counts as running, so that no deadline is hidden."""
 _MOST_ROLES = 50
 _MOST_SERVICES = 50
+_MOST_TAGS = 50
 NOT_ON_CALL = frozenset({"SCHEDULED", "COMPLETED", "CANCELLED", "CANCELED"})
 
 
@@ -30,10 +31,12 @@ def incident(row: Mapping[str, Any], spelling: Spelling, *, web_url_template: st
 
     `updated_at_ms` is 0 where ETB gives none. A classification in words we don't know makes it sensitive,
     also beside one that we know: it may be the stricter one.
+    The title of an original (`duplicate_of_title`) is left out: people of the duplicate may not be cleared for it.
     """
     found = fields.identifier(row)
     number = fields.line(row, "incident_number", limit=fields.WORD_LIMIT, numbers=True) or found[:8]
     stated, is_unclear = _classification(row, spelling)
+    original = fields.related(row, "original_incident")
     return Incident(
         id=found,
         number=number,
@@ -50,6 +53,12 @@ def incident(row: Mapping[str, Any], spelling: Spelling, *, web_url_template: st
         is_sensitive=fields.flag(row, "is_sensitive", default=False) or is_unclear,
         url=web_url_template.replace("{id}", found).replace("{number}", quote(number, safe="")),
         services=fields.names(row, "affected_services", most=_MOST_SERVICES),
+        created_ms=fields.moment_ms(row, "created_at"),
+        resolved_ms=fields.moment_ms(row, "resolved_at"),
+        closed_ms=fields.moment_ms(row, "closed_at"),
+        is_duplicate=fields.flag(row, "is_duplicate", default=original not in {"", found}),
+        original=IncidentId(original) if original and original != found else None,
+        tags=fields.names(row, "tags", most=_MOST_TAGS),
     )
 
 

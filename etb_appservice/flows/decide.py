@@ -6,19 +6,22 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from etb_appservice.domain.effects import Effect, Invite, OpenRoom, Say
+from etb_appservice.domain.effects import DeclareIncident, Effect, EtbEffect, FollowUpgrade, Invite, OpenRoom, Say
 from etb_appservice.domain.facts import (
+    AnnouncementDue,
     ApprovalEnds,
     CardDue,
     CatchUpDue,
     CommanderDue,
     Done,
+    DuplicateFound,
     DutyDue,
     EffectAnswered,
     EffectDelayed,
     EventRedacted,
     Fact,
     HeldDue,
+    IncidentDoubted,
     IncidentDue,
     IncidentSeen,
     KeptOutDue,
@@ -33,13 +36,16 @@ from etb_appservice.domain.facts import (
     PlainMessageReceived,
     QuestionEnds,
     ReactionReceived,
+    ReadOnlyDue,
     RunbookDue,
     ServiceStarted,
     StateChanged,
+    SweepDue,
+    TombstoneSeen,
     Troubled,
     UpdateDue,
 )
-from etb_appservice.domain.ids import EventId, UserId
+from etb_appservice.domain.ids import EventId, IncidentId, UserId
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
@@ -55,8 +61,10 @@ from etb_appservice.flows.incidents import Fetched, Incidents
 from etb_appservice.flows.invitations import look_where_kept_out
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.listening import Asked
+from etb_appservice.flows.missing import doubt
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
+from etb_appservice.flows.roomlife import LifeLook, RoomLife
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import RunbookLook
 from etb_appservice.flows.surroundings import Surroundings
@@ -64,7 +72,7 @@ from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import Room, Store
 
 _ASK_AGAIN_MS = 5_000
-Looked = Asked | Surroundings | Standing | Fetched | EtbUser | RunbookLook | None
+Looked = Asked | Surroundings | Standing | Fetched | EtbUser | RunbookLook | LifeLook | None
 """What was read before the unit of work."""
 
 
@@ -84,6 +92,7 @@ class Decider:
     catch_ups: CatchUps
     follow_ups: FollowUps
     duty: Duty
+    life: RoomLife
 
     async def look(self, fact: Fact) -> Looked:
         """Read what deciding needs from outside, within limits; never fails for want of ETB."""
@@ -109,7 +118,7 @@ class Decider:
             case DutyDue():
                 return await self.duty.look(self.store, fact)
             case _:
-                return None
+                return await self.life.look(fact)
 
     async def _confirmed(self, user_id: UserId) -> EtbUser | None:
         """Who somebody is, when ETB has not said so for a while."""
@@ -128,18 +137,33 @@ class Decider:
         match fact:
             case IncidentSeen():
                 await self.incidents.seen(turn, fact, around)
-                await self.cadences.follow(turn, fact.incident.id)
-            case KeptOutDue(after=after):
-                await look_where_kept_out(turn, after)
+                await self._follow(turn, fact.incident.id)
             case (
-                IncidentDue() | PeopleDue() | CardDue() | UpdateDue() | CommanderDue() | CatchUpDue() | LetterDue()
+                IncidentDue()
+                | PeopleDue()
+                | CardDue()
+                | UpdateDue()
+                | CommanderDue()
+                | CatchUpDue()
+                | LetterDue()
+                | KeptOutDue()
             ):
                 await self._fell_due(turn, fact, looked)
+            case (
+                ReadOnlyDue()
+                | DuplicateFound()
+                | IncidentDoubted()
+                | SweepDue()
+                | AnnouncementDue()
+                | TombstoneSeen()
+            ):
+                await self.life.due(turn, fact, looked)
             case OnCallSeen() | DutyDue():
                 await self.duty.decide(turn, fact, looked if isinstance(looked, Standing) else Standing())
             case ServiceStarted():
                 await self.rooms.service_started(turn, fact)
                 await self.duty.service_started(turn)
+                await self.life.missing.keep_sweeping(turn)
             case Troubled():
                 await self._troubled(turn, fact)
             case EffectDelayed():
@@ -172,20 +196,25 @@ class Decider:
             case _:
                 assert_never(fact)
 
+    async def _follow(self, turn: Turn, incident_id: IncidentId) -> None:
+        """What depends on whether an incident is open."""
+        await self.cadences.follow(turn, incident_id)
+        await self.life.follow(turn, incident_id)
+
     async def _fell_due(
         self,
         turn: Turn,
-        fact: IncidentDue | PeopleDue | CardDue | UpdateDue | CommanderDue | CatchUpDue | LetterDue,
+        fact: IncidentDue | PeopleDue | CardDue | UpdateDue | CommanderDue | CatchUpDue | LetterDue | KeptOutDue,
         looked: Looked,
     ) -> None:
         match fact:
             case IncidentDue():
                 await self.incidents.due(turn, fact, looked if isinstance(looked, Fetched) else None)
-                await self.cadences.follow(turn, fact.incident_id)
+                await self._follow(turn, fact.incident_id)
             case PeopleDue():
                 around = looked if isinstance(looked, Surroundings) else Surroundings()
                 await self.incidents.people_due(turn, fact, around)
-                await self.cadences.follow(turn, fact.incident_id)
+                await self._follow(turn, fact.incident_id)
             case CardDue():
                 await self.incidents.card_due(turn, fact)
             case UpdateDue():
@@ -196,6 +225,8 @@ class Decider:
                 await self.catch_ups.due(turn, fact)
             case LetterDue():
                 await self.letters.due(turn, fact)
+            case KeptOutDue(after=after):
+                await look_where_kept_out(turn, after)
             case _:
                 assert_never(fact)
 
@@ -239,7 +270,7 @@ class Decider:
                 await self.rooms.opened(turn, effect, answer)
                 room = await turn.work.rooms.by_war_room(effect.war_room)
                 if room is not None and room.incident_id is not None:
-                    await self.cadences.follow(turn, room.incident_id)
+                    await self._follow(turn, room.incident_id)
             case Say(), Done(event_id=event_id) as done if event_id:
                 await self._said(turn, fact, effect, event_id, done)
             case Say(purpose="living"), NotDone() as failed:
@@ -262,6 +293,10 @@ class Decider:
                 await self._not_done(turn, fact, failed)
             case _:
                 pass
+        if isinstance(effect, FollowUpgrade):
+            await self.life.upgrades.answered(turn, effect, answer)
+        if isinstance(answer, NotDone) and answer.state == "refused":
+            await self._refused(turn, effect)
         await turn.note(
             "effect.done" if isinstance(answer, Done) else f"effect.{answer.state}",
             subject=fact.key,
@@ -286,6 +321,11 @@ class Decider:
                 await self.follow_ups.shown(turn, say, fact)
             case _:
                 pass
+
+    async def _refused(self, turn: Turn, effect: Effect) -> None:
+        """ETB may have refused it for having the incident no longer."""
+        if isinstance(effect, EtbEffect) and not isinstance(effect, DeclareIncident):
+            await doubt(turn, effect.incident_id)
 
     async def _not_done(self, turn: Turn, fact: EffectAnswered, failed: NotDone) -> None:
         """Tell the operators, unless it is them who could not be told."""

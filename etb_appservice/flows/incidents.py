@@ -11,6 +11,8 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.drills import MARK, is_drill
 from etb_appservice.domain.effects import OpenRoom, PutState, Say
 from etb_appservice.domain.facts import CardDue, IncidentDue, IncidentSeen, PeopleDue
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId
@@ -19,6 +21,7 @@ from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.announcements import announce_change
 from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.invitations import bring_in
 from etb_appservice.flows.surroundings import (
@@ -94,6 +97,7 @@ class Incidents:
         await turn.work.incidents.put(Known(incident=incident, confirmed_ms=turn.now_ms, deadlines=deadlines))
         await remember(turn.work, incident, around)
         room = await turn.work.rooms.of_incident(incident.id)
+        await announce_change(turn, known.incident if known else None, incident, self._policy)
         if known is None or known.incident != incident:
             await turn.note(
                 "incident.seen",
@@ -144,18 +148,19 @@ class Incidents:
             return
         level = level_of(incident, self._policy)
         people = await responders(turn.work, incident, level, self._policy, around)
-        room = await self._reshape(turn, room, room_id, incident_room(incident, level, self._policy.rooms))
+        room = await self._reshape(turn, room, room_id, self.spec(incident, level))
         space = await turn.work.rooms.by_war_room(SPACE)
-        if space is not None and space.room_id is not None:
+        if space is not None and space.room_id is not None and not incident.is_over:
             await link(turn, space.room_id, room_id, self._policy)
         await bring_in(turn, room, room_id, incident, people, self._policy, afresh=afresh)
         known = await turn.work.incidents.get(incident.id)
-        card = card_of(incident, level, people, known.deadlines if known else ())
+        deadlines = known.deadlines if known else ()
+        card = card_of(incident, level, people, deadlines, is_drill=is_drill(incident, self._policy))
         await self._show(turn, room, room_id, card)
 
     async def _open(self, turn: Turn, incident: Incident) -> None:
         """Ask for the room, under a key that any other trigger would use too."""
-        spec = incident_room(incident, level_of(incident, self._policy), self._policy.rooms)
+        spec = self.spec(incident, level_of(incident, self._policy))
         await turn.work.rooms.put(
             Room(
                 war_room=spec.war_room,
@@ -179,6 +184,11 @@ class Incidents:
             subject=spec.war_room,
             details={"incident": incident.id, "classification": spec.classification.name},
         )
+
+    def spec(self, incident: Incident, level: Classification) -> RoomSpec:
+        """What the incident's room shall be."""
+        mark = MARK if is_drill(incident, self._policy) else ""
+        return incident_room(incident, level, self._policy.rooms, mark=mark)
 
     async def _reshape(self, turn: Turn, room: Room, room_id: RoomId, spec: RoomSpec) -> Room:
         """A changed classification changes what servers may read, before anything else is said."""
@@ -241,10 +251,10 @@ class Incidents:
         await turn.emit("card", Say(room_id=room_id, content=card, purpose="card"))
 
 
-async def link(turn: Turn, space_id: RoomId, room_id: RoomId, policy: Policy) -> None:
-    """Make a room a child of the Space, once, whoever asks first."""
+async def link(turn: Turn, space_id: RoomId, room_id: RoomId, policy: Policy, *, again: int = 0) -> None:
+    """Make a room a child of the Space, once, whoever asks first; `again` after it was taken out."""
     await turn.emit_as(
-        f"link/{space_id}/{room_id}",
+        f"link/{space_id}/{room_id}{f'/{again}' if again else ''}",
         PutState(
             room_id=space_id,
             event_type="m.space.child",

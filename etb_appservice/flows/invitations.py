@@ -53,6 +53,7 @@ async def bring_in(
 ) -> None:
     """Invite each responder once for the roles they hold, or say why they can't be invited.
 
+    Nobody is invited any more once the room has ended; whom ETB no longer lets in there is put out all the same.
     `afresh`: the configuration or the homeserver may have been mended, so refused invitations are tried again.
     """
     guests = {guest.id: guest for guest in await turn.work.cases.of(room.war_room, Guest)}
@@ -61,6 +62,8 @@ async def bring_in(
         before = guests.pop(person.username, Guest(id=person.username))
         if person.obstacle or person.user_id is None:
             after = await _keep_out(turn, room, room_id, incident, person, before)
+        elif incident.is_over:
+            after = before
         else:
             after = await _let_in(turn, room, room_id, person, person.user_id, before, afresh=afresh)
             if space is not None and space.room_id is not None:
@@ -70,6 +73,12 @@ async def bring_in(
         await _keep(turn, room, gone, Guest(id=gone.id))
     if incident.is_open:
         await _look_again(turn, incident.id, people)
+
+
+async def forget_invitations(turn: Turn, room: Room) -> None:
+    """At the next look whoever belongs to the incident and isn't in its room is invited as if anew."""
+    for guest in await turn.work.cases.of(room.war_room, Guest):
+        await turn.work.cases.put(room.war_room, replace(guest, roles=()))
 
 
 async def refused(turn: Turn, room: Room, user_id: UserId) -> bool:

@@ -6,12 +6,13 @@ who comes otherwise is a stranger's guest and is recorded as such.
 
 from dataclasses import replace
 
-from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, Say
+from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, Remove, Say
 from etb_appservice.domain.facts import CardDue, CatchUpDue, Done, MembershipChanged, PeopleDue, ServiceStarted
-from etb_appservice.domain.ids import EventId, RoomId
+from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.rooms import RoomSpec, control_room, incidents_space
+from etb_appservice.domain.rooms import RoomSpec, announcement_room, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.announcements import say_kept
 from etb_appservice.flows.catchup import is_late
 from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.incidents import Incidents, card_edit, link
@@ -19,6 +20,7 @@ from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
+from etb_appservice.flows.upgrades import is_awaited
 from etb_appservice.flows.watch import begin
 from etb_appservice.ports import Room
 
@@ -46,6 +48,7 @@ class Rooms:
             elif room.room_id is not None:
                 await self._invite_operators(turn, room, room.room_id)
         await look_where_kept_out(turn)
+        await self._settle_announcements(turn)
 
     async def opened(self, turn: Turn, asked: OpenRoom, done: Done) -> None:
         """A room of ours is there: take it into use. The fact of an incident's room comes in its lane."""
@@ -71,6 +74,9 @@ class Rooms:
                 await self._link_all(turn, done.room_id)
             case "incident":
                 await self._incident_opened(turn, room, done.room_id)
+            case "announce":
+                await self._settle_announcements(turn)
+                await say_kept(turn, room, done.room_id)
             case "direct":
                 await self._letters.deliver(turn, room, done.room_id)
 
@@ -78,7 +84,8 @@ class Rooms:
         """Somebody came or went, or the bot was invited somewhere."""
         if room is None or room.room_id is None:
             # Its own join is left alone: a room of ours whose opening still has no answer looks like a stranger's.
-            if fact.user_id == self._policy.rooms.bot and fact.membership == "invite":
+            is_invited = fact.user_id == self._policy.rooms.bot and fact.membership == "invite"
+            if is_invited and not await is_awaited(turn.work, fact.room_id):
                 await turn.emit("leave", LeaveRoom(room_id=fact.room_id))
                 await turn.note(
                     "stranger.invited", actor=fact.sender, subject=fact.room_id, details={"declined": True}
@@ -203,16 +210,46 @@ class Rooms:
             )
 
     async def _invite_operators(self, turn: Turn, room: Room, room_id: RoomId) -> None:
-        for user_id in sorted(self._policy.operators):
+        await self._invite(turn, room, room_id, self._policy.operators, "operator")
+
+    async def _settle_announcements(self, turn: Turn) -> None:
+        """The room for stakeholders holds whom the configuration names, and nobody else."""
+        rules = self._policy.announcements
+        spec = announcement_room(rules.classification, self._policy.rooms)
+        room = await turn.work.rooms.by_war_room(spec.war_room)
+        if room is None:
+            if rules.members:
+                await self._ask_for(turn, spec)
+            return
+        if room.room_id is None:
+            return
+        if rules.classification > room.classification:
+            await turn.trouble(
+                ("announcements", rules.classification.name),
+                f"The announcement room was made for {room.classification.name}, and nothing above that is said "
+                f"there, though `announcements.classification` is {rules.classification.name}.",
+            )
+        stay = rules.members | set(self._policy.rooms.additional_creators)
+        for user_id in await turn.work.rooms.members(room.room_id, "join", "invite"):
+            if user_id not in stay and not self._policy.is_ours(user_id):
+                await turn.work.rooms.set_member(room.room_id, user_id, "leave")
+                reason = "You are no longer among those who read here."
+                await turn.emit(f"remove/{user_id}", Remove(room_id=room.room_id, user_id=user_id, reason=reason))
+                await turn.note("person.removed", subject=room.war_room, details={"user": user_id})
+        await self._invite(turn, room, room.room_id, rules.members, "stakeholder")
+
+    async def _invite(self, turn: Turn, room: Room, room_id: RoomId, people: frozenset[UserId], role: str) -> None:
+        for user_id in sorted(people):
             if await turn.work.rooms.membership(room_id, user_id) in {"join", "invite"}:
                 continue
             await turn.work.rooms.set_member(room_id, user_id, "invite")
             await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
-            await turn.note(
-                "person.invited", subject=room.war_room, details={"user": user_id, "roles": "operator"}
-            )
+            await turn.note("person.invited", subject=room.war_room, details={"user": user_id, "roles": role})
 
     async def _link_all(self, turn: Turn, space_id: RoomId) -> None:
         for room in await turn.work.rooms.all_current():
-            if room.kind == "incident" and room.room_id:
+            if room.kind != "incident" or room.room_id is None or room.incident_id is None:
+                continue
+            known = await turn.work.incidents.get(room.incident_id)
+            if known is None or not known.incident.is_over:
                 await link(turn, space_id, room.room_id, self._policy)

@@ -114,6 +114,8 @@ def card_of(
     level: Classification,
     people: tuple[Responder, ...],
     deadlines: tuple[Deadline, ...],
+    *,
+    is_drill: bool = False,
 ) -> Card:
     """What the incident's card shows now."""
     return Card(
@@ -127,6 +129,7 @@ def card_of(
         responders=people,
         deadlines=deadlines,
         url=incident.url,
+        is_drill=is_drill,
     )
 
 

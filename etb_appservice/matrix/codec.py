@@ -4,6 +4,7 @@
                                   can't be asked for: a message must not hold up everybody else's)
     plain message in an encrypted room of ours ──> PlainMessageReceived (never acted upon)
     m.room.member ──> MembershipChanged     m.room.redaction ──> EventRedacted     other state ──> StateChanged
+    m.room.tombstone that names a room ──> TombstoneSeen
     m.reaction ──> ReactionReceived
 
 Every field is a stranger's word until its type was looked at. Must raise nothing but Broken (no event at all),
@@ -26,6 +27,7 @@ from etb_appservice.domain.facts import (
     PlainMessageReceived,
     ReactionReceived,
     StateChanged,
+    TombstoneSeen,
     Trust,
 )
 from etb_appservice.domain.ids import EventId, RoomId, UserId
@@ -191,8 +193,11 @@ def without_quote(body: str) -> str:
 
 def _state(
     event: Json, event_type: str, content: Json, origin: Origin
-) -> MembershipChanged | StateChanged | Nothing:
+) -> MembershipChanged | StateChanged | TombstoneSeen | Nothing:
     state_key = event["state_key"]
+    successor = content.get("replacement_room")
+    if event_type == "m.room.tombstone" and state_key == "" and is_id(successor):
+        return TombstoneSeen(**_of(origin), replacement=RoomId(str(successor)))
     if event_type != "m.room.member":
         if state_key != "" and not is_id(state_key):
             return Nothing("a state event whose state_key is unusable")

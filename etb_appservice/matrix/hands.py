@@ -14,15 +14,28 @@ from typing import Any
 
 import structlog
 
-from etb_appservice.domain.effects import Invite, LeaveRoom, MatrixEffect, OpenRoom, Pin, PutState, Remove, Say
+from etb_appservice.domain.effects import (
+    FollowUpgrade,
+    Invite,
+    LeaveRoom,
+    MatrixEffect,
+    OpenRoom,
+    Pin,
+    PutState,
+    Remove,
+    Say,
+    SetVoice,
+)
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
+from etb_appservice.domain.rooms import voiced
 from etb_appservice.matrix.audience import AudienceOf, Recipients
 from etb_appservice.matrix.messages import EFFECT_FIELD, RELATION, Render, content_of, transaction_id
 from etb_appservice.matrix.results import Crypto, Decrypted, KeyMissing, Rotation
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver, status_of
+from etb_appservice.matrix.upgrades import UpgradeFollower
 from etb_appservice.ports import Try
 
 _log = structlog.get_logger(__name__)
@@ -34,6 +47,7 @@ _CLOCK_SLACK_MS = 10 * 60 * 1000
 _PAGES = 200
 _PAGE = 100
 _PINS = "m.room.pinned_events"
+_POWER = "m.room.power_levels"
 _INVITE_TRIES = 3
 _UNREACHABLE = frozenset({500, 502, 504})
 _GONE = frozenset({"leave", "ban"})
@@ -55,6 +69,7 @@ class Hands:
         self._server = server
         self._crypto = crypto
         self._rooms = rooms
+        self._upgrades = UpgradeFollower(server, rooms.server_name)
         self._recipients = Recipients(audience_of)
         self._render = render
         self._rotation = rotation
@@ -75,6 +90,10 @@ class Hands:
                 return await self._pin(effect)
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
                 return Done(event_id=await self._server.put_state(room_id, event_type, state_key, content))
+            case SetVoice():
+                return await self._set_voice(effect)
+            case FollowUpgrade():
+                return await self._upgrades.follow(effect, attempt)
             case Invite():
                 return await self._invite(effect, attempt)
             case Remove():
@@ -180,6 +199,17 @@ class Hands:
         if wanted == pinned:
             return Done(detail="pinned already")
         return Done(event_id=await self._server.put_state(pin.room_id, _PINS, "", {"pinned": wanted}))
+
+    async def _set_voice(self, voice: SetVoice) -> Done:
+        """From what stands in the room: its version, and who was given power there, are its own."""
+        present = await self._server.state_content(voice.room_id, _POWER)
+        if not present:
+            # Written from nothing they would take the bot's own power, in the versions where that stands in them.
+            raise Broken(f"{voice.room_id} has no power levels: it is no room of ours, or was never finished")
+        wanted = voiced(present, is_read_only=voice.is_read_only)
+        if wanted == present:
+            return Done(detail="so already")
+        return Done(event_id=await self._server.put_state(voice.room_id, _POWER, "", wanted))
 
     # --- people -------------------------------------------------------------------------------------------
 

@@ -45,12 +45,12 @@ class RoomMaker:
 
     def __init__(self, server: Homeserver, server_name: str, clock: Clock) -> None:
         self._server = server
-        self._server_name = server_name
+        self.server_name = server_name
         self._clock = clock
 
     async def open(self, spec: RoomSpec, *, was_tried: bool) -> Done:
         """One room as `spec` says. Repeating is safe. `detail`: created, adopted, completed or replaced."""
-        alias = f"#{spec.alias_localpart}:{self._server_name}"
+        alias = f"#{spec.alias_localpart}:{self.server_name}"
         if was_tried and (room_id := await self._server.resolve(alias)) is not None:
             return await self._settle(spec, alias, room_id)
         try:

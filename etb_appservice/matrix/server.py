@@ -54,6 +54,10 @@ class Homeserver:
         """Delete an alias of our namespace, whoever made it. One that is free already is no error."""
         await self._or_none(Method.DELETE, f"{_CLIENT}/directory/room/{_q(alias)}")
 
+    async def set_alias(self, alias: str, room_id: RoomId) -> None:
+        """Let a free alias of our namespace name a room."""
+        await self.ask(Method.PUT, f"{_CLIENT}/directory/room/{_q(alias)}", {"room_id": room_id})
+
     async def state(self, room_id: RoomId) -> list[Json]:
         """Every state event of a room."""
         answer = await self.ask(Method.GET, f"{_room(room_id)}/state")

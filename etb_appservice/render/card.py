@@ -26,6 +26,8 @@ def card(shown: Card) -> tuple[str, str]:
     """(plain body, HTML) of a card; equal cards give equal texts."""
     number, title = one_line(shown.number, 60), one_line(shown.title)
     head = f"{number}: {title}" if title else number
+    if shown.is_drill:
+        head = f"DRILL {head}"
     mark = _MARKS.get(shown.severity.upper(), "⚪")
     # The severity, the state, and what sort of incident it is; words ETB didn't give are left out.
     facts = [one_line(word, 60) for word in (shown.severity, shown.status, shown.priority, shown.category) if word]

@@ -27,6 +27,7 @@ from etb_appservice.domain.audit import AuditEntry, first_break
 from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.effects import (
     Effect,
+    FollowUpgrade,
     Invite,
     LeaveRoom,
     MatrixEffect,
@@ -35,6 +36,7 @@ from etb_appservice.domain.effects import (
     PutState,
     Remove,
     Say,
+    SetVoice,
 )
 from etb_appservice.domain.facts import (
     Done,
@@ -51,6 +53,7 @@ from etb_appservice.domain.facts import (
     ReactionReceived,
     ServiceStarted,
     StateChanged,
+    TombstoneSeen,
     Trust,
 )
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, short_hash
@@ -63,6 +66,7 @@ from etb_appservice.domain.rooms import RoomPolicy
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
+from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.commands import Command, find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
@@ -71,14 +75,17 @@ from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.letters import Letters
+from etb_appservice.flows.missing import Missing
 from etb_appservice.flows.outbox import Outbox
 from etb_appservice.flows.pages import by_reaction
 from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
+from etb_appservice.flows.roomlife import RoomLife
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.turn import SERVICE_LANE
+from etb_appservice.flows.upgrades import Upgrades
 from etb_appservice.ports import Arrival, KeyMissing, Nothing, RefusedDevice, Room, Store, Try, Vital, Work
 from etb_appservice.store.codec import FactJson
 from etb_appservice.store.migrate import upgrade
@@ -167,6 +174,8 @@ class World:
     left: list[RoomId] = field(default_factory=list)
     pinned: dict[RoomId, list[EventId]] = field(default_factory=dict)
     state: dict[tuple[RoomId, str, str], dict[str, Any]] = field(default_factory=dict)
+    silenced: dict[RoomId, bool] = field(default_factory=dict)
+    """Rooms whose members were ever kept from writing, and whether they are."""
     order: list[Effect] = field(default_factory=list)
     """What took effect, in this order."""
     tries: list[tuple[Effect, Try]] = field(default_factory=list)
@@ -268,6 +277,13 @@ class World:
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
                 self.state[room_id, event_type, state_key] = content
                 return Done(event_id=event_id)
+            case SetVoice(room_id=room_id, is_read_only=is_read_only):
+                self.silenced[room_id] = is_read_only
+                return Done(event_id=event_id)
+            case FollowUpgrade(replacement=replacement, spec=spec):
+                self.aliases[spec.alias_localpart] = replacement
+                there = tuple(sorted(self.members.get(replacement, {}).items()))
+                return Done(room_id=replacement, detail="followed", members=((BOT, "join"), *there))
             case LeaveRoom(room_id=room_id):
                 self.left.append(room_id)
                 return Done(detail="left")
@@ -318,6 +334,8 @@ class World:
                 return EventRedacted(**origin, **rest)
             case "state":
                 return StateChanged(**origin, **rest)
+            case "tombstone":
+                return TombstoneSeen(**origin, **rest)
             case _:
                 return Nothing("not for us")
 
@@ -477,6 +495,12 @@ class House:
             CatchUps(self.policy),
             FollowUps(self.store, chatops, questions, Runbooks(self.etb, self.policy), self.policy),
             Duty(self.etb, self.policy),
+            RoomLife(
+                self.store,
+                Closings(self.policy),
+                Missing(self.etb, self.policy),
+                Upgrades(self.policy, incidents),
+            ),
         )
         self.intake = Intake(
             self.store,

@@ -2,7 +2,17 @@
 
 import itertools
 
-from etb_appservice.domain.effects import Invite, LeaveRoom, MatrixEffect, OpenRoom, Pin, PutState, Remove, Say
+from etb_appservice.domain.effects import (
+    Invite,
+    LeaveRoom,
+    MatrixEffect,
+    OpenRoom,
+    Pin,
+    PutState,
+    Remove,
+    Say,
+    SetVoice,
+)
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from tests.contract.matrix.conftest import Side
@@ -66,6 +76,13 @@ async def test_state_may_be_put_twice(side: Side) -> None:
     put = PutState(room_id=room_id, event_type="org.etb.x", state_key="", content={"a": 1})
     for _ in range(2):
         assert (await do(side, put)).event_id is not None
+
+
+async def test_taking_and_giving_back_voices_may_be_repeated(side: Side) -> None:
+    room_id = await room_of(side)
+    for is_read_only in (True, True, False, False):
+        await do(side, SetVoice(room_id=room_id, is_read_only=is_read_only))
+    assert (await do(side, Say(room_id=room_id, content="x"))).event_id is not None
 
 
 async def test_leaving_may_be_repeated(side: Side) -> None:

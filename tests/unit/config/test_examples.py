@@ -78,6 +78,7 @@ def test_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
         ("rooms", "additional_creators"), ("rooms", "rules"), ("people", "template"), ("people", "entries"),
         ("control_room", "operators"), ("classification", "by_severity"), ("roles", "meaning"),
         ("roles", "by_category"), ("approvals", "commands"), ("approvals", "runbooks"),
+        ("roles", "by_category"), ("announcements", "members"),
     }  # fmt: skip
     shown, default = load(full, {}).settings.model_dump(), load(plain, {}).settings.model_dump()
     different = {

@@ -2,12 +2,12 @@
 
 import pytest
 
-from etb_appservice.domain.facts import IncidentSeen
+from etb_appservice.domain.facts import IncidentDoubted, IncidentSeen
+from etb_appservice.domain.ids import IncidentId
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.etb.codec import STRAY_LANE, IncidentDecoder
 from etb_appservice.etb.connection import EtbConnection
 from etb_appservice.etb.wire import write_json
-from etb_appservice.ports import Nothing
 from tests.harness.etb_parts import incident_row
 
 CONNECTION = EtbConnection(
@@ -62,9 +62,9 @@ def test_a_row_without_a_readable_id_is_accepted_and_parks() -> None:
     assert arrival.park_reason == "ETB's incident can't be read: id must be text, not a number"
 
 
-def test_an_incident_that_was_deleted_is_nothing() -> None:
+def test_an_incident_that_was_deleted_is_only_doubted() -> None:
     arrival = DECODER.arrival(incident_row(), via="webhook", event="incident.deleted", moment="m")
-    assert isinstance(DECODER.decode(arrival.payload), Nothing)
+    assert DECODER.decode(arrival.payload) == IncidentDoubted(incident_id=IncidentId(incident_row()["id"]))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,38 @@ def test_an_incident_is_read_whole() -> None:
     assert found.url == f"https://etb.example/i/{found.id}?n=INC-000001"
 
 
+def test_an_incident_s_own_times_its_tags_and_its_original_are_read() -> None:
+    original = "00000000-0000-4000-8000-0000000000AA"
+    times: dict[str, Any] = {
+        "created_at": "1970-01-01T00:00:01Z",
+        "resolved_at": "1970-01-01T00:00:02Z",
+        "closed_at": None,
+    }
+    row = incident_row(is_duplicate=True, original_incident=original, tags=["Drill", {"name": "b"}, ""], **times)
+    found = parse.incident(row, PLAIN)
+    assert (found.created_ms, found.resolved_ms, found.closed_ms) == (1000, 2000, None)
+    assert (found.is_duplicate, found.original, found.tags) == (True, original.lower(), ("Drill", "b"))
+    assert (found.ending, found.is_open, found.is_over) == ("duplicate", False, True)
+
+
+def test_an_original_makes_a_duplicate_unless_etb_says_no() -> None:
+    original = "00000000-0000-4000-8000-0000000000aa"
+    assert parse.incident(incident_row(is_duplicate=..., original_incident=original), PLAIN).is_duplicate
+    assert not parse.incident(incident_row(is_duplicate=False, original_incident=original), PLAIN).is_duplicate
+    assert parse.incident(incident_row(is_duplicate=True, original_incident=None), PLAIN).original is None
+
+
+def test_no_incident_is_a_duplicate_of_itself() -> None:
+    row = incident_row()
+    found = parse.incident({**row, "is_duplicate": None, "original_incident": row["id"]}, PLAIN)
+    assert (found.is_duplicate, found.original) == (False, None)
+
+
+def test_of_many_tags_the_first_fifty_are_kept() -> None:
+    found = parse.incident(incident_row(tags=[f"t{number}" for number in range(80)]), PLAIN)
+    assert len(found.tags) == 50
+
+
 def test_unknown_fields_and_words_do_no_harm() -> None:
     found = parse.incident(incident_row(x_new={"a": 1}, severity="QUANTUM", category="USER_EXPERIENCE"), PLAIN)
     assert (found.severity, found.category) == ("QUANTUM", "User Experience")

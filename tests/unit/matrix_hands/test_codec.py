@@ -18,6 +18,7 @@ from etb_appservice.domain.facts import (
     PlainMessageReceived,
     ReactionReceived,
     StateChanged,
+    TombstoneSeen,
     Trust,
 )
 from etb_appservice.domain.ids import RoomId, UserId
@@ -283,6 +284,24 @@ async def test_other_state_is_kept_for_the_record() -> None:
     fact = await read(None, event(type="m.room.topic", state_key="", content={"topic": "x"}))
     assert isinstance(fact, StateChanged)
     assert (fact.event_type, fact.state_key) == ("m.room.topic", "")
+
+
+async def test_a_tombstone_names_the_room_that_follows() -> None:
+    raw = event(type="m.room.tombstone", state_key="", content={"body": "x", "replacement_room": "!new"})
+    fact = await read(None, raw)
+    assert isinstance(fact, TombstoneSeen)
+    assert fact.replacement == "!new"
+
+
+@pytest.mark.parametrize("named", [None, "", 5, ["!new"], "!n\ud83d"])
+async def test_a_tombstone_that_names_no_room_is_only_state(named: object) -> None:
+    raw = event(type="m.room.tombstone", state_key="", content={"replacement_room": named})
+    assert isinstance(await read(None, raw), StateChanged)
+
+
+async def test_a_tombstone_of_some_other_key_is_only_state() -> None:
+    raw = event(type="m.room.tombstone", state_key="x", content={"replacement_room": "!new"})
+    assert isinstance(await read(None, raw), StateChanged)
 
 
 async def test_a_redacted_event_is_nothing() -> None:

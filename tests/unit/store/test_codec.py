@@ -10,6 +10,7 @@ from etb_appservice.domain.approvals import Approval, Approved
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.effects import (
     AddTimelineEntry,
@@ -17,6 +18,7 @@ from etb_appservice.domain.effects import (
     ChangeIncident,
     DeclareIncident,
     Effect,
+    FollowUpgrade,
     Invite,
     LeaveRoom,
     MoveEscalation,
@@ -25,21 +27,25 @@ from etb_appservice.domain.effects import (
     PutState,
     Remove,
     Say,
+    SetVoice,
     StartRunbook,
     TriggerEscalation,
 )
 from etb_appservice.domain.facts import (
+    AnnouncementDue,
     ApprovalEnds,
     CardDue,
     CatchUpDue,
     CommanderDue,
     Done,
+    DuplicateFound,
     DutyDue,
     EffectAnswered,
     EffectDelayed,
     EventRedacted,
     Fact,
     HeldDue,
+    IncidentDoubted,
     IncidentDue,
     IncidentSeen,
     KeptOutDue,
@@ -55,9 +61,12 @@ from etb_appservice.domain.facts import (
     PlainMessageReceived,
     QuestionEnds,
     ReactionReceived,
+    ReadOnlyDue,
     RunbookDue,
     ServiceStarted,
     StateChanged,
+    SweepDue,
+    TombstoneSeen,
     Troubled,
     Trust,
     UpdateDue,
@@ -78,6 +87,7 @@ from etb_appservice.domain.rooms import RoomPolicy, control_room, incident_room,
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.domain.upgrades import Upgrade
 from etb_appservice.store.codec import (
     FactJson,
     decode_effect,
@@ -94,7 +104,8 @@ ROOM, EVENT, USER, INCIDENT_ID = RoomId("!r"), EventId("$e"), UserId("@u:x"), In
 ORIGIN: dict[str, Any] = {"room_id": ROOM, "event_id": EVENT, "sender": USER, "origin_ms": 7}
 INCIDENT = Incident(
     id=INCIDENT_ID, number="INC-1", title="Fire 🧯\x00", severity="HIGH", status="NEW", updated_at_ms=1 << 50,
-    assignee=Username("alice"), stated=Classification.RESTRICTED,
+    assignee=Username("alice"), stated=Classification.RESTRICTED, created_ms=1, is_duplicate=True,
+    original=IncidentId("o"), tags=("drill",),
 )  # fmt: skip
 CARD = Card(
     number="INC-1", title="t", severity="s", status="s", category="c", priority="p",
@@ -113,6 +124,13 @@ EFFECTS: list[Effect] = [
     Invite(room_id=ROOM, user_id=USER, reason="r"),
     Remove(room_id=ROOM, user_id=USER, reason="r"),
     LeaveRoom(room_id=ROOM),
+    SetVoice(room_id=ROOM, is_read_only=True),
+    FollowUpgrade(
+        room_id=ROOM,
+        replacement=RoomId("!n"),
+        by=USER,
+        spec=incident_room(INCIDENT, Classification.PUBLIC, POLICY),
+    ),
     PutState(room_id=ROOM, event_type="m.space.child", state_key="", content={"via": ["x"], "n": None, "f": 1.5}),
     Pin(room_id=ROOM, event_id=EVENT, instead_of=EventId("$o")),
     Say(room_id=ROOM, content="text"),
@@ -211,6 +229,8 @@ ENTRIES: list[Entry] = [
     Watch(opened_ms=1, plan=2, due_ms=3, unsaid=("t",)),
     Shift(id="r", usernames=(Username("a"),)),
     Declaration(id="1", number="INC-1", by=USER, room_id=ROOM, event_id=EVENT, thread_root=EventId("$t")),
+    Upgrade(id=ROOM, before=ROOM, by=USER, at_ms=1, state="followed", is_open=False),
+    Closing(how="duplicate", ended_ms=1, plan=2, read_only_ms=3, is_read_only=True, is_unlinked=True),
 ]
 FACTS: list[Fact] = [
     MessageReceived(
@@ -241,6 +261,12 @@ FACTS: list[Fact] = [
     UpdateDue(incident_id=INCIDENT_ID, plan=3),
     CommanderDue(incident_id=INCIDENT_ID),
     CatchUpDue(incident_id=INCIDENT_ID, user_id=USER),
+    ReadOnlyDue(incident_id=INCIDENT_ID, plan=2),
+    DuplicateFound(incident_id=INCIDENT_ID, duplicate=IncidentId("j")),
+    IncidentDoubted(incident_id=INCIDENT_ID, sightings=1, tries=2),
+    SweepDue(),
+    TombstoneSeen(**ORIGIN, replacement=RoomId("!n")),
+    AnnouncementDue(text="t"),
     ServiceStarted(),
     Troubled(key="k", text="t"),
     LetterDue(user_id=USER, text="t", notify=True),

@@ -1,0 +1,71 @@
+"""A room's life besides its work: how it ends with its incident, comes back, is announced, goes on elsewhere.
+
+One door for `decide`, so that each part stays a flow of its own.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from etb_appservice.domain.facts import (
+    AnnouncementDue,
+    DuplicateFound,
+    Fact,
+    IncidentDoubted,
+    ReadOnlyDue,
+    SweepDue,
+    TombstoneSeen,
+)
+from etb_appservice.domain.ids import IncidentId
+from etb_appservice.flows.announcements import announcement_due
+from etb_appservice.flows.closings import Closings
+from etb_appservice.flows.missing import Missing, Presence, Swept
+from etb_appservice.flows.turn import Turn
+from etb_appservice.flows.upgrades import Upgrades
+from etb_appservice.ports import Store
+
+LifeFact = ReadOnlyDue | DuplicateFound | IncidentDoubted | SweepDue | AnnouncementDue | TombstoneSeen
+LifeLook = Presence | Swept
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLife:
+    """Its parts."""
+
+    store: Store
+    closings: Closings
+    missing: Missing
+    upgrades: Upgrades
+
+    async def look(self, fact: Fact) -> LifeLook | None:
+        """What deciding needs from outside."""
+        match fact:
+            case IncidentDoubted(incident_id=incident_id):
+                return await self.missing.look(incident_id)
+            case SweepDue():
+                async with self.store.view() as view:
+                    return await self.missing.silent(view)
+            case _:
+                return None
+
+    async def follow(self, turn: Turn, incident_id: IncidentId) -> None:
+        """Bring the room to where its incident is. Repeatable."""
+        await self.closings.follow(turn, incident_id)
+
+    async def due(self, turn: Turn, fact: LifeFact, looked: object) -> None:
+        """Decide one of its facts."""
+        match fact:
+            case ReadOnlyDue():
+                await self.closings.read_only_due(turn, fact)
+            case DuplicateFound():
+                await self.closings.duplicate_found(turn, fact)
+            case IncidentDoubted():
+                presence = looked if isinstance(looked, Presence) else Presence.UNKNOWN
+                await self.missing.doubted(turn, fact, presence)
+            case SweepDue():
+                await self.missing.sweep_due(turn, looked if isinstance(looked, Swept) else Swept(()))
+            case AnnouncementDue():
+                await announcement_due(turn, fact)
+            case TombstoneSeen():
+                await self.upgrades.replaced(turn, fact)
+            case _:
+                assert_never(fact)
