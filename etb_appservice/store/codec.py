@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Shown(NamedTuple):
-    """What is sealed of a room: its name, its card and who holds the key of that, whose chat it is, and so on."""
+    """What is sealed of a room: name, card, who holds its key, whose direct chat it is, how it was made."""
 
     name: str
     card: Card | None
