@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from etb_appservice.domain.clearance import Right
+from etb_appservice.domain.drills import is_drill
 from etb_appservice.domain.duty import Sla
 from etb_appservice.domain.effects import TriggerEscalation
 from etb_appservice.domain.text import code, plain
@@ -43,6 +44,8 @@ async def told(reply: Reply) -> Answer:
 )
 async def escalate(call: Call, reason: Rest | None = None) -> Answer:
     """Start an escalation in ETB, and say who was told."""
+    if is_drill((await call.known()).incident, call.policy):
+        return Answer("This is a drill: nobody outside is called, so nothing is escalated in ETB.", "FAILED")
     why = " ".join(reason.split()) if reason else "No reason was given."
     return await call.etb(
         TriggerEscalation(

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from etb_appservice.domain.clearance import Right
+from etb_appservice.domain.drills import is_drill
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.pages import Page
@@ -94,6 +95,9 @@ async def page(call: Call, target: Person, text: Rest | None = None) -> Answer:
         whom=whom,
         text=" ".join((text or "").split()),
     )
+    if is_drill(known.incident, call.policy):
+        left_out = [f"Not paged: {one}" for one in whom.left_out]
+        return Answer("\n".join(["Called in this room only: this is a drill.", *left_out]))
     return await call.etb(effect)
 
 

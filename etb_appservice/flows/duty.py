@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from etb_appservice.domain.drills import is_drill
 from etb_appservice.domain.duty import Escalation, Maintenance, Sla
 from etb_appservice.domain.effects import MoveEscalation, Say, TriggerEscalation
 from etb_appservice.domain.facts import Done, DutyDue, EffectAnswered, OnCallSeen, PeopleDue
@@ -246,7 +247,8 @@ class Duty:
             effect = await pages.send_page(
                 turn, room, incident, self._policy, page_id=page_id, by="", whom=whom, text=text
             )
-            await turn.emit(f"trigger/{page_id}", effect)
+            if not is_drill(incident, self._policy):
+                await turn.emit(f"trigger/{page_id}", effect)
         else:
             why = " ".join(whom.left_out) or "Nobody is on call."
             await turn.trouble(

@@ -6,11 +6,13 @@
 
 A direct chat is needed, since push rules can't see a mention inside an encrypted message: a room that is set to
 "mentions only" stays silent. Nobody is paged who isn't cleared for the incident.
+A page in a drill stays in its room.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from etb_appservice.domain.drills import is_drill
 from etb_appservice.domain.effects import Invite, MoveEscalation, Say, TriggerEscalation
 from etb_appservice.domain.facts import ReactionReceived
 from etb_appservice.domain.ids import EventId, UserId, Username, WarRoomId
@@ -80,7 +82,10 @@ async def send_page(
     whom: Callees,
     text: str,
 ) -> TriggerEscalation:
-    """Call people: in the room, alone, and on record. The escalation in ETB is left to the caller to ask for."""
+    """Call people: in the room, alone, and on record. The escalation in ETB is left to the caller to ask for.
+
+    In a drill nobody is called but in the room: the caller must not ask for the escalation either.
+    """
     assert room.room_id is not None  # noqa: S101 - pages are for rooms that are open
     page = Page(
         id=page_id,
@@ -102,6 +107,8 @@ async def send_page(
             # Whom ETB doesn't name for the incident must be able to answer the call all the same.
             entry = Admitted(id=name, username=name, by=by or SERVICE, at_ms=turn.now_ms, why="paged")
             await turn.work.cases.put(room.war_room, entry)
+        if is_drill(incident, policy):
+            continue
         await write_to(
             turn,
             user_id,
@@ -214,7 +221,7 @@ async def by_reaction(turn: Turn, room: Room, fact: ReactionReceived, who: Usern
 async def overdue(turn: Turn, room: Room, incident: Incident, policy: Policy, page: Page) -> int | None:
     """Escalate a page that nobody acknowledged in time; answers when it is due, None when nothing is to come."""
     minutes = policy.duty.page_ack_minutes
-    if not minutes or page.escalated or room.room_id is None:
+    if not minutes or page.escalated or room.room_id is None or is_drill(incident, policy):
         return None
     due_ms = page.at_ms + minutes * _MINUTE_MS
     if turn.now_ms < due_ms:

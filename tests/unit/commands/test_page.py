@@ -220,3 +220,35 @@ async def test_a_crash_at_every_commit_pages_once(
     assert [one.ref for one in triggers(house)] == [page.id, f"{page.id}/again"]
     assert page.escalation_ids == tuple(one.id for one in house.etb.escalated[NO_1])
     assert [say for _, say in house.world.said if "**Escalation**" in str(say.content)] == []
+
+
+# --- drills -----------------------------------------------------------------------------------------------
+
+
+async def test_a_page_in_a_drill_stays_in_its_room(house: House) -> None:
+    room_id = await house.open_for_alice(tags=("drill",))
+    answer = await house.ask(ALICE, "!page carol")
+    assert answer == "Called in this room only: this is a drill."
+    [call] = calls(house, room_id)
+    assert call.mentions == (CAROL,)
+    await house.advance(3600)
+    assert await direct_room_id(house, CAROL) is None
+    assert triggers(house) == []
+    assert len(calls(house, room_id)) == 1, "nobody is told that it was escalated"
+
+
+async def test_a_drill_is_not_escalated(house: House) -> None:
+    await house.open_for_alice(tags=("drill",))
+    assert (await house.ask(ALICE, "!escalate now")).startswith("This is a drill")
+    assert triggers(house) == []
+
+
+async def test_a_drill_that_nobody_joins_calls_nobody_outside(house: House) -> None:
+    house.know("alice", "bob", "carol")
+    house.etb.duty.append(OnCall("network", Username("carol")))
+    await house.start_service()
+    await house.report(incident(tags=("drill",)))
+    await house.advance(3600)
+    await house.advance(3600)
+    assert triggers(house) == []
+    assert await direct_room_id(house, CAROL) is None
