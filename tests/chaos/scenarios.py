@@ -160,13 +160,16 @@ class RunbookToEnd:
         return died
 
     async def compare(self) -> None:
-        """The ledger on both sides; then the room is used."""
+        """The ledger on both sides."""
         scene = self.doomed.scene
         _, page = await scene.etb.call(
             "GET", "/api/automation/runbook-executions/", incident=self.incident["id"], page_size=200
         )
         made = [one["trigger_data"]["message_id"] for one in page["results"]]
         assert len(set(made)) == len(made) == self.runs, f"{len(made)} executions of {self.runs} requests"
+        # The room is used, and whatever was said before the answer has reached this client then.
+        one_more = await self.person.send(self.room, "!status")
+        await self.person.wait_for(room=self.room, sender=scene.bot, reply_to=one_more)
         answers = await self._messages()
         assert len(answers) == 1, f"{len(answers)} messages for one run"
         assert (await self.person.shield(self.room, answers[0].event_id)).clean, "the message has a shield"
@@ -178,8 +181,6 @@ class RunbookToEnd:
         ]
         for step in ("Logs", "Heap dump", "Upload"):
             assert "\n".join(log).count(f"Step '{step}' done.") == 1, f"the log says of {step}: {log}"
-        one_more = await self.person.send(self.room, "!status")
-        await self.person.wait_for(room=self.room, sender=scene.bot, reply_to=one_more)
         self.doomed.assert_sound()
 
     async def _shown(self) -> list[str]:
