@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from etb_appservice.domain.facts import Fact, MessageReceived
+from etb_appservice.domain.facts import Fact, MembershipChanged, MessageReceived
 from etb_appservice.domain.ids import RoomId
 from etb_appservice.domain.outcomes import Broken, Failure, Later
 from etb_appservice.domain.policy import Backoff, Policy
@@ -151,7 +151,17 @@ class Intake:
         if room is not None:
             return None
         waited_s = (self.clock.now_ms() - row.received_ms) / 1000
-        return STRANGER_AFTER_S - waited_s if waited_s < STRANGER_AFTER_S else None
+        if waited_s >= STRANGER_AFTER_S or await self._invites_the_bot(row):
+            return None
+        return STRANGER_AFTER_S - waited_s
+
+    async def _invites_the_bot(self, row: InboxRow) -> bool:
+        """Nobody invites the bot to a room of its own: such a room is a stranger's, and somebody waits there."""
+        if b"m.room.encrypted" in row.payload:
+            return False  # reading it may take a question to its sender's homeserver
+        decoded = await self._decode(row)
+        bot = self.policy.rooms.bot
+        return isinstance(decoded, MembershipChanged) and (decoded.user_id, decoded.membership) == (bot, "invite")
 
     async def _decide(self, row: InboxRow, fact: Fact) -> None:
         looked = await self.decider.look(fact)
