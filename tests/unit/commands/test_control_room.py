@@ -196,7 +196,7 @@ async def test_help_lists_what_can_be_asked_in_this_room(house: House) -> None:
     assert "- `!status`: Show where the incident stands" in here
     assert "queue" not in here
     assert "- `!queue [retry|drop] [row]`: Show what is parked" in there
-    assert "status" not in there
+    assert "`!status`" not in there
     assert "- `!help [about]`" in here
 
 

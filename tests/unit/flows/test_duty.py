@@ -1,5 +1,6 @@
 """What an incident's room is told of its SLAs, once each, and who hears that on-call changed."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -34,11 +35,12 @@ def sla(house: House, *, minutes: float = 100, **changes: Any) -> Sla:
 
 
 def notices(house: House, room_id: RoomId | None = None) -> list[str]:
-    """What the rooms were told, without cards and answers."""
+    """What the rooms were told, without cards, answers, and that the incident has ended or goes on."""
     return [
         str(say.content)
         for _, say in house.world.said
         if say.purpose == "notice" and room_id in {None, say.room_id} and say.room_id != house.control_room()
+        if not re.match(r"\*\*INC-\d\*\* is (closed|open again)", str(say.content))
     ]
 
 

@@ -76,7 +76,7 @@ async def test_commands_are_answered_there(house: House) -> None:
     await house.moves(ALICE, "join", chat_of(house))
     answer = await house.ask(ALICE, "!help", chat_of(house))
     assert "`!help [about]`" in answer
-    assert "status" not in answer
+    assert "`!status`" not in answer
 
 
 async def test_a_homeserver_that_is_away_loses_no_letter(house: House) -> None:
