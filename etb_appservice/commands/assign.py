@@ -1,11 +1,8 @@
 """`assign`: who works on the incident."""
 
-from dataclasses import dataclass
-
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import Username
-from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import (
     INCIDENT,
@@ -14,27 +11,15 @@ from etb_appservice.flows.commands import (
     Call,
     Person,
     Reply,
-    UsageError,
-    answered,
     command,
     person,
 )
+from etb_appservice.flows.named import Found, look_up
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What ETB said of the name that was given; `user` None: it knows no such user."""
-
-    user: EtbUser | None
-
-
-async def look_up(asking: Asking) -> Found | None:
-    """The user as ETB has them; None when ETB didn't answer."""
-    try:
-        username = person(asking.policy, asking.arguments["username"])
-    except UsageError:
-        return None
-    return await answered(asking, asking.etb.user(username), Found)
+async def ask_etb(asking: Asking) -> Found | None:
+    """Who they are."""
+    return await look_up(asking, asking.arguments["username"])
 
 
 async def told(reply: Reply) -> Answer:
@@ -46,7 +31,7 @@ async def told(reply: Reply) -> Answer:
     return Answer(f"Assigned to {code(after)}{f' (was {code(before)})' if before else ' (was nobody)'}.")
 
 
-@command(needs=Right.RESPONDER, where=INCIDENT, prepare=look_up, then=told, example="assign bob")
+@command(needs=Right.RESPONDER, where=INCIDENT, prepare=ask_etb, then=told, example="assign bob")
 async def assign(call: Call, username: Person) -> Answer:
     """Assign the incident to somebody, by ETB username or Matrix id.
 

@@ -1,10 +1,8 @@
 """`task`: what is still to do."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from etb_appservice.domain.clearance import Right
-from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows import tasks
@@ -15,38 +13,26 @@ from etb_appservice.flows.commands import (
     Call,
     Rest,
     UsageError,
-    answered,
     command,
     person,
 )
+from etb_appservice.flows.named import Found, look_up
 
 _MOST = 50
 _ASSIGN_WORDS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What ETB said of the name that was given; `user` None: it knows no such user."""
-
-    user: EtbUser | None
-
-
-async def look_up(asking: Asking) -> Found | None:
-    """Whom a task is given to; None where nobody is named, or ETB didn't answer."""
+async def ask_etb(asking: Asking) -> Found | None:
+    """Whom a task is given to, where somebody is named."""
     words = str(asking.arguments.get("rest", "")).split()
-    if asking.arguments.get("action") != "assign" or len(words) != _ASSIGN_WORDS:
-        return None
-    try:
-        username = person(asking.policy, words[1])
-    except UsageError:
-        return None
-    return await answered(asking, asking.etb.user(username), Found)
+    is_given = asking.arguments.get("action") == "assign" and len(words) == _ASSIGN_WORDS
+    return await look_up(asking, words[1] if is_given else None)
 
 
 @command(
     needs=Right.RESPONDER,
     where=INCIDENT,
-    prepare=look_up,
+    prepare=ask_etb,
     example="task add Call the network provider",
     aliases=("tasks",),
 )

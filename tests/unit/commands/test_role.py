@@ -112,11 +112,11 @@ async def test_roles_lists_every_role(house: House) -> None:
     ("line", "answer"),
     [
         ("!role scribe nobody", "ETB knows no user `nobody`."),
-        ("!role scribe eve", "`eve` has an ETB account that is locked or not active."),
-        ("!role scribe low", "`low` is not cleared for the level of this incident."),
+        ("!role scribe eve", "ETB user `eve` has an ETB account that is locked or not active."),
+        ("!role scribe low", "ETB user `low` is not cleared for the level of this incident."),
         (
             "!role scribe unmapped",
-            "`unmapped` has no Matrix account here. An operator adds it under",
+            "ETB user `unmapped` has no Matrix account here. Add it under",
         ),
     ],
 )  # fmt: skip
@@ -145,7 +145,7 @@ async def test_with_etb_away_the_last_known_copy_decides(house: House) -> None:
     house.etb.down()
     assert await house.ask(ALICE, "!role scribe bob") == "Scribe is `bob` (was nobody)."
     told = await house.ask(ALICE, "!role comms carol")
-    assert told == "ETB does not answer, and I don't know `carol` yet. Try again later."
+    assert told == "ETB does not answer, so I can't see whether `carol` may come in. Try again."
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -1,0 +1,53 @@
+"""Somebody who is named in a command: as ETB has them, and what keeps them out of the incident's room."""
+
+from dataclasses import dataclass
+
+from etb_appservice.domain.clearance import may_enter
+from etb_appservice.domain.ids import Username
+from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.text import code
+from etb_appservice.flows.commands import Asking, Call, UsageError, answered, person
+from etb_appservice.flows.surroundings import FIXES, level_of
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What ETB said of the name that was given; `user` None: it knows no such user."""
+
+    user: EtbUser | None
+
+
+async def look_up(asking: Asking, word: str | None) -> Found | None:
+    """The user as ETB has them; None when nobody is named, or ETB didn't answer. For `prepare`."""
+    if not word:
+        return None
+    try:
+        username = person(asking.policy, word)
+    except UsageError:
+        return None
+    return await answered(asking, asking.etb.user(username), Found)
+
+
+async def why_not(call: Call, name: Username) -> str:
+    """What keeps somebody out of this room, with the fix; nothing when they may be there.
+
+    By ETB's word of just now (`call.before`), else by the last known copy while that holds.
+    """
+    if isinstance(call.before, Found):
+        user = call.before.user
+        if user is None:
+            return f"ETB knows no user {code(name)}."
+        await call.work.incidents.put_user(user, call.turn.now_ms)
+    else:
+        kept = await call.work.incidents.user(name)
+        if kept is None or call.turn.now_ms - kept[1] > call.policy.commands.rights_hold_s * 1000:
+            return f"ETB does not answer, so I can't see whether {code(name)} may come in. Try again."
+        user = kept[0]
+    if call.policy.people.user_id(name) is None:
+        return f"ETB user {code(name)} {FIXES['unmapped']}"
+    last = await call.work.incidents.get(call.incident_id)
+    level = call.room.classification
+    if last is not None:
+        level = max(level, level_of(last.incident, call.policy))
+    decision = may_enter(user.clearance, is_active=user.is_active, level=level)
+    return "" if decision.allowed else f"ETB user {code(name)} {FIXES[decision.reason]}"
