@@ -393,6 +393,10 @@ class Messages(Protocol):
 
     async def by_event(self, event_id: EventId) -> Message | None: ...
 
+    async def page(self, lane: str, after: int = 0, limit: int = 500) -> Sequence[Message]:
+        """Of a lane, by position: those behind `after`."""
+        ...
+
     async def redact(self, event_id: EventId) -> bool:
         """Forget the body; False when the event is unknown."""
         ...
@@ -468,6 +472,47 @@ class Cases(Protocol):
         ...
 
 
+MOST_DOCUMENT_BYTES = 20 * 1024 * 1024
+"""What a document may hold; homeservers take 50 MiB by default."""
+
+
+class TooLarge(ValueError):
+    """A document holds more than MOST_DOCUMENT_BYTES."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A file of ours that waits to be sent."""
+
+    id: str
+    war_room: WarRoomId
+    content: bytes
+    upload: bytes | None = None
+    """Where it was uploaded to and how to decrypt it there, as whoever uploaded it wrote that down."""
+
+
+class Documents(Protocol):
+    """Files that effects refer to, sealed, until they were sent."""
+
+    async def put(self, document_id: str, war_room: WarRoomId, content: bytes) -> None:
+        """Add one; a document is never changed. Raises TooLarge."""
+        ...
+
+    async def get(self, document_id: str) -> Document | None: ...
+
+    async def uploaded(self, document_id: str, upload: bytes) -> None:
+        """Remember the upload, so that a repetition refers to the same one."""
+        ...
+
+    async def forget(self, document_id: str) -> None:
+        """It was sent, or never will be."""
+        ...
+
+    async def forget_before(self, before_ms: int) -> int:
+        """Forget what was put before then; answers how many. For what an operator has dropped."""
+        ...
+
+
 class AuditLog(Protocol):
     """Append only."""
 
@@ -523,6 +568,7 @@ class Work(Protocol):
     messages: Messages
     commands: Commands
     cases: Cases
+    documents: Documents
     audit: AuditLog
     once: Once
     gaps: Gaps

@@ -50,6 +50,7 @@ from etb_appservice.flows.upgrades import Upgrades
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
+from etb_appservice.matrix.files import Attachments
 from etb_appservice.matrix.gaps import GapFinder
 from etb_appservice.matrix.hands import Hands
 from etb_appservice.matrix.identity import Established
@@ -224,6 +225,7 @@ class House:
             audience_from(self.base.store),
             render,
             Rotation(rooms.rotation_period_msgs, rooms.rotation_period_ms),
+            Attachments(self.base.store, server),
         )
 
     def _decider(self, established: Established) -> Decider:

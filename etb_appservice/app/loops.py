@@ -3,7 +3,7 @@
     refused keys   30 s     tried again; told at the third try
     senders        30 s     whose homeserver did not answer are asked for again
     self-test      a start  again after a minute until all is proven; told at the second failure
-    clean          1 h      keys of what was seen long ago
+    clean          1 h      keys of what was seen long ago, and files that were never sent
 
 A loop must never end the service for what the homeserver did; a failing database is fatal and passes through.
 """
@@ -29,6 +29,8 @@ _RETRY_KEYS_EVERY_S = 30.0
 _ASK_AGAIN_EVERY_S = 30.0
 _TELL_AFTER_TRIES = 3
 _CLEAN_EVERY_S = 3600.0
+_KEEP_DOCUMENTS_MS = 30 * 86_400_000
+"""How long a file that could not be sent may be retried by an operator."""
 _TEST_AGAIN_S = 60.0
 _CONTROL_ROOM_LOOKS = 30
 _UNPROVEN = Vital(
@@ -155,10 +157,11 @@ async def _control_room(store: Store, clock: Clock) -> RoomId | None:
 
 
 async def clean(store: Store, clock: Clock, *, keep_ms: int) -> Never:
-    """Forget keys of what was seen more than `keep_ms` ago."""
+    """Forget keys of what was seen more than `keep_ms` ago, and files that an operator has left unsent."""
     while True:
         async with store.work() as work:
             forgotten = await work.inbox.forget_keys(clock.now_ms() - keep_ms)
+            await work.documents.forget_before(clock.now_ms() - _KEEP_DOCUMENTS_MS)
         if forgotten:
             log.info("forgot keys of what was seen long ago", keys=forgotten)
         await clock.sleep(_CLEAN_EVERY_S)

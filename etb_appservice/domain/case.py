@@ -11,6 +11,7 @@ from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
+from etb_appservice.domain.media import Media
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Question
@@ -42,4 +43,5 @@ Entry = (
     | Shift
     | Closing
     | Upgrade
+    | Media
 )

@@ -120,6 +120,27 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SendFile:
+    """Send a file of ours, encrypted as an attachment. Its bytes wait in `ports.Documents`, not here."""
+
+    kind: Literal["SendFile"] = "SendFile"
+    room_id: RoomId
+    document: str
+    """Its id among the documents."""
+    filename: str
+    mime: str
+    size: int
+    """In bytes."""
+    msgtype: Literal["m.file", "m.image"] = "m.file"
+    width: int = 0
+    height: int = 0
+    caption: str = ""
+    """What is read beside it; for a picture, what it shows. Plain text; empty shows the file's name."""
+    reply_to: EventId | None = None
+    thread_root: EventId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddTimelineEntry:
     """Write an entry on the incident's timeline in ETB (docs/etb-contract.md 7.3).
 
@@ -205,7 +226,28 @@ class CancelRunbook:
     execution_id: str
 
 
-MatrixEffect = OpenRoom | Invite | Remove | LeaveRoom | PutState | SetVoice | FollowUpgrade | Pin | Say
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterEvidence:
+    """Register the digest of a file as evidence in ETB (10.1); the file itself stays here.
+
+    `source_reference` is ours alone, to find it before any repetition.
+    """
+
+    kind: Literal["RegisterEvidence"] = "RegisterEvidence"
+    incident_id: IncidentId
+    evidence_type: str
+    title: str
+    description: str
+    file_hash: str
+    """SHA-256, hex."""
+    file_size: int
+    mime: str
+    source_reference: str
+    classification: str = ""
+    """As ETB names it; empty leaves it to ETB."""
+
+
+MatrixEffect = OpenRoom | Invite | Remove | LeaveRoom | PutState | SetVoice | FollowUpgrade | Pin | Say | SendFile
 EtbEffect = (
     AddTimelineEntry
     | ChangeIncident
@@ -214,6 +256,7 @@ EtbEffect = (
     | MoveEscalation
     | StartRunbook
     | CancelRunbook
+    | RegisterEvidence
 )
 Effect = MatrixEffect | EtbEffect
 
@@ -254,6 +297,7 @@ def target_of(effect: Effect) -> str:
             | MoveEscalation(incident_id=incident_id)
             | StartRunbook(incident_id=incident_id)
             | CancelRunbook(incident_id=incident_id)
+            | RegisterEvidence(incident_id=incident_id)
         ):
             return f"etb/{incident_id}"
         case (
@@ -264,5 +308,6 @@ def target_of(effect: Effect) -> str:
             | SetVoice(room_id=room_id)
             | Pin(room_id=room_id)
             | Say(room_id=room_id)
+            | SendFile(room_id=room_id)
         ):
             return f"matrix/{room_id}"

@@ -5,7 +5,8 @@
                               └─not there──> POST
 
 A repetition must never POST before the timeline was read back in full: what can't be read back is Unsure. Here
-stands the timeline; the other writes stand in `incident_writes` and `duty_writes`.
+stands the timeline; the other writes stand in `incident_writes`, `duty_writes` and
+`evidence_writes`.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from etb_appservice.domain.effects import (
     DeclareIncident,
     EtbEffect,
     MoveEscalation,
+    RegisterEvidence,
     StartRunbook,
     TriggerEscalation,
 )
@@ -28,6 +30,7 @@ from etb_appservice.etb import fields
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.desk import NOT_HERE, Desk, is_repetition
 from etb_appservice.etb.duty_writes import DutyWrites
+from etb_appservice.etb.evidence_writes import EvidenceWrites
 from etb_appservice.etb.incident_writes import IncidentWrites
 from etb_appservice.etb.probe import Modules
 from etb_appservice.etb.wire import JsonObject, Unreadable
@@ -51,6 +54,7 @@ class EtbWriter:
         desk = Desk(client, modules, patience_s=patience_s)
         self._incidents = IncidentWrites(desk)
         self._duty = DutyWrites(desk)
+        self._evidence = EvidenceWrites(desk)
         self._client = client
         self._modules = modules
         self._spelling = client.connection.spelling
@@ -73,6 +77,8 @@ class EtbWriter:
                 return await self._duty.start(effect, attempt)
             case CancelRunbook():
                 return await self._duty.cancel(effect, attempt)
+            case RegisterEvidence():
+                return await self._evidence.register(effect, attempt)
 
     async def _add_timeline_entry(self, entry: AddTimelineEntry, attempt: Try) -> Done:
         """On the incident (docs/etb-contract.md 7.3), else on the war rooms' timeline (7.4)."""

@@ -23,6 +23,7 @@ from etb_appservice.domain.effects import (
     MoveEscalation,
     OpenRoom,
     Say,
+    SendFile,
     TriggerEscalation,
 )
 from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, NotDone
@@ -74,6 +75,12 @@ def _is_needed(effect: Effect) -> bool:
             return True
         case _:
             return False
+
+
+async def _forget_document(work: Work, effect: Effect) -> None:
+    """The row has ended, and so has the need for what it refers to."""
+    if isinstance(effect, SendFile):
+        await work.documents.forget(effect.document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,7 @@ class Outbox:
         fact = EffectAnswered(key=row.key, effect=row.effect, answer=done)
         async with self.store.work() as work:
             await work.outbox.finish(row.seq)
+            await _forget_document(work, row.effect)
             if ends_quietly(fact):
                 await self.record(Turn(work=work, ref=f"o{row.seq}", lane=row.lane, codec=self.codec), fact)
                 return
@@ -179,6 +187,7 @@ class Outbox:
             match error:
                 case Refused() if not _is_needed(row.effect):
                     await work.outbox.finish(row.seq)
+                    await _forget_document(work, row.effect)
                     await self._answer(work, row, NotDone(state="refused", reason=reason))
                 case Later() | Unsure() if attempt < tries:
                     after_s = error.after_s if isinstance(error, Later) else None

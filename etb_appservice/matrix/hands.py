@@ -1,5 +1,7 @@
 """Carries out effects in Matrix as the bot. Safe to repeat: by transaction id, else by reading the room back.
 
+    SendFile ──> upload, remembered
+      │
     Say ──> tried before, long ago or from another device? ──yes──> read the room back ──found──> Done
              │ no                                                        │ not there
              └──> encrypt for our own list of people ──> send under hash(key, bot, device) ──> Done
@@ -10,6 +12,7 @@ anything after an invite or a kick under the key from before it.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -24,6 +27,7 @@ from etb_appservice.domain.effects import (
     PutState,
     Remove,
     Say,
+    SendFile,
     SetVoice,
 )
 from etb_appservice.domain.facts import Done
@@ -31,7 +35,16 @@ from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
 from etb_appservice.domain.rooms import voiced
 from etb_appservice.matrix.audience import AudienceOf, Recipients
-from etb_appservice.matrix.messages import EFFECT_FIELD, RELATION, Render, content_of, transaction_id
+from etb_appservice.matrix.files import Attachments
+from etb_appservice.matrix.messages import (
+    EFFECT_FIELD,
+    RELATION,
+    Json,
+    Render,
+    content_of,
+    content_of_file,
+    transaction_id,
+)
 from etb_appservice.matrix.results import Crypto, Decrypted, KeyMissing, Rotation
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver, status_of
@@ -65,6 +78,7 @@ class Hands:
         audience_of: AudienceOf,
         render: Render,
         rotation: Rotation,
+        attachments: Attachments,
     ) -> None:
         self._server = server
         self._crypto = crypto
@@ -73,6 +87,7 @@ class Hands:
         self._recipients = Recipients(audience_of)
         self._render = render
         self._rotation = rotation
+        self._attachments = attachments
 
     @property
     def device_id(self) -> str:
@@ -85,7 +100,11 @@ class Hands:
             case OpenRoom(spec=spec):
                 return await self._rooms.open(spec, was_tried=_was_tried(attempt))
             case Say():
-                return await self._say(effect, attempt)
+                return await self._send(effect.room_id, attempt, content_of(effect, attempt.key, self._render))
+            case SendFile():
+                file = await self._attachments.encrypted_file(effect)
+                done = await self._send(effect.room_id, attempt, content_of_file(effect, file, attempt.key))
+                return replace(done, found={"mxc": file["url"]})
             case Pin():
                 return await self._pin(effect)
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
@@ -108,20 +127,19 @@ class Hands:
 
     # --- messages -----------------------------------------------------------------------------------------
 
-    async def _say(self, say: Say, attempt: Try) -> Done:
-        found = await self._recipients.of(say.room_id)
+    async def _send(self, room_id: RoomId, attempt: Try, content: Json) -> Done:
+        found = await self._recipients.of(room_id)
         if found is None:
-            raise Broken(f"{say.room_id} is not a room of ours: nothing is said there")
+            raise Broken(f"{room_id} is not a room of ours: nothing is said there")
         audience, people = found
         if not audience.encrypted:
-            raise Broken(f"{say.room_id} is not encrypted: nothing is said there")
+            raise Broken(f"{room_id} is not encrypted: nothing is said there")
         if self._must_look(attempt):
-            known = await self._find(say.room_id, attempt)
+            known = await self._find(room_id, attempt)
             if known is not None:
                 return Done(event_id=known, detail="found")
-        content = content_of(say, attempt.key, self._render)
         encrypted = await self._crypto.encrypt(
-            say.room_id,
+            room_id,
             "m.room.message",
             content,
             people,
@@ -133,7 +151,7 @@ class Hands:
             envelope[RELATION] = content[RELATION]
         txn_id = transaction_id(attempt.key, self._server.user_id, self.device_id)
         return Done(
-            event_id=await self._server.send(say.room_id, "m.room.encrypted", txn_id, envelope),
+            event_id=await self._server.send(room_id, "m.room.encrypted", txn_id, envelope),
             unread_by=tuple(UserId(user_id) for user_id in encrypted.without_devices),
         )
 

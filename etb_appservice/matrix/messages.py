@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from etb_appservice.domain.effects import Say
+from etb_appservice.domain.effects import Say, SendFile
 from etb_appservice.domain.incident import Card
 
 Json = dict[str, Any]
@@ -38,9 +38,27 @@ def content_of(say: Say, key: str, render: Render) -> Json:
     return content | {EFFECT_FIELD: key}
 
 
-def relation_of(say: Say) -> Json | None:
+def content_of_file(sent: SendFile, file: Json, key: str) -> Json:
+    """The same of a file; `file` is its EncryptedFile (client-server API, "Sending encrypted attachments")."""
+    info: Json = {"mimetype": sent.mime, "size": sent.size}
+    if sent.msgtype == "m.image":
+        info |= {"w": sent.width, "h": sent.height}
+    content: Json = {
+        "msgtype": sent.msgtype,
+        "body": sent.caption or sent.filename,
+        "filename": sent.filename,
+        "info": info,
+        "file": file,
+        "m.mentions": {},
+    }
+    if (relation := relation_of(sent)) is not None:
+        content[RELATION] = relation
+    return content | {EFFECT_FIELD: key}
+
+
+def relation_of(say: Say | SendFile) -> Json | None:
     """What the message relates to. An edit keeps the relation of what it edits, so it names only that."""
-    if say.edits is not None:
+    if isinstance(say, Say) and say.edits is not None:
         return {"rel_type": "m.replace", "event_id": say.edits}
     if say.thread_root is not None:
         return {

@@ -80,6 +80,20 @@ class Homeserver:
         path = f"{_room(room_id)}/send/{_q(event_type)}/{_q(txn_id)}"
         return EventId(_text(await self.ask(Method.PUT, path, content), "event_id"))
 
+    async def upload(self, content: bytes) -> str:
+        """Put encrypted bytes into the media store; their `mxc:` address. A repetition makes another one.
+
+        Without a name and a type: the homeserver learns nothing of what it keeps but its size.
+        """
+        with outcomes():
+            answer = await self._api.request(
+                Method.POST,
+                "_matrix/media/v3/upload",
+                content,
+                headers={"Content-Type": "application/octet-stream"},
+            )
+        return _text(answer, "content_uri")
+
     async def act(self, room_id: RoomId, what: str, content: Json | None = None) -> None:
         """`invite`, `kick`, `leave`: the calls on a room that answer nothing."""
         await self.ask(Method.POST, f"{_room(room_id)}/{what}", content or {})

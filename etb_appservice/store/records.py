@@ -31,6 +31,7 @@ _PUT_MESSAGE = text(
     " WHERE messages.state <> 'redacted'"
 )
 _MESSAGE = text("SELECT * FROM messages WHERE event_id = :event_id")
+_PAGE = text("SELECT * FROM messages WHERE lane = :lane AND position > :after ORDER BY position LIMIT :limit")
 _REDACT = text("UPDATE messages SET state = 'redacted', body = NULL WHERE event_id = :event_id")
 
 
@@ -82,34 +83,42 @@ class SqlMessages:
 
         def job(transaction: Transaction) -> Message | None:
             row = transaction.row(_MESSAGE, {"event_id": event_id})
-            if row is None:
-                return None
-            body = None
-            if row.body is not None:
-                body = transaction.keys.open("messages", row.event_id, bytes(row.body)).decode(
-                    "utf-8", "surrogatepass"
-                )
-            return Message(
-                id=row.id,
-                room_id=row.room_id,
-                lane=row.lane,
-                event_id=row.event_id,
-                sender=row.sender,
-                state=row.state,
-                origin_ms=row.origin_ms,
-                received_ms=row.received_ms,
-                decided_ms=row.decided_ms,
-                body=body,
-                position=row.position,
-                thread_root=row.thread_root,
-                replaces=row.replaces,
-            )
+            return None if row is None else _message(transaction, row)
 
         return await self._desk.ask(job)
+
+    async def page(self, lane: str, after: int = 0, limit: int = 500) -> Sequence[Message]:
+        """Opened, in the order in which they were decided."""
+        values = {"lane": lane, "after": after, "limit": limit}
+        return await self._desk.ask(
+            lambda transaction: [_message(transaction, row) for row in transaction.rows(_PAGE, values)]
+        )
 
     async def redact(self, event_id: EventId) -> bool:
         """The row stays, as a place in the conversation."""
         return await self._desk.write(lambda transaction: transaction.change(_REDACT, {"event_id": event_id}) > 0)
+
+
+def _message(transaction: Transaction, row: Row[tuple[object, ...]]) -> Message:
+    body = None
+    if row.body is not None:
+        opened = transaction.keys.open("messages", row.event_id, bytes(row.body))
+        body = opened.decode("utf-8", "surrogatepass")
+    return Message(
+        id=row.id,
+        room_id=row.room_id,
+        lane=row.lane,
+        event_id=row.event_id,
+        sender=row.sender,
+        state=row.state,
+        origin_ms=row.origin_ms,
+        received_ms=row.received_ms,
+        decided_ms=row.decided_ms,
+        body=body,
+        position=row.position,
+        thread_root=row.thread_root,
+        replaces=row.replaces,
+    )
 
 
 # --- commands ---------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from etb_appservice.ports import (
     Cases,
     Clock,
     Commands,
+    Documents,
     Gaps,
     Inbox,
     Incidents,
@@ -23,6 +24,7 @@ from etb_appservice.store.addresses import read_address
 from etb_appservice.store.cases import SqlCases
 from etb_appservice.store.copies import SqlIncidents, SqlRooms
 from etb_appservice.store.desk import Desk, Transaction
+from etb_appservice.store.documents import SqlDocuments
 from etb_appservice.store.engines import Lines, PostgresLines, SqliteLines, to_the_end
 from etb_appservice.store.errors import NotCurrent
 from etb_appservice.store.inbox import SqlInbox
@@ -50,6 +52,7 @@ class SqlWork:
         self.messages: Messages = SqlMessages(desk)
         self.commands: Commands = SqlCommands(desk)
         self.cases: Cases = SqlCases(desk)
+        self.documents: Documents = SqlDocuments(desk)
         self.audit: AuditLog = SqlAuditLog(desk)
         self.once: Once = SqlOnce(desk)
         self.gaps: Gaps = SqlGaps(desk)

@@ -217,6 +217,17 @@ cases = Table(
     sqlite_autoincrement=True,
 )
 
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("war_room", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("upload", LargeBinary),  # only with the first part
+    Column("created_ms", BigInteger, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

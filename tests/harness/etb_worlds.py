@@ -116,6 +116,10 @@ class World(Protocol):
         """Every run there ever was."""
         ...
 
+    async def evidence(self, incident_id: IncidentId) -> list[dict[str, object]]:
+        """What was registered of an incident, oldest first."""
+        ...
+
 
 class FakeWorld:
     def __init__(self) -> None:
@@ -191,6 +195,19 @@ class FakeWorld:
     async def executions(self) -> list[str]:
         return list(self.etb.executions)
 
+    async def evidence(self, incident_id: IncidentId) -> list[dict[str, object]]:
+        return [
+            {
+                "evidence_type": one.evidence_type,
+                "file_hash": one.file_hash,
+                "mime_type": one.mime,
+                "source_reference": one.source_reference,
+                "data_classification": one.classification,
+            }
+            for one in self.etb.evidence
+            if one.incident_id == incident_id
+        ]
+
 
 class SandboxWorld:
     def __init__(self, sandbox: Sandbox, client: EtbClient) -> None:
@@ -248,3 +265,14 @@ class SandboxWorld:
 
     async def executions(self) -> list[str]:
         return [row["id"] for row in await self.sandbox.rows("/api/automation/runbook-executions/")]
+
+    async def evidence(self, incident_id: IncidentId) -> list[dict[str, object]]:
+        rows = await self.sandbox.rows("/api/compliance/evidence/", incident=incident_id)
+        shown = (
+            "evidence_type",
+            "file_hash",
+            "mime_type",
+            "source_reference",
+            "data_classification",
+        )
+        return [{name: row[name] for name in shown} for row in sorted(rows, key=lambda row: row["collected_at"])]

@@ -16,6 +16,7 @@ from etb_appservice.domain.effects import (
     DeclareIncident,
     EtbEffect,
     MoveEscalation,
+    RegisterEvidence,
     StartRunbook,
     TriggerEscalation,
 )
@@ -32,6 +33,7 @@ _MODULES = {
     "MoveEscalation": "sla",
     "StartRunbook": "automation",
     "CancelRunbook": "automation",
+    "RegisterEvidence": "compliance",
 }
 
 
@@ -54,6 +56,7 @@ class FakeEtb:
     off: set[str] = field(default_factory=set)
     """Modules that are nowhere, such as `sla` or `automation`."""
     entries: list[AddTimelineEntry] = field(default_factory=list)
+    evidence: list[RegisterEvidence] = field(default_factory=list)
     writes: list[EtbEffect] = field(default_factory=list)
     """Every write that took effect, in order."""
     done: dict[str, Done] = field(default_factory=dict)
@@ -220,20 +223,7 @@ class FakeEtb:
                         return self._move(rows, place, to)
                 raise Refused("ETB knows no such escalation", code="404")
             case StartRunbook(runbook_id=runbook_id):
-                book = next((one for one in self.library if one.id == runbook_id), None)
-                if book is None:
-                    raise Refused("ETB knows no such runbook", code="404")
-                execution = Execution(
-                    id=f"execution-{len(self.executions) + 1}",
-                    runbook_id=runbook_id,
-                    status="RUNNING",
-                    total_steps=len(book.steps),
-                )
-                self.executions[execution.id] = execution
-                return Done(
-                    detail="created",
-                    found={"id": execution.id, "status": "RUNNING", "total_steps": str(len(book.steps))},
-                )
+                return self._start(runbook_id)
             case CancelRunbook(execution_id=execution_id):
                 if execution_id not in self.executions:
                     raise Refused("ETB knows no such execution", code="404")
@@ -242,6 +232,25 @@ class FakeEtb:
                     return Done(detail="found", found={"id": execution_id, "status": run.status})
                 self.executions[execution_id] = replace(run, status="CANCELLED")
                 return Done(detail="changed", found={"id": execution_id, "status": "CANCELLED"})
+            case RegisterEvidence():
+                self.evidence.append(effect)
+                return Done(detail="created", found={"id": f"evidence-{len(self.evidence)}"})
+
+    def _start(self, runbook_id: str) -> Done:
+        book = next((one for one in self.library if one.id == runbook_id), None)
+        if book is None:
+            raise Refused("ETB knows no such runbook", code="404")
+        execution = Execution(
+            id=f"execution-{len(self.executions) + 1}",
+            runbook_id=runbook_id,
+            status="RUNNING",
+            total_steps=len(book.steps),
+        )
+        self.executions[execution.id] = execution
+        return Done(
+            detail="created",
+            found={"id": execution.id, "status": "RUNNING", "total_steps": str(len(book.steps))},
+        )
 
     def _move(self, rows: list[Escalation], place: int, to: str) -> Done:
         row = rows[place]

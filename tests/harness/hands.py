@@ -21,6 +21,7 @@ from etb_appservice.domain.rooms import RoomPolicy, RoomSpec, incident_room
 from etb_appservice.matrix.arrivals import Intake
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
+from etb_appservice.matrix.files import Attachments
 from etb_appservice.matrix.gaps import GapFinder
 from etb_appservice.matrix.hands import Hands
 from etb_appservice.matrix.results import Rotation
@@ -117,7 +118,15 @@ class Workbench:
                 store=store,
                 server=server,
                 rooms=rooms,
-                hands=Hands(server, bot.cipher, rooms, audience_from(store), render, Rotation()),
+                hands=Hands(
+                    server,
+                    bot.cipher,
+                    rooms,
+                    audience_from(store),
+                    render,
+                    Rotation(),
+                    Attachments(store, server),
+                ),
                 decoder=Decoder(bot.cipher, encrypted_rooms(store), server.user_id),
                 intake=intake,
                 transactions=transactions,

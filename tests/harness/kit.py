@@ -36,6 +36,7 @@ from etb_appservice.domain.effects import (
     PutState,
     Remove,
     Say,
+    SendFile,
     SetVoice,
 )
 from etb_appservice.domain.facts import (
@@ -170,6 +171,10 @@ class World:
     aliases: dict[str, RoomId] = field(default_factory=dict)
     opened: list[OpenRoom] = field(default_factory=list)
     said: list[tuple[EventId, Say]] = field(default_factory=list)
+    sent: list[tuple[EventId, SendFile, bytes]] = field(default_factory=list)
+    """Files, with what a person would read in them."""
+    documents: Callable[[str], Awaitable[bytes | None]] | None = None
+    """Where the bytes of files wait; the house sets it."""
     invited: list[tuple[RoomId, UserId]] = field(default_factory=list)
     left: list[RoomId] = field(default_factory=list)
     pinned: dict[RoomId, list[EventId]] = field(default_factory=dict)
@@ -238,6 +243,11 @@ class World:
             if not fault.lands:
                 raise fault.failure
         if attempt.key not in self.done:
+            if isinstance(effect, SendFile):
+                content = await self.documents(effect.document) if self.documents else b""
+                if content is None:
+                    raise Broken("the bytes of a file are not there any more")
+                self.sent.append((EventId(f"$own{len(self.order) + 1}"), effect, content))
             self.done[attempt.key] = self._take_effect(effect)
             self.order.append(effect)
         if fault is not None:
@@ -259,6 +269,8 @@ class World:
             case Say():
                 self.said.append((event_id, effect))
                 return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
+            case SendFile(document=document):
+                return Done(event_id=event_id, found={"mxc": f"mxc://x.org/{document}"})
             case Invite(room_id=room_id, user_id=user_id) if user_id in self.members.get(room_id, {}):
                 return Done(detail=f"was there: {self.members[room_id][user_id]}")
             case Invite(room_id=room_id, user_id=user_id):
@@ -475,6 +487,7 @@ class House:
         life = None if self._lives is None else next(self._lives) + self._die_before
         self.store = CrashingStore(self.db, life, before=self._die_before)
         self.lane_of.clear()
+        self.world.documents = self._document
         incidents = Incidents(self.etb, self.policy)
         letters = Letters(self.policy)
         cadences = Cadences(self.policy)
@@ -527,6 +540,12 @@ class House:
             self.decider.record,
             started_ms=self.clock.now_ms(),
         )
+
+    async def _document(self, document_id: str) -> bytes | None:
+        """As the real hands read it, when they send it."""
+        async with self.db.view() as view:
+            found = await view.documents.get(document_id)
+        return found.content if found else None
 
     async def stop(self) -> None:
         """Close the database."""

@@ -12,6 +12,7 @@ from etb_appservice.domain.effects import (
     DeclareIncident,
     EtbEffect,
     MoveEscalation,
+    RegisterEvidence,
     StartRunbook,
     TriggerEscalation,
 )
@@ -44,6 +45,7 @@ USERS = "/security/api/users/"
 ESCALATIONS = "/api/sla-oncall/api/v1/escalation-instances/"
 BOOKS = "/api/automation/runbooks/"
 RUNS = "/api/automation/runbook-executions/"
+EVIDENCE = "/api/compliance/evidence/"
 EXECUTE = f"{BOOKS}{ID}/execute/"
 REF = "00000000-0000-7000-8000-000000000077"
 
@@ -56,6 +58,17 @@ ESCALATE = TriggerEscalation(incident_id=SOME, reason="no one answers", ref=REF,
 START = StartRunbook(
     incident_id=SOME, runbook_id=ID, parameters={"n": 1}, ref=REF, trigger_data={"username": "alice"}
 )
+REGISTER = RegisterEvidence(
+    incident_id=SOME,
+    evidence_type="CHAT_LOG",
+    title="Transcript",
+    description="of the room",
+    file_hash="ab" * 32,
+    file_size=17,
+    mime="text/html",
+    source_reference=REF,
+    classification="INTERNAL",
+)
 ESCALATION = {"id": ID, "status": "TRIGGERED", "escalation_level": 1, "reason": f"no one answers [{REF}]"}
 RUN = {"id": ID, "status": "RUNNING", "total_steps": 3, "trigger_data": {"command_id": REF}}
 DECLARED = incident_row(7, description=f"since noon\n\nReference: etb-appservice/{REF}")
@@ -63,6 +76,7 @@ STARTS: list[tuple[EtbEffect, str, str, dict[str, Any]]] = [
     (DECLARE, INCIDENTS, INCIDENTS, DECLARED),
     (ESCALATE, ESCALATIONS, ESCALATIONS, ESCALATION),
     (START, EXECUTE, RUNS, RUN),
+    (REGISTER, EVIDENCE, EVIDENCE, {"id": ID, "status": "COLLECTED", "source_reference": REF}),
 ]
 """Effect, where it is posted, where it is looked for, and what ETB makes of it."""
 
@@ -263,6 +277,20 @@ async def test_what_is_sent_carries_its_reference(etb: ScriptedEtb, hands: EtbWr
             "parameters": {"n": 1},
         }
     ]
+    assert sent(etb, "POST", EVIDENCE) == [
+        {
+            "incident": SOME,
+            "title": "Transcript",
+            "description": "of the room",
+            "evidence_type": "CHAT_LOG",
+            "file_hash": "ab" * 32,
+            "file_size": 17,
+            "mime_type": "text/html",
+            "source": "etb-appservice",
+            "source_reference": REF,
+            "data_classification": "INTERNAL",
+        }
+    ]
 
 
 async def test_long_texts_leave_the_reference_whole(etb: ScriptedEtb, hands: EtbWriter) -> None:
@@ -285,7 +313,16 @@ async def test_long_texts_leave_the_reference_whole(etb: ScriptedEtb, hands: Etb
 async def test_a_repetition_finds_its_row_on_a_later_page(
     etb: ScriptedEtb, hands: EtbWriter, effect: EtbEffect, path: str, place: str, row: dict[str, Any]
 ) -> None:
-    others = [row | {"id": SOME, "description": f"{REF}", "reason": f"[{REF}] x", "trigger_data": {}}]
+    others = [
+        row
+        | {
+            "id": SOME,
+            "description": f"{REF}",
+            "reason": f"[{REF}] x",
+            "trigger_data": {},
+            "source_reference": "x",
+        }
+    ]
     etb.on(place, page(others, f"{etb.url}{place}?page=2"), page([row]))
     done = await hands.do(effect, attempt(1))
     assert (done.detail, done.found["id"]) == ("found", row["id"])

@@ -13,6 +13,7 @@ from etb_appservice.domain.effects import (
     DeclareIncident,
     EtbEffect,
     MoveEscalation,
+    RegisterEvidence,
     StartRunbook,
     TriggerEscalation,
 )
@@ -307,6 +308,42 @@ async def test_an_escalation_is_acknowledged_and_resolved_and_repeats_do_nothing
     assert caught.value.code == "404"
 
 
+# --- evidence ---------------------------------------------------------------------------------------------
+
+
+def evidence(incident_id: IncidentId) -> RegisterEvidence:
+    return RegisterEvidence(
+        incident_id=incident_id,
+        evidence_type="CHAT_LOG",
+        title="Transcript",
+        description="of the room",
+        file_hash="ab" * 32,
+        file_size=17,
+        mime="text/html",
+        source_reference=str(uuid.uuid4()),
+        classification="INTERNAL",
+    )
+
+
+async def test_evidence_is_registered_once_with_its_digest(world: World) -> None:
+    made = await world.declare("Checkout is slow")
+    effect = evidence(made.id)
+    done = await world.hands.do(effect, attempt())
+    assert done.detail == "created"
+    again = await world.hands.do(effect, attempt(1))
+    assert (again.detail, again.found) == ("found", done.found)
+    other = await world.hands.do(evidence(made.id), attempt(1, key="k2"))
+    assert other.found["id"] != done.found["id"]
+    first, _ = await world.evidence(made.id)
+    assert first == {
+        "evidence_type": "CHAT_LOG",
+        "file_hash": "ab" * 32,
+        "mime_type": "text/html",
+        "source_reference": effect.source_reference,
+        "data_classification": "INTERNAL",
+    }
+
+
 # --- runbooks ---------------------------------------------------------------------------------------------
 
 
@@ -367,6 +404,7 @@ STARTS: list[Make] = [
     lambda _, incident_id: declared(f"Zebra of {incident_id}"),
     lambda _, incident_id: escalated(incident_id),
     started,
+    lambda _, incident_id: evidence(incident_id),
 ]
 
 
@@ -376,6 +414,8 @@ async def made_by(world: World, effect: EtbEffect, incident_id: IncidentId) -> i
             return len(await world.reads.incidents(search=title))
         case TriggerEscalation():
             return len(await world.reads.escalations(incident_id))
+        case RegisterEvidence():
+            return len(await world.evidence(incident_id))
         case _:
             return len(await world.executions())
 
@@ -417,6 +457,7 @@ async def test_a_start_that_cannot_be_looked_for_is_unsure(world: World, make: M
         lambda _, __: ChangeIncident(incident_id=NOBODY, status="RESOLVED"),
         lambda _, __: escalated(NOBODY),
         lambda world, __: started(world, NOBODY),
+        lambda _, __: evidence(NOBODY),
     ],
 )
 async def test_an_incident_that_is_gone_is_refused_in_plain_words(world: World, make: Make) -> None:
@@ -472,6 +513,7 @@ async def test_a_module_that_is_off_shows_nothing_and_takes_nothing(world: World
     start = started(world, made.id)
     await world.go_off("sla")
     await world.go_off("automation")
+    await world.go_off("compliance")
     assert await world.reads.slas(made.id) == ()
     assert await world.reads.escalations(made.id) == ()
     assert await world.reads.runbooks("") == ()
@@ -481,6 +523,7 @@ async def test_a_module_that_is_off_shows_nothing_and_takes_nothing(world: World
         world.hands.do(escalated(made.id), attempt()),
         world.hands.do(MoveEscalation(incident_id=made.id, escalation_id=NOBODY, to="RESOLVED"), attempt()),
         world.hands.do(start, attempt()),
+        world.hands.do(evidence(made.id), attempt()),
         world.hands.do(CancelRunbook(incident_id=made.id, execution_id=NOBODY), attempt()),
     ):
         with pytest.raises(Refused, match="is not available") as caught:

@@ -1,14 +1,14 @@
 """Two sides of `MatrixHands`: the real one on Synapse, and the fake that the flows are tested with."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import RoomId
+from etb_appservice.domain.ids import RoomId, WarRoomId
 from etb_appservice.domain.rooms import RoomPolicy, RoomSpec, incident_room
 from etb_appservice.ports import MatrixHands
 from tests.harness.hands import Workbench, an_incident
@@ -26,6 +26,10 @@ class Side(Protocol):
 
     async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
         """The flows' part: the tables learn of the room."""
+        ...
+
+    async def keep(self, document_id: str, content: bytes) -> None:
+        """The flows' part: a file that waits to be sent."""
         ...
 
     async def pins(self, room_id: RoomId) -> Sequence[str]: ...
@@ -47,6 +51,10 @@ class Real:
     async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
         await self.bench.know(spec, room_id)
 
+    async def keep(self, document_id: str, content: bytes) -> None:
+        async with self.bench.store.work() as work:
+            await work.documents.put(document_id, WarRoomId("w"), content)
+
     async def pins(self, room_id: RoomId) -> Sequence[str]:
         content = await self.bench.server.state_content(room_id, "m.room.pinned_events") or {}
         return list(content.get("pinned", []))
@@ -59,6 +67,13 @@ class Real:
 @dataclass
 class Faked:
     world: World
+    kept: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.world.documents = self._document
+
+    async def _document(self, document_id: str) -> bytes | None:
+        return self.kept.get(document_id)
 
     @property
     def hands(self) -> MatrixHands:
@@ -70,11 +85,15 @@ class Faked:
     async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
         """The fake has no tables."""
 
+    async def keep(self, document_id: str, content: bytes) -> None:
+        self.kept[document_id] = content
+
     async def pins(self, room_id: RoomId) -> Sequence[str]:
         return list(self.world.pinned.get(room_id, []))
 
     async def count_said(self, room_id: RoomId) -> int:
-        return sum(say.room_id == room_id for _, say in self.world.said)
+        files = sum(file.room_id == room_id for _, file, _ in self.world.sent)
+        return files + sum(say.room_id == room_id for _, say in self.world.said)
 
 
 @pytest.fixture(scope="module")

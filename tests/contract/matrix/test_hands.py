@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 from etb_appservice.domain.effects import (
     Invite,
     LeaveRoom,
@@ -11,10 +13,12 @@ from etb_appservice.domain.effects import (
     PutState,
     Remove,
     Say,
+    SendFile,
     SetVoice,
 )
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, RoomId, UserId
+from etb_appservice.domain.outcomes import Broken
 from tests.contract.matrix.conftest import Side
 from tests.harness.hands import a_try
 
@@ -51,6 +55,26 @@ async def test_one_key_is_said_once_and_another_key_again(side: Side) -> None:
     assert first.event_id == again.event_id is not None
     assert other.event_id not in {first.event_id, None}
     assert await side.count_said(room_id) == 2
+
+
+async def test_a_file_is_sent_once_and_its_upload_is_named(side: Side) -> None:
+    room_id = await room_of(side)
+    await side.keep("document/one", b"what is in it")
+    file = SendFile(room_id=room_id, document="document/one", filename="a.txt", mime="text/plain", size=13)
+    first = await do(side, file, "file/one")
+    again = await do(side, file, "file/one", attempts=1)
+    assert first.event_id == again.event_id is not None
+    assert first.found["mxc"] == again.found["mxc"]
+    assert first.found["mxc"].startswith("mxc://")
+    assert await side.count_said(room_id) == 1
+
+
+async def test_a_file_whose_bytes_are_gone_is_our_fault(side: Side) -> None:
+    room_id = await room_of(side)
+    gone = SendFile(room_id=room_id, document="document/gone", filename="a.txt", mime="text/plain", size=13)
+    with pytest.raises(Broken, match="not there any more"):
+        await do(side, gone)
+    assert await side.count_said(room_id) == 0
 
 
 async def test_inviting_and_removing_may_be_repeated(side: Side) -> None:

@@ -25,8 +25,10 @@ from etb_appservice.domain.effects import (
     OpenRoom,
     Pin,
     PutState,
+    RegisterEvidence,
     Remove,
     Say,
+    SendFile,
     SetVoice,
     StartRunbook,
     TriggerEscalation,
@@ -77,6 +79,7 @@ from etb_appservice.domain.incident import Card, Deadline, Incident, OnCall, Res
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
 from etb_appservice.domain.living import Living
+from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.posts import Post
@@ -145,6 +148,14 @@ EFFECTS: list[Effect] = [
     MoveEscalation(incident_id=INCIDENT_ID, escalation_id="e", to="RESOLVED"),
     StartRunbook(incident_id=INCIDENT_ID, runbook_id="b", parameters={"n": 1}, ref="r", trigger_data={"a": "b"}),
     CancelRunbook(incident_id=INCIDENT_ID, execution_id="e"),
+    SendFile(
+        room_id=ROOM, document="d", filename="f", mime="image/png", size=3, msgtype="m.image", width=2, height=1,
+        caption="c", reply_to=EVENT, thread_root=EVENT,
+    ),
+    RegisterEvidence(
+        incident_id=INCIDENT_ID, evidence_type="CHAT_LOG", title="t", description="d", file_hash="00", file_size=3,
+        mime="text/html", source_reference="r", classification="INTERNAL",
+    ),
 ]  # fmt: skip
 HELD = Held(
     run_id="r",
@@ -231,6 +242,7 @@ ENTRIES: list[Entry] = [
     Declaration(id="1", number="INC-1", by=USER, room_id=ROOM, event_id=EVENT, thread_root=EventId("$t")),
     Upgrade(id=ROOM, before=ROOM, by=USER, at_ms=1, state="followed", is_open=False),
     Closing(how="duplicate", ended_ms=1, plan=2, read_only_ms=3, is_read_only=True, is_unlinked=True),
+    Media(id="mxc://x/m", filename="f", mime="m", size=3, sha256="00", at_ms=1, event_id=EVENT, is_open=False),
 ]
 FACTS: list[Fact] = [
     MessageReceived(

@@ -1,0 +1,58 @@
+"""Puts a file of ours into the homeserver's media store, encrypted, once for each effect.
+
+    document ─► uploaded before? ──yes──────────────────────────────► its EncryptedFile
+                  └─no─► encrypt under a key of its own ─► upload ─► remembered (one commit) ─► EncryptedFile
+
+A crash between the upload and the commit leaves something behind that nobody can decrypt, and nothing else. Must
+never hand the homeserver a clear byte, a name or a type.
+Source: client-server API, "Sending encrypted attachments".
+"""
+
+import asyncio
+import hashlib
+import json
+
+from mautrix.crypto.attachments import encrypt_attachment
+
+from etb_appservice.domain.effects import SendFile
+from etb_appservice.domain.media import Media
+from etb_appservice.domain.outcomes import Broken
+from etb_appservice.matrix.messages import Json
+from etb_appservice.matrix.server import Homeserver
+from etb_appservice.ports import Store
+
+
+class Attachments:
+    """The documents of the store, and the media store of the homeserver."""
+
+    def __init__(self, store: Store, server: Homeserver) -> None:
+        self._store = store
+        self._server = server
+
+    async def encrypted_file(self, sent: SendFile) -> Json:
+        """The `file` of the event, the same at each try. Raises all four outcomes."""
+        async with self._store.view() as view:
+            document = await view.documents.get(sent.document)
+        if document is None:
+            raise Broken(f"the bytes of {sent.document} are not there any more")
+        if document.upload is not None:
+            known: Json = json.loads(document.upload)
+            return known
+        ciphertext, described = await asyncio.to_thread(encrypt_attachment, document.content)
+        file: Json = described.serialize()
+        file["url"] = await self._server.upload(ciphertext)
+        digest = await asyncio.to_thread(hashlib.sha256, document.content)
+        async with self._store.work() as work:
+            await work.documents.uploaded(sent.document, json.dumps(file).encode())
+            await work.cases.put(
+                document.war_room,
+                Media(
+                    id=file["url"],
+                    filename=sent.filename,
+                    mime=sent.mime,
+                    size=len(document.content),
+                    sha256=digest.hexdigest(),
+                    at_ms=work.now_ms(),
+                ),
+            )
+        return file
