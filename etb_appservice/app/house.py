@@ -31,6 +31,7 @@ from etb_appservice.flows.commands import find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.duty import Duty
+from etb_appservice.flows.export import Exports
 from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.gate import PATIENT, USUAL
 from etb_appservice.flows.incidents import Incidents
@@ -40,6 +41,7 @@ from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.missing import Missing
 from etb_appservice.flows.outbox import Outbox
 from etb_appservice.flows.pages import by_reaction
+from etb_appservice.flows.papers import Papers
 from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
@@ -62,6 +64,7 @@ from etb_appservice.matrix.server import Homeserver
 from etb_appservice.matrix.transactions import Transactions
 from etb_appservice.ops.metrics import Metrics
 from etb_appservice.ports import Vital
+from etb_appservice.render.press import PaperPress
 from etb_appservice.render.render import render
 from etb_appservice.store.codec import FactJson
 
@@ -231,6 +234,7 @@ class House:
     def _decider(self, established: Established) -> Decider:
         base = self.base
         incidents = Incidents(base.reader, base.policy)
+        conversation = Conversation(base.policy)
         letters = Letters(base.policy)
         commands = find(command_package)
         cadences = Cadences(base.policy)
@@ -249,7 +253,7 @@ class House:
             store=base.store,
             incidents=incidents,
             rooms=Rooms(base.policy, incidents, letters),
-            conversation=Conversation(base.policy),
+            conversation=conversation,
             chatops=chatops,
             replies=Replies(commands, base.policy, self.metrics),
             letters=letters,
@@ -264,6 +268,7 @@ class House:
                 Missing(base.reader, base.policy),
                 Upgrades(base.policy, incidents),
             ),
+            papers=Papers(Exports(base.store, PaperPress(), base.policy), conversation),
         )
 
     def _watch(self) -> Poller:

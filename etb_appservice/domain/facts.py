@@ -383,6 +383,21 @@ class RunbookDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportDue:
+    """The transcript of a room is to be made and sent into it."""
+
+    kind: Literal["ExportDue"] = "ExportDue"
+    war_room: WarRoomId
+    export: str
+    """Its id; that of the command's run where somebody asked for it."""
+    by: str
+    """An ETB username or a Matrix id; empty for the service."""
+    run_id: str = ""
+    reply_to: EventId | None = None
+    thread_root: EventId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectAnswered:
     """How an effect ended. Comes in the lane of the fact that asked for it."""
 
@@ -424,6 +439,7 @@ Fact = (
     | ApprovalEnds
     | HeldDue
     | RunbookDue
+    | ExportDue
     | EffectDelayed
     | EffectAnswered
 )

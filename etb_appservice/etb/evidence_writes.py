@@ -41,7 +41,7 @@ class EvidenceWrites:
                 return _registered(row, path, "found")
             self._desk.wait_out(attempt)
         body: JsonObject = {
-            "incident": effect.incident_id,
+            "incident_id": effect.incident_id,
             "title": fields.clean(effect.title)[:_TITLE_LIMIT],
             "description": fields.clean(effect.description),
             "evidence_type": effect.evidence_type,

@@ -6,7 +6,7 @@ whose key isn't its sender's, is recorded and answered with one notice, and neve
 
 from dataclasses import replace
 
-from etb_appservice.domain.effects import Say
+from etb_appservice.domain.effects import Say, SendFile
 from etb_appservice.domain.facts import (
     EventRedacted,
     KeyAwaited,
@@ -143,14 +143,15 @@ class Conversation:
                 details={"room": room.war_room},
             )
 
-    async def ours(self, turn: Turn, room: Room, say: Say, event_id: EventId, body: str) -> None:
+    async def ours(self, turn: Turn, room: Room, say: Say | SendFile, event_id: EventId, body: str) -> None:
         """Keep what the bot said, under the event that carries it."""
+        edits, purpose = (None, "file") if isinstance(say, SendFile) else (say.edits, say.purpose)
         await turn.work.messages.put(
             Message(
                 id=new_id(turn.now_ms),
                 room_id=say.room_id,
                 lane=room.incident_id or say.room_id,
-                event_id=say.edits or event_id,
+                event_id=edits or event_id,
                 sender=self._policy.rooms.bot,
                 state="open",
                 origin_ms=turn.now_ms,
@@ -163,7 +164,7 @@ class Conversation:
         await turn.note(
             "message.sent",
             subject=event_id,
-            details={"room": room.war_room, "purpose": say.purpose},
+            details={"room": room.war_room, "purpose": purpose},
             contents={"body": body},
         )
 

@@ -6,7 +6,15 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from etb_appservice.domain.effects import DeclareIncident, Effect, EtbEffect, FollowUpgrade, Invite, OpenRoom, Say
+from etb_appservice.domain.effects import (
+    DeclareIncident,
+    Effect,
+    EtbEffect,
+    FollowUpgrade,
+    Invite,
+    OpenRoom,
+    Say,
+)
 from etb_appservice.domain.facts import (
     AnnouncementDue,
     ApprovalEnds,
@@ -19,6 +27,7 @@ from etb_appservice.domain.facts import (
     EffectAnswered,
     EffectDelayed,
     EventRedacted,
+    ExportDue,
     Fact,
     HeldDue,
     IncidentDoubted,
@@ -62,6 +71,7 @@ from etb_appservice.flows.invitations import look_where_kept_out
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.listening import Asked
 from etb_appservice.flows.missing import doubt
+from etb_appservice.flows.papers import Papers
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.roomlife import LifeLook, RoomLife
@@ -69,10 +79,10 @@ from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import RunbookLook
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
-from etb_appservice.ports import Room, Store
+from etb_appservice.ports import PrintedTranscript, Room, Store
 
 _ASK_AGAIN_MS = 5_000
-Looked = Asked | Surroundings | Standing | Fetched | EtbUser | RunbookLook | LifeLook | None
+Looked = Asked | Surroundings | Standing | Fetched | EtbUser | RunbookLook | LifeLook | PrintedTranscript | None
 """What was read before the unit of work."""
 
 
@@ -93,6 +103,7 @@ class Decider:
     follow_ups: FollowUps
     duty: Duty
     life: RoomLife
+    papers: Papers
 
     async def look(self, fact: Fact) -> Looked:
         """Read what deciding needs from outside, within limits; never fails for want of ETB."""
@@ -103,6 +114,8 @@ class Decider:
                 return await self.follow_ups.look_at_held(fact)
             case RunbookDue():
                 return await self.follow_ups.look_at_run(fact)
+            case ExportDue():
+                return await self.papers.look(fact)
             case IncidentSeen(incident=incident):
                 return await self.incidents.look(incident)
             case IncidentDue(incident_id=incident_id):
@@ -170,8 +183,8 @@ class Decider:
                 await self.replies.delayed(turn, fact)
             case EffectAnswered():
                 await self.record(turn, fact)
-            case QuestionEnds() | ApprovalEnds() | HeldDue() | RunbookDue():
-                await self.follow_ups.due(turn, fact, looked)
+            case QuestionEnds() | ApprovalEnds() | HeldDue() | RunbookDue() | ExportDue():
+                await self._goes_on(turn, fact, looked)
             case MembershipChanged():
                 room = await turn.work.rooms.by_id(fact.room_id)
                 await self.rooms.membership(turn, room, fact)
@@ -230,6 +243,15 @@ class Decider:
             case _:
                 assert_never(fact)
 
+    async def _goes_on(
+        self, turn: Turn, fact: QuestionEnds | ApprovalEnds | HeldDue | RunbookDue | ExportDue, looked: Looked
+    ) -> None:
+        """What a command has begun."""
+        if isinstance(fact, ExportDue):
+            await self.papers.due(turn, fact, looked)
+        else:
+            await self.follow_ups.due(turn, fact, looked)
+
     async def _in_room(
         self,
         turn: Turn,
@@ -265,6 +287,7 @@ class Decider:
         """How an effect ended, and what follows from that."""
         effect, answer = fact.effect, fact.answer
         await self.duty.answered(turn, fact)
+        await self.papers.answered(turn, fact)
         match effect, answer:
             case OpenRoom(), Done():
                 await self.rooms.opened(turn, effect, answer)

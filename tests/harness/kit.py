@@ -72,6 +72,7 @@ from etb_appservice.flows.commands import Command, find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.duty import Duty
+from etb_appservice.flows.export import Exports
 from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
@@ -79,6 +80,7 @@ from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.missing import Missing
 from etb_appservice.flows.outbox import Outbox
 from etb_appservice.flows.pages import by_reaction
+from etb_appservice.flows.papers import Papers
 from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
@@ -88,6 +90,7 @@ from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.flows.upgrades import Upgrades
 from etb_appservice.ports import Arrival, KeyMissing, Nothing, RefusedDevice, Room, Store, Try, Vital, Work
+from etb_appservice.render.press import PaperPress
 from etb_appservice.store.codec import FactJson
 from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
@@ -489,6 +492,7 @@ class House:
         self.lane_of.clear()
         self.world.documents = self._document
         incidents = Incidents(self.etb, self.policy)
+        conversation = Conversation(self.policy)
         letters = Letters(self.policy)
         cadences = Cadences(self.policy)
         questions = Questions(self.policy)
@@ -499,7 +503,7 @@ class House:
             self.store,
             incidents,
             Rooms(self.policy, incidents, letters),
-            Conversation(self.policy),
+            conversation,
             chatops,
             Replies(self.commands, self.policy, self.meter),
             letters,
@@ -514,6 +518,7 @@ class House:
                 Missing(self.etb, self.policy),
                 Upgrades(self.policy, incidents),
             ),
+            Papers(Exports(self.store, PaperPress(), self.policy), conversation),
         )
         self.intake = Intake(
             self.store,

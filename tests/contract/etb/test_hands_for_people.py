@@ -279,7 +279,7 @@ async def test_what_is_sent_carries_its_reference(etb: ScriptedEtb, hands: EtbWr
     ]
     assert sent(etb, "POST", EVIDENCE) == [
         {
-            "incident": SOME,
+            "incident_id": SOME,
             "title": "Transcript",
             "description": "of the room",
             "evidence_type": "CHAT_LOG",

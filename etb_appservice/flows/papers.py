@@ -1,0 +1,69 @@
+"""Files that the bot makes: printed before a unit of work, sent within it, and what became of them.
+
+ExportDue ─► look ─► due ─► SendFile, RegisterEvidence ─► answered: kept as said, or told that it isn't there
+"""
+
+from dataclasses import dataclass, replace
+
+from etb_appservice.domain.effects import RegisterEvidence, Say, SendFile
+from etb_appservice.domain.facts import Done, EffectAnswered, ExportDue, NotDone
+from etb_appservice.domain.ids import EventId
+from etb_appservice.domain.media import Media
+from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.conversation import Conversation
+from etb_appservice.flows.export import Exports
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import PrintedTranscript
+
+
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """Hands each document to the flow that makes it."""
+
+    exports: Exports
+    conversation: Conversation
+
+    async def look(self, fact: ExportDue) -> PrintedTranscript | None:
+        """Read what is needed and print it."""
+        return await self.exports.look(fact)
+
+    async def due(self, turn: Turn, fact: ExportDue, looked: object) -> None:
+        """Send what was printed."""
+        await self.exports.due(turn, fact, looked if isinstance(looked, PrintedTranscript) else None)
+
+    async def answered(self, turn: Turn, fact: EffectAnswered) -> None:
+        """A file was sent or registered, or could not be. Other effects mean nothing here."""
+        match fact.effect, fact.answer:
+            case SendFile() as sent, Done(event_id=event_id, found=found) if event_id:
+                await self._sent(turn, sent, event_id, found.get("mxc", ""))
+            case SendFile() as sent, NotDone() as failed:
+                await _not_sent(turn, sent, failed)
+            case RegisterEvidence() as evidence, NotDone() as failed:
+                await self.exports.not_registered(turn, evidence, failed)
+            case _:
+                pass
+
+    async def _sent(self, turn: Turn, sent: SendFile, event_id: EventId, mxc: str) -> None:
+        """It stands in the room: it is kept as what the bot said, and its upload knows what refers to it."""
+        room = await turn.work.rooms.by_id(sent.room_id)
+        if room is None:
+            return
+        await self.conversation.ours(turn, room, sent, event_id, sent.caption or sent.filename)
+        media = await turn.work.cases.get(room.war_room, Media, mxc)
+        if media is not None:
+            await turn.work.cases.put(room.war_room, replace(media, event_id=event_id))
+
+
+async def _not_sent(turn: Turn, sent: SendFile, failed: NotDone) -> None:
+    """Whoever waits for it learns that it doesn't come."""
+    later = "" if failed.state == "refused" else " An operator was told and can try again."
+    await turn.emit(
+        "not sent",
+        Say(
+            room_id=sent.room_id,
+            content=f"{code(sent.filename)} could not be sent: {plain(failed.reason)}{later}",
+            reply_to=sent.reply_to,
+            thread_root=sent.thread_root,
+            purpose="notice",
+        ),
+    )
