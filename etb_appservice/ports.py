@@ -22,6 +22,7 @@ from etb_appservice.domain.posts import Post
 from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.domain.rooms import RoomKind, Visibility
 from etb_appservice.domain.runbooks import RunbookRun
+from etb_appservice.domain.story import Story
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 
@@ -799,11 +800,24 @@ class PrintedTranscript:
     """Where it stops and why; empty when everything is in it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A PNG, ready to be sent."""
+
+    content: bytes
+    width: int
+    height: int
+
+
 class Press(Protocol):
     """Makes documents. Pure: the same again of the same. May take a second: call it in a thread."""
 
     def transcript(self, transcript: Transcript) -> PrintedTranscript:
         """Each form holds at most MOST_DOCUMENT_BYTES; what doesn't fit is left out, and `stopped` says so."""
+        ...
+
+    def chart(self, story: Story) -> Picture:
+        """The course of an incident."""
         ...
 
 

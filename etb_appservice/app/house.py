@@ -25,6 +25,7 @@ from etb_appservice.etb.poll import Poller
 from etb_appservice.etb.webhook import WebhookIntake
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
+from etb_appservice.flows.chart import Charts
 from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.commands import find
@@ -235,6 +236,7 @@ class House:
         base = self.base
         incidents = Incidents(base.reader, base.policy)
         conversation = Conversation(base.policy)
+        press = PaperPress()
         letters = Letters(base.policy)
         commands = find(command_package)
         cadences = Cadences(base.policy)
@@ -268,7 +270,11 @@ class House:
                 Missing(base.reader, base.policy),
                 Upgrades(base.policy, incidents),
             ),
-            papers=Papers(Exports(base.store, PaperPress(), base.policy), conversation),
+            papers=Papers(
+                Exports(base.store, press, base.policy),
+                Charts(base.store, base.reader, press, base.policy),
+                conversation,
+            ),
         )
 
     def _watch(self) -> Poller:

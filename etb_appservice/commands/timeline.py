@@ -6,6 +6,7 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.duty import TimelineRow
 from etb_appservice.domain.text import plain
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.flows.chart import ask_for
 from etb_appservice.flows.chronicle import Line, complete, curated, shown
 from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, Rest, UsageError, answered, command
 from etb_appservice.flows.timeline import write_down
@@ -24,15 +25,21 @@ async def ask_etb(asking: Asking) -> tuple[TimelineRow, ...] | None:
 @command(
     needs=Right.MEMBER, where=INCIDENT, prepare=ask_etb, example="timeline add Failed over to the second site"
 )
-async def timeline(call: Call, action: Literal["add", "all"] | None = None, text: Rest | None = None) -> Answer:
-    """Show what happened; `all` shows everything, also what ETB wrote; `add` writes an entry.
+async def timeline(
+    call: Call, action: Literal["add", "all", "chart"] | None = None, text: Rest | None = None
+) -> Answer:
+    """Show what happened; `all` shows everything, also what ETB wrote; `add` writes an entry; `chart` draws it.
 
-    Responders may add. A reaction with 📌 to a message puts it there, with the time at which it was sent.
+    Responders may add. A reaction with 📌 to a message puts it there, with the time at which it was sent. The
+    picture shows phases, status updates, escalations, runs of runbooks and service levels.
     """
     if action == "add":
         return await _add(call, text or "")
     if text:
         raise UsageError("Only `add` takes a text.")
+    if action == "chart":
+        await ask_for(call)
+        return Answer("", "RUNNING", result="the picture is being drawn")
     items = await call.work.cases.of(call.room.war_room, TimelineItem)
     if action is None:
         return await _told(call, "Timeline", curated(items), "")

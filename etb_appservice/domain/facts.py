@@ -398,6 +398,18 @@ class ExportDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChartDue:
+    """A picture of an incident's timeline is to be drawn and sent into its room."""
+
+    kind: Literal["ChartDue"] = "ChartDue"
+    war_room: WarRoomId
+    run_id: str
+    """The command that asked for it."""
+    reply_to: EventId
+    thread_root: EventId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectAnswered:
     """How an effect ended. Comes in the lane of the fact that asked for it."""
 
@@ -440,6 +452,7 @@ Fact = (
     | HeldDue
     | RunbookDue
     | ExportDue
+    | ChartDue
     | EffectDelayed
     | EffectAnswered
 )

@@ -20,6 +20,7 @@ from etb_appservice.domain.facts import (
     ApprovalEnds,
     CardDue,
     CatchUpDue,
+    ChartDue,
     CommanderDue,
     Done,
     DuplicateFound,
@@ -71,7 +72,7 @@ from etb_appservice.flows.invitations import look_where_kept_out
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.listening import Asked
 from etb_appservice.flows.missing import doubt
-from etb_appservice.flows.papers import Papers
+from etb_appservice.flows.papers import Paper, Papers
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.roomlife import LifeLook, RoomLife
@@ -79,10 +80,10 @@ from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import RunbookLook
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
-from etb_appservice.ports import PrintedTranscript, Room, Store
+from etb_appservice.ports import Room, Store
 
 _ASK_AGAIN_MS = 5_000
-Looked = Asked | Surroundings | Standing | Fetched | EtbUser | RunbookLook | LifeLook | PrintedTranscript | None
+Looked = Asked | Surroundings | Standing | Fetched | EtbUser | RunbookLook | LifeLook | Paper | None
 """What was read before the unit of work."""
 
 
@@ -114,7 +115,7 @@ class Decider:
                 return await self.follow_ups.look_at_held(fact)
             case RunbookDue():
                 return await self.follow_ups.look_at_run(fact)
-            case ExportDue():
+            case ExportDue() | ChartDue():
                 return await self.papers.look(fact)
             case IncidentSeen(incident=incident):
                 return await self.incidents.look(incident)
@@ -183,7 +184,7 @@ class Decider:
                 await self.replies.delayed(turn, fact)
             case EffectAnswered():
                 await self.record(turn, fact)
-            case QuestionEnds() | ApprovalEnds() | HeldDue() | RunbookDue() | ExportDue():
+            case QuestionEnds() | ApprovalEnds() | HeldDue() | RunbookDue() | ExportDue() | ChartDue():
                 await self._goes_on(turn, fact, looked)
             case MembershipChanged():
                 room = await turn.work.rooms.by_id(fact.room_id)
@@ -244,10 +245,13 @@ class Decider:
                 assert_never(fact)
 
     async def _goes_on(
-        self, turn: Turn, fact: QuestionEnds | ApprovalEnds | HeldDue | RunbookDue | ExportDue, looked: Looked
+        self,
+        turn: Turn,
+        fact: QuestionEnds | ApprovalEnds | HeldDue | RunbookDue | ExportDue | ChartDue,
+        looked: Looked,
     ) -> None:
         """What a command has begun."""
-        if isinstance(fact, ExportDue):
+        if isinstance(fact, ExportDue | ChartDue):
             await self.papers.due(turn, fact, looked)
         else:
             await self.follow_ups.due(turn, fact, looked)

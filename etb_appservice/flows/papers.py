@@ -1,19 +1,22 @@
 """Files that the bot makes: printed before a unit of work, sent within it, and what became of them.
 
-ExportDue ─► look ─► due ─► SendFile, RegisterEvidence ─► answered: kept as said, or told that it isn't there
+ExportDue, ChartDue ─► look ─► due ─► SendFile, RegisterEvidence ─► answered: kept as said, or told to be missing
 """
 
 from dataclasses import dataclass, replace
 
 from etb_appservice.domain.effects import RegisterEvidence, Say, SendFile
-from etb_appservice.domain.facts import Done, EffectAnswered, ExportDue, NotDone
+from etb_appservice.domain.facts import ChartDue, Done, EffectAnswered, ExportDue, NotDone
 from etb_appservice.domain.ids import EventId
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.chart import Charts, Drawn
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.export import Exports
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import PrintedTranscript
+
+Paper = PrintedTranscript | Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +24,24 @@ class Papers:
     """Hands each document to the flow that makes it."""
 
     exports: Exports
+    charts: Charts
     conversation: Conversation
 
-    async def look(self, fact: ExportDue) -> PrintedTranscript | None:
+    async def look(self, fact: ExportDue | ChartDue) -> Paper | None:
         """Read what is needed and print it."""
-        return await self.exports.look(fact)
+        match fact:
+            case ExportDue():
+                return await self.exports.look(fact)
+            case ChartDue():
+                return await self.charts.look(fact)
 
-    async def due(self, turn: Turn, fact: ExportDue, looked: object) -> None:
+    async def due(self, turn: Turn, fact: ExportDue | ChartDue, looked: object) -> None:
         """Send what was printed."""
-        await self.exports.due(turn, fact, looked if isinstance(looked, PrintedTranscript) else None)
+        match fact:
+            case ExportDue():
+                await self.exports.due(turn, fact, looked if isinstance(looked, PrintedTranscript) else None)
+            case ChartDue():
+                await self.charts.due(turn, fact, looked if isinstance(looked, Drawn) else None)
 
     async def answered(self, turn: Turn, fact: EffectAnswered) -> None:
         """A file was sent or registered, or could not be. Other effects mean nothing here."""

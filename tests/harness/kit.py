@@ -66,6 +66,7 @@ from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.rooms import RoomPolicy
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
+from etb_appservice.flows.chart import Charts
 from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.commands import Command, find
@@ -493,6 +494,7 @@ class House:
         self.world.documents = self._document
         incidents = Incidents(self.etb, self.policy)
         conversation = Conversation(self.policy)
+        press = PaperPress()
         letters = Letters(self.policy)
         cadences = Cadences(self.policy)
         questions = Questions(self.policy)
@@ -518,7 +520,11 @@ class House:
                 Missing(self.etb, self.policy),
                 Upgrades(self.policy, incidents),
             ),
-            Papers(Exports(self.store, PaperPress(), self.policy), conversation),
+            Papers(
+                Exports(self.store, press, self.policy),
+                Charts(self.store, self.etb, press, self.policy),
+                conversation,
+            ),
         )
         self.intake = Intake(
             self.store,

@@ -1,14 +1,16 @@
 """Files of the bot on a real homeserver: another client downloads and decrypts them, and the digests agree."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+from PIL import Image
 
 from tests.harness.jsclient import Event, JsClient
-from tests.harness.scene import Scene, eventually
+from tests.harness.scene import Scene, eventually, replied_to
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "transcript.schema.json").read_text())
 
@@ -74,3 +76,20 @@ async def test_the_homeserver_keeps_nothing_readable_of_a_file(scene: Scene) -> 
     raw = await alice.download({"url": first.content["file"]["url"]})
     assert b"Printers" not in raw
     assert hashlib.sha256(raw).digest() != hashlib.sha256(await downloaded(alice, first)).digest()
+
+
+async def test_a_picture_is_downloaded_and_is_the_one_that_was_drawn(scene: Scene) -> None:
+    incident = await scene.etb.declare(title="VPN drops", severity="HIGH", reporter="alice")
+    alice, room = await scene.enter("alice", incident)
+    await scene.ask(alice, room, "!post We know why and are on it")
+    root = await alice.send(room, "How does it look?")
+    asked = await alice.send(room, "!timeline chart", thread=root)
+    event = await alice.wait_for(room=room, sender=scene.bot, thread=root, body="Timeline of")
+    content = event.content
+    assert (content["msgtype"], content["filename"]) == ("m.image", "timeline.png")
+    assert "We know why and are on it" in content["body"]
+    assert replied_to(event) == asked
+    assert (await alice.shield(room, event.event_id)).clean
+    image = Image.open(io.BytesIO(await downloaded(alice, event)))
+    image.load()
+    assert image.size == (content["info"]["w"], content["info"]["h"]) == (1200, 600)

@@ -123,7 +123,8 @@ async def test_a_long_timeline_is_cut_and_says_where_the_rest_is(house: House) -
         ("!timeline", "Nothing is on the timeline yet. `!timeline add <text>` writes an entry."),
         ("!timeline add", "`text` is missing."),
         ("!timeline all of it", "Only `add` takes a text."),
-        ("!timeline chart", "`action` is one of `add`, `all`."),
+        ("!timeline chart of it", "Only `add` takes a text."),
+        ("!timeline draw", "`action` is one of `add`, `all`, `chart`."),
     ],
 )
 async def test_what_does_not_fit(house: House, line: str, answer: str) -> None:
