@@ -395,6 +395,8 @@ class ExportDue:
     run_id: str = ""
     reply_to: EventId | None = None
     thread_root: EventId | None = None
+    to_etb: bool = True
+    """False where ETB has the incident no longer, so that nothing can be registered there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,11 +50,21 @@ async def ask_for(
     run_id: str = "",
     reply_to: EventId | None = None,
     thread_root: EventId | None = None,
+    to_etb: bool = True,
 ) -> None:
-    """Have the transcript of a room made, in this lane, after this turn. `by` is empty for the service."""
+    """Have the transcript of a room made, in this lane, after this turn.
+
+    `by` is empty for the service. `to_etb` is False where ETB has the incident no longer.
+    """
     export = run_id or new_id(turn.now_ms)
     fact = ExportDue(
-        war_room=room.war_room, export=export, by=by, run_id=run_id, reply_to=reply_to, thread_root=thread_root
+        war_room=room.war_room,
+        export=export,
+        by=by,
+        run_id=run_id,
+        reply_to=reply_to,
+        thread_root=thread_root,
+        to_etb=to_etb,
     )
     await turn.follow(fact, ("export", export))
 
@@ -83,7 +93,7 @@ class Exports:
             return
         for name, one in (("html", printed.html), ("json", printed.json)):
             await self._send(turn, room, room.room_id, fact, name, one)
-        answer = _told(printed, to_etb=room.incident_id is not None)
+        answer = _told(printed, to_etb=fact.to_etb and room.incident_id is not None)
         await turn.emit(
             "answer",
             Say(
@@ -118,6 +128,7 @@ class Exports:
             by=fact.by,
             event_id=fact.reply_to,
             is_curated=False,
+            to_etb=fact.to_etb,
         )
 
     async def not_registered(self, turn: Turn, effect: RegisterEvidence, failed: NotDone) -> None:
@@ -147,7 +158,7 @@ class Exports:
                 thread_root=fact.thread_root,
             ),
         )
-        if room.incident_id is None:
+        if room.incident_id is None or not fact.to_etb:
             return
         await turn.emit(
             f"evidence/{name}",

@@ -59,6 +59,7 @@ _MOST_TICKS = 8
 _MINUTE_MS = 60_000
 _DAY_MIN = 1440
 Box = tuple[float, float, float, float]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def chart(story: Story) -> bytes:
@@ -73,6 +74,7 @@ class _Sheet:
     draw: ImageDraw.ImageDraw = field(init=False)
     taken: list[Box] = field(default_factory=list)
     """Where something is written already."""
+    fonts: dict[int, Font] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.image = Image.new("RGB", (WIDTH, HEIGHT), _PAPER)
@@ -237,21 +239,17 @@ class _Sheet:
         label = one_line(text, 200)
         while label and self._size(label, size) > most:
             label = label.rstrip("…")[:-1].rstrip() + "…" if len(label) > 1 else ""
-        self.draw.text(at, label, colour, _font(size))
+        self.draw.text(at, label, colour, self._font(size))
         return at[0] + self._size(label, size)
 
+    def _font(self, size: int) -> Font:
+        """Pillow's own font: the picture is the same on every machine."""
+        if size not in self.fonts:
+            self.fonts[size] = ImageFont.load_default(size=size)
+        return self.fonts[size]
+
     def _size(self, text: str, size: int) -> float:
-        return float(self.draw.textlength(text, _font(size)))
-
-
-_FONTS: dict[int, ImageFont.FreeTypeFont | ImageFont.ImageFont] = {}
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font: the picture is the same on every machine."""
-    if size not in _FONTS:
-        _FONTS[size] = ImageFont.load_default(size=size)
-    return _FONTS[size]
+        return float(self.draw.textlength(text, self._font(size)))
 
 
 def _step_min(span_ms: int) -> int:

@@ -222,6 +222,18 @@ async def test_an_export_is_sent_and_registered_once_through_crashes(make_house:
     assert len([entry for entry in await house.audit() if entry.tag == "export.made"]) == 1
 
 
+async def test_an_incident_that_etb_has_no_longer_is_exported_into_its_room_only(house: House) -> None:
+    await entered(house)
+    room = await house.room()
+    before = list(house.etb.writes)
+    gone = ExportDue(war_room=room.war_room, export="archiving", by="", to_etb=False)
+    await house.own(gone, lane=room.incident_id or "")
+    await house.settle()
+    assert set(files(house)) == {"html", "json"}
+    assert house.etb.writes == before
+    assert "ETB" not in house.world.texts(room.room_id)[-1]
+
+
 async def test_the_service_itself_may_ask_for_one_too(house: House) -> None:
     await entered(house)
     room = await house.room()

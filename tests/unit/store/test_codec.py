@@ -288,7 +288,9 @@ FACTS: list[Fact] = [
     ApprovalEnds(war_room=WarRoomId("w"), approval="1"),
     HeldDue(war_room=WarRoomId("w"), approval="1"),
     RunbookDue(war_room=WarRoomId("w"), run_id="1", look=2),
-    ExportDue(war_room=WarRoomId("w"), export="1", by="a", run_id="1", reply_to=EVENT, thread_root=EVENT),
+    ExportDue(
+        war_room=WarRoomId("w"), export="1", by="a", run_id="1", reply_to=EVENT, thread_root=EVENT, to_etb=False
+    ),
     ChartDue(war_room=WarRoomId("w"), run_id="1", reply_to=EVENT, thread_root=EVENT),
     EffectDelayed(key="k", effect=EFFECTS[3]),
     *(EffectAnswered(key="k", effect=effect, answer=Done(event_id=EVENT, detail="d")) for effect in EFFECTS),
