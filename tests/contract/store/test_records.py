@@ -53,6 +53,23 @@ async def test_positions_are_dense_in_each_lane(store: SqlStore) -> None:
         assert sorted(one.position for one in found if one and one.lane == lane) == list(range(1, 11))
 
 
+async def test_a_lane_is_paged_through_in_the_order_of_its_places(store: SqlStore) -> None:
+    async with store.work() as work:
+        for number in range(1, 8):
+            await work.messages.put(message(f"${number}"))
+            await work.messages.put(message(f"$other{number}", lane="other"))
+        await work.messages.put(message("$2", body="found late"))
+        await work.messages.redact(EventId("$3"))
+    async with store.view() as view:
+        first = await view.messages.page("lane", limit=3)
+        second = await view.messages.page("lane", first[-1].position, 3)
+        third = await view.messages.page("lane", second[-1].position, 3)
+        assert [one.event_id for one in (*first, *second, *third)] == [f"${number}" for number in range(1, 8)]
+        assert [one.body for one in first] == ["hello", "found late", None]
+        assert await view.messages.page("lane", third[-1].position) == []
+        assert await view.messages.page("no such lane") == []
+
+
 async def test_a_message_that_is_put_again_keeps_its_id_and_place(store: SqlStore) -> None:
     async with store.work() as work:
         await work.messages.put(message("$1", body=None))
