@@ -91,6 +91,7 @@ def policy(settings: Settings) -> Policy:
             severity=settings.announcements.severity,
         ),
         read_only_after_hours=settings.closing.read_only_after_hours,
+        exports_at_end=settings.closing.export,
         drill_tags=settings.incidents.drill_tags,
         own_users=f"@{settings.appservice.user_prefix}",
     )

@@ -446,6 +446,8 @@ class Closing(Section):
     read_only_after_hours: int = Field(default=72, ge=0, le=24 * 366)
     """How many hours after it was closed, cancelled, found a duplicate or deleted nobody but the bot may write in
     its room any more; 0 for at once. Reopening undoes it."""
+    export: bool = True
+    """Whether the transcript is then sent into the room as files, and its digests are registered in ETB."""
 
 
 class Announcements(Section):

@@ -181,6 +181,8 @@ class Policy:
     announcements: AnnouncementPolicy = field(default_factory=AnnouncementPolicy)
     read_only_after_hours: int = 72
     """How long after an incident's end its room can still be written in."""
+    exports_at_end: bool = False
+    """Whether the transcript of a room is made when its incident ends."""
     drill_tags: tuple[str, ...] = ("drill", "exercise")
     """ETB's tags that make an incident a drill, without regard to case."""
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))

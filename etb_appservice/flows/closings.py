@@ -21,6 +21,7 @@ from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE
 from etb_appservice.domain.text import moment, plain
+from etb_appservice.flows.export import ask_for
 from etb_appservice.flows.incidents import link
 from etb_appservice.flows.invitations import forget_invitations
 from etb_appservice.flows.surroundings import level_of
@@ -82,10 +83,7 @@ class Closings:
     async def _ended(
         self, turn: Turn, room: Room, room_id: RoomId, incident: Incident, before: Closing | None
     ) -> None:
-        """Say it, and plan the rest. What else an end starts is to be asked for here.
-
-        The export of the transcript is that: `how` tells whether the room ends (`is_over`), `plan` names this end.
-        """
+        """Say it, plan the rest, and have the transcript made for the postmortem."""
         fresh = Closing(
             how=incident.ending,
             ended_ms=_ended_ms(incident, turn.now_ms),
@@ -117,6 +115,8 @@ class Closings:
             subject=room.war_room,
             details={"how": fresh.how, "status": incident.status, "read_only_ms": fresh.read_only_ms},
         )
+        if incident.is_over and self._policy.exports_at_end:
+            await ask_for(turn, room, by="", to_etb=incident.ending != "deleted")
         if incident.ending == "duplicate":
             await self._tell_both(turn, room, incident)
 

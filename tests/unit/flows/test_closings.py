@@ -363,3 +363,38 @@ async def test_the_operator_says_which_tags_make_a_drill(make_house: MakeHouse) 
     assert not house.world.cards(room_id)[-1][2].is_drill
     await shown(house, tags=("übung",))
     assert house.world.cards(room_id)[-1][2].is_drill
+
+
+# --- the transcript ---------------------------------------------------------------------------------------
+
+
+async def test_at_its_end_the_transcript_is_sent_and_its_digests_go_to_etb_once_for_each_end(
+    make_house: MakeHouse,
+) -> None:
+    house = await make_house(policy=policy_of(exports_at_end=True))
+    room_id = await house.open_for_alice()
+    await shown(house, status="RESOLVED")
+    assert house.world.sent == []
+    await shown(house, status="CLOSED", updated_at_ms=3000)
+    assert sorted(file.filename.rpartition(".")[2] for _, file, _ in house.world.sent) == ["html", "json"]
+    assert {file.room_id for _, file, _ in house.world.sent} == {room_id}
+    assert len(house.etb.evidence) == 2
+    await shown(house, title="Mail was down", updated_at_ms=4000)
+    assert len(house.world.sent) == 2
+    await shown(house, status="OPEN", updated_at_ms=5000)
+    await shown(house, status="CLOSED", updated_at_ms=6000)
+    assert len(house.world.sent) == 4
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_crash_at_any_commit_of_an_end_sends_each_file_once(make_house: MakeHouse, before: bool) -> None:
+    house = await make_house(policy=policy_of(exports_at_end=True))
+    room_id = await house.open_for_alice()
+    await house.die_again_and_again([1, 2, 1, 3], before=before)
+    await shown(house, status="CLOSED")
+    await house.die_no_more()
+    await house.settle()
+    assert house.crashes > 0
+    assert sorted(file.filename.rpartition(".")[2] for _, file, _ in house.world.sent) == ["html", "json"]
+    assert len(house.etb.evidence) == 2
+    assert sum("is closed" in line for line in lines(house, room_id)) == 1

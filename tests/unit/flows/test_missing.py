@@ -6,7 +6,7 @@ from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.facts import EffectAnswered, IncidentDoubted, NotDone
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.domain.outcomes import Later, Refused
-from tests.harness.kit import NO_1, NO_2, House, incident
+from tests.harness.kit import NO_1, NO_2, House, MakeHouse, incident, policy_of
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -48,6 +48,20 @@ async def test_gone_twice_some_minutes_apart_it_is_archived_and_operators_are_to
     assert "incident.deleted" in await house.tags()
     async with house.db.view() as view:
         assert await view.incidents.open_ids() == []
+
+
+async def test_its_transcript_stays_in_the_room_since_etb_has_nothing_to_keep_it_with(
+    make_house: MakeHouse,
+) -> None:
+    house = await make_house(policy=policy_of(exports_at_end=True))
+    room_id = await house.open_for_alice()
+    del house.etb.known[NO_1]
+    await doubted(house)
+    await house.advance(6 * MINUTE)
+    assert await is_deleted(house)
+    assert {file.room_id for _, file, _ in house.world.sent} == {room_id}
+    assert len(house.world.sent) == 2
+    assert house.etb.evidence == []
 
 
 async def test_there_after_all_nothing_happens(house: House) -> None:
