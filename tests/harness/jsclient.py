@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.harness.processes import ProcessFailed, die_with_parent
+from tests.harness.processes import ProcessFailed, dies_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "synapse-dev" / "js"
@@ -211,10 +211,10 @@ class JsClient:
         sink = log.open("ab") if log else None
         try:
             process = await asyncio.create_subprocess_exec(
-                node_program(), script,
+                *dies_with_parent([node_program(), script]),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 stderr=sink or asyncio.subprocess.DEVNULL,
-                limit=_LINE_LIMIT, start_new_session=True, preexec_fn=die_with_parent, cwd=INSTALLED,
+                limit=_LINE_LIMIT, start_new_session=True, cwd=INSTALLED,
             )  # fmt: skip
         finally:
             if sink:

@@ -6,9 +6,9 @@ This module must never wait without a limit, and never signal a process that it 
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,8 +21,6 @@ import aiohttp
 
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 4000
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ProcessFailed(Exception):
@@ -43,9 +41,14 @@ def free_port(host: str = "127.0.0.1") -> int:
     return port
 
 
-def die_with_parent() -> None:
-    """For `preexec_fn`: the kernel sends SIGKILL to this process when its parent thread ends (prctl(2))."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def dies_with_parent(argv: Sequence[str | Path]) -> list[str]:
+    """The command that becomes `argv`, killed by the kernel when the thread that starts it ends (prctl(2)).
+
+    By util-linux's setpriv, which Debian always has: code of ours between fork and exec could wait for ever for a
+    lock that another thread held at the fork.
+    """
+    tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    return [*tied, *(str(part) for part in argv)]
 
 
 async def wait_until(condition: Callable[[], bool], *, timeout: float, what: str) -> None:  # noqa: ASYNC109
@@ -81,15 +84,14 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as sink:
             log_start = sink.tell()
-            process = subprocess.Popen(  # noqa: ASYNC220 - the fork must come from this thread, see die_with_parent
-                [str(part) for part in argv],
+            process = subprocess.Popen(  # noqa: ASYNC220 - the fork must come from this thread, see dies_with_parent
+                dies_with_parent(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509
                 user=user,
                 group=user,
                 extra_groups=None if user is None else [],
