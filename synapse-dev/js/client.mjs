@@ -138,8 +138,32 @@ function eventOf(id) {
     return entry;
 }
 
-async function send(room, type, content) {
-    return { event_id: (await client.sendEvent(room, null, type, content)).event_id };
+/** Whether the homeserver was away: it may have taken the message all the same. */
+const isAway = (error) => error?.name === "ConnectionError";
+
+/** A message that did not get through is sent again under its own transaction id, as people's clients do. */
+async function send(room, type, content, patience = 20_000) {
+    const txnId = client.makeTxnId();
+    const until = performance.now() + patience;
+    let failure;
+    try {
+        return { event_id: (await client.sendEvent(room, null, type, content, txnId)).event_id };
+    } catch (error) {
+        failure = error;
+    }
+    while (isAway(failure) && performance.now() < until) {
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        const found = client.getRoom(room);
+        const event = found?.getLiveTimeline().getEvents().find((one) => one.getTxnId() === txnId);
+        if (!event) break;
+        if (event.status === null) return { event_id: event.getId() }; // it has come back by /sync
+        try {
+            return { event_id: (await client.resendEvent(event, found)).event_id };
+        } catch (error) {
+            failure = error;
+        }
+    }
+    throw failure;
 }
 
 function messageContent(request) {

@@ -3,6 +3,7 @@
 The service tells the moment: it passes a seam and lets its neighbour die, a few milliseconds into the call.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -74,8 +75,9 @@ async def test_the_homeserver_dies_while_an_answer_is_sent(doomed: Doomed, after
         victim=scene.synapse.pid,
         after_s=after_s,
     )
-    await scenario.ask()
+    asking = asyncio.create_task(scenario.ask())  # her client goes on trying while the homeserver is away
     await back(scene.synapse)
+    await asking
     doomed.disarm()
     await doomed.settle(scenario.is_done, within_s=BACK_WITHIN_S, but_for=REPLACED)
     await scenario.compare(before)
