@@ -45,7 +45,7 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
 
 async def report(here: Stand, **fields: Any) -> dict[str, Any]:
     """Post an incident to the service's webhook; ETB knows it from then on."""
-    settings = json.loads((here.folder / "service" / "config.yaml").read_text())
+    settings = json.loads((here.folder / f"service-{here.ours.id}" / "config.yaml").read_text())
     secret, listen = settings["webhook"]["secrets"][0], settings["gateway"]["listen"]
     row = incident(next(_NUMBERS)) | fields
     here.etb.known[row["id"]] = row
