@@ -5,6 +5,7 @@ settled stays for the record. All of it is stored sealed.
 """
 
 from etb_appservice.domain.approvals import Approval
+from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.declared import Declaration
@@ -13,6 +14,7 @@ from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
+from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Question
 from etb_appservice.domain.reactions import Reaction
@@ -44,4 +46,6 @@ Entry = (
     | Closing
     | Upgrade
     | Media
+    | BreakGlass
+    | PartnerAdmitted
 )

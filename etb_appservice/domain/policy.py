@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.partners import Partner
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.reactions import ReactionAction, bare
 from etb_appservice.domain.rooms import RoomPolicy
@@ -179,6 +180,7 @@ class Policy:
     runbooks: RunbookPolicy = field(default_factory=RunbookPolicy)
     duty: DutyPolicy = field(default_factory=DutyPolicy)
     announcements: AnnouncementPolicy = field(default_factory=AnnouncementPolicy)
+    partners: tuple[Partner, ...] = ()
     read_only_after_hours: int = 72
     """How long after an incident's end its room can still be written in."""
     exports_at_end: bool = False

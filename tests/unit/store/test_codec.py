@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.approvals import Approval, Approved
+from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
@@ -84,6 +85,7 @@ from etb_appservice.domain.living import Living
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
+from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.reactions import Reaction
@@ -245,6 +247,10 @@ ENTRIES: list[Entry] = [
     Upgrade(id=ROOM, before=ROOM, by=USER, at_ms=1, state="followed", is_open=False),
     Closing(how="duplicate", ended_ms=1, plan=2, read_only_ms=3, is_read_only=True, is_unlinked=True),
     Media(id="mxc://x/m", filename="f", mime="m", size=3, sha256="00", at_ms=1, event_id=EVENT, is_open=False),
+    BreakGlass(
+        id=USER, by=(USER, UserId("@b:x")), reason="r", from_ms=1, until_ms=2, reviewed_by=USER, is_open=False
+    ),
+    PartnerAdmitted(id="CERT B", by=USER, at_ms=1, people=(USER,), is_open=False),
 ]
 FACTS: list[Fact] = [
     MessageReceived(

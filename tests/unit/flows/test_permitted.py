@@ -1,0 +1,63 @@
+"""Who may be in an incident's room at this moment."""
+
+from etb_appservice.domain.breakglass import BreakGlass
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.partners import Partner, PartnerAdmitted
+from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.permitted import Permission, permission
+from tests.harness.kit import ALICE, CAROL, House, MakeHouse, policy_of
+
+ANN = UserId("@ann:partner.example")
+
+
+async def asked(house: House, user_id: str, policy: Policy | None = None) -> Permission:
+    async with house.store.view() as view:
+        return await permission(view, await house.room(), UserId(user_id), policy or house.policy)
+
+
+async def test_whom_etb_names_and_clears_belongs(house: House) -> None:
+    await house.open_for_alice()
+    found = await asked(house, ALICE)
+    assert (found.allowed, found.why) == (True, "belongs")
+
+
+async def test_a_stranger_and_whoever_etb_does_not_name_may_not(house: House) -> None:
+    await house.open_for_alice()
+    assert (await asked(house, "@x:elsewhere.org")).why == "stranger"
+    assert not (await asked(house, CAROL)).allowed
+
+
+async def test_the_word_of_etb_ends_with_its_time(house: House) -> None:
+    await house.open_for_alice()
+    house.clock.advance(house.policy.commands.rights_hold_s + 1)
+    assert (await asked(house, ALICE)).why == "outdated"
+
+
+async def test_break_glass_lets_in_for_its_time(house: House) -> None:
+    await house.open_for_alice()
+    room, now = await house.room(), house.clock.now_ms()
+    async with house.store.work() as work:
+        await work.cases.put(
+            room.war_room,
+            BreakGlass(
+                id=ANN, by=(UserId("@a:x"), UserId("@b:x")), reason="r", from_ms=now, until_ms=now + 60_000
+            ),
+        )
+    assert (await asked(house, ANN)).why == "break-glass"
+    house.clock.advance(61)
+    assert not (await asked(house, ANN)).allowed
+
+
+async def test_a_partner_may_where_it_was_let_in_up_to_its_ceiling(make_house: MakeHouse) -> None:
+    partner = Partner(name="B", servers=frozenset({"partner.example"}), ceiling=Classification.INTERNAL)
+    house = await make_house(policy=policy_of(partners=(partner,)))
+    await house.open_for_alice()
+    room = await house.room()
+    assert (await asked(house, ANN)).why == "stranger"
+    async with house.store.work() as work:
+        await work.cases.put(room.war_room, PartnerAdmitted(id="B", by=UserId("@a:x"), at_ms=1))
+    assert (await asked(house, ANN)).allowed is (room.classification <= Classification.INTERNAL)
+    low = policy_of(partners=(Partner(name="B", servers=frozenset({"partner.example"})),))
+    found = await asked(house, ANN, low)
+    assert found.allowed is (room.classification <= Classification.PUBLIC)
