@@ -111,6 +111,7 @@ class House:
         self.decoder = IncidentDecoder(base.etb.connection)
         self.arrivals = MatrixIntake(base.store, self.lanes.of, self._wake_talk, bot=base.settings.bot_id)
         self._inbox: LaneRunner | None = None
+        self._keys: KeySync | None = None
         self._outbox: LaneRunner | None = None
         self._etb_outbox: LaneRunner | None = None
         self.watch = self._watch()
@@ -167,7 +168,12 @@ class House:
         decider = self._decider(established)
         intake = Intake(
             store=base.store,
-            matrix=Decoder(established.cipher, encrypted_rooms(base.store), base.settings.bot_id),
+            matrix=Decoder(
+                established.cipher,
+                encrypted_rooms(base.store),
+                base.settings.bot_id,
+                missed=self._key_missed,
+            ),
             hands=hands,
             etb=self.decoder,
             codec=self.codec,
@@ -199,6 +205,7 @@ class House:
         to_etb = self._once_found(outbox.step)
         self._etb_outbox = LaneRunner(to_etb, self._busy_etb, self._soonest_out, base.clock, most=4)
         gaps = GapFinder(base.store, server, self.arrivals, base.clock)
+        self._keys = keys = await self._key_sync(established, intake)
         await self._find_modules()
         await self._accept_started()
         await intake.recheck_waiting()
@@ -206,7 +213,7 @@ class House:
             group.create_task(self._inbox.run(), name="inbox")
             group.create_task(self._outbox.run(), name="outbox")
             group.create_task(self._etb_outbox.run(), name="outbox to etb")
-            group.create_task((await self._key_sync(established, intake)).run(), name="keys")
+            group.create_task(keys.run(), name="keys")
             group.create_task((await self._room_watch(gaps)).run(), name="rooms")
             group.create_task(gaps.run(), name="gaps")
             group.create_task(
@@ -219,6 +226,10 @@ class House:
             group.create_task(self.watch.run(), name="etb")
             self.vitals.is_leading = True
             log.info("the service is ready", bot=base.settings.bot_id, device=established.actor.device_id)
+
+    def _key_missed(self) -> None:
+        if self._keys:
+            self._keys.hurry()
 
     def _hands(self, server: Homeserver, established: Established) -> Hands:
         rooms = self.base.policy.rooms

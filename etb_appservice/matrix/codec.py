@@ -80,7 +80,11 @@ def encrypted_rooms(store: Store) -> IsEncrypted:
 class Decoder:
     """`MatrixDecoder` with the bot's own keys. `bot` is whose encrypted messages need no reading."""
 
-    def __init__(self, crypto: Crypto, is_encrypted: IsEncrypted, bot: UserId) -> None:
+    def __init__(
+        self, crypto: Crypto, is_encrypted: IsEncrypted, bot: UserId, *, missed: Callable[[], None]
+    ) -> None:
+        """`missed` is called when a key isn't here that may have come to the homeserver by now."""
+        self._missed = missed
         self._crypto = crypto
         self._is_encrypted = is_encrypted
         self._bot = bot
@@ -118,6 +122,7 @@ class Decoder:
             return Nothing("the echo of our own message")
         match await self._crypto.decrypt(event):
             case results.KeyMissing(session_id=session_id):
+                self._missed()
                 return _waits(origin, session_id)
             case Undecryptable(reason=reason):
                 named = content.get("session_id")

@@ -127,7 +127,7 @@ class Workbench:
                     Rotation(),
                     Attachments(store, server),
                 ),
-                decoder=Decoder(bot.cipher, encrypted_rooms(store), server.user_id),
+                decoder=Decoder(bot.cipher, encrypted_rooms(store), server.user_id, missed=lambda: None),
                 intake=intake,
                 transactions=transactions,
                 gaps=GapFinder(store, server, intake, clock, grace_s=0.0),

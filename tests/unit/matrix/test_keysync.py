@@ -12,6 +12,8 @@ from etb_appservice.domain.outcomes import Later
 from etb_appservice.matrix.keysync import KeySync, RoomWatch, SeenEvent, seen_events
 from etb_appservice.matrix.results import SyncResult
 
+NEWS: dict[str, Any] = {"to_device": {"events": [{"type": "m.dummy"}]}}
+
 
 class _Server:
     """Answers /sync from a list; an exception in it is raised."""
@@ -21,9 +23,16 @@ class _Server:
         self.asked: list[dict[str, str]] = []
         self.api = self
         self.as_device_id = device
+        self.changed = asyncio.Condition()
+
+    async def has_asked(self, count: int) -> None:
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.asked) >= count)
 
     async def request(self, _method: Method, _path: object, _content: Any, *, query_params: dict[str, str]) -> Any:
         self.asked.append(query_params)
+        async with self.changed:
+            self.changed.notify_all()
         if not self.answers:
             await asyncio.Event().wait()
         answer = self.answers.pop(0)
@@ -45,17 +54,25 @@ class _Cipher:
 
 
 class _Clock:
-    def __init__(self) -> None:
+    """`stands_at`: a sleep of so many seconds never ends."""
+
+    def __init__(self, *, stands_at: float | None = None) -> None:
         self.slept: list[float] = []
+        self.now_s = 0.0
+        self.stands = asyncio.Event()
+        self._stands_at = stands_at
 
     def now_ms(self) -> int:
         return 0
 
     def monotonic(self) -> float:
-        return 0.0
+        return self.now_s
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        if seconds == self._stands_at:
+            self.stands.set()
+            await asyncio.Event().wait()
         await asyncio.sleep(0)
 
 
@@ -94,27 +111,69 @@ async def test_a_position_that_could_not_be_stored_is_not_used() -> None:
     assert [query["since"] for query in server.asked] == ["s1", "s1"]
 
 
-async def test_the_first_request_takes_no_rooms_and_does_not_wait() -> None:
-    server, stored = _Server({"next_batch": "s1"}, {"next_batch": "s2"}), _Position()
+async def test_no_request_takes_rooms_or_waits_at_the_homeserver() -> None:
+    server, stored = _Server({"next_batch": "s1"}, {"next_batch": "s2", **NEWS}), _Position()
     loop = _loop(server, _Cipher(), stored, None)
     await loop.turn()
     await loop.turn()
-    assert [("since" in query, query["timeout"]) for query in server.asked] == [(False, "0"), (True, "30000")]
+    assert [("since" in query, query["timeout"]) for query in server.asked] == [(False, "0"), (True, "0")]
     assert all('"rooms": []' in query["filter"] for query in server.asked)
     assert stored.stored == ["s1", "s2"]
 
 
-async def test_after_a_restart_the_first_request_does_not_wait_and_the_next_one_does() -> None:
-    server, there = _Server({"next_batch": "s2"}, {"next_batch": "s3"}), asyncio.Event()
+async def test_what_brings_nothing_costs_no_write_and_is_asked_on_from() -> None:
+    server = _Server(
+        {"next_batch": "s2"}, {"next_batch": "s3"}, {"next_batch": "s4", **NEWS}, {"next_batch": "s5"}
+    )
+    cipher, stored = _Cipher(), _Position()
+    loop = _loop(server, cipher, stored)
+    for _ in range(4):
+        await loop.turn()
+    assert [query["since"] for query in server.asked] == ["s1", "s2", "s3", "s4"]
+    assert stored.stored == ["s2", "s4"]
+    # A restart would ask from what was stored: what is handled must be known again by that position.
+    assert cipher.seen == [("s1", "s2"), ("s2", "s4")]
 
-    async def stored(_result: SyncResult, position: str) -> None:
-        if position == "s3":
-            there.set()
 
-    task = asyncio.create_task(KeySync(server, _Cipher(), _Clock(), position="s1", handled=stored).run())  # type: ignore[arg-type]
-    await asyncio.wait_for(there.wait(), 5)
+@pytest.mark.parametrize(
+    "news",
+    [
+        {"to_device": {"events": [{"type": "m.dummy"}]}},
+        {"device_lists": {"changed": ["@a:x"]}},
+        {"device_lists": {"left": ["@a:x"]}},
+        {"device_one_time_keys_count": {"signed_curve25519": 3}},
+        {"device_unused_fallback_key_types": []},
+        {"to_device": "odd"},
+    ],
+)
+async def test_whatever_it_brings_is_handled(news: dict[str, Any]) -> None:
+    server, stored = _Server({"next_batch": "s2"}, {"next_batch": "s3", **news}), _Position()
+    loop = _loop(server, _Cipher(), stored)
+    await loop.turn()
+    await loop.turn()
+    assert stored.stored == ["s2", "s3"]
+
+
+async def test_a_position_is_kept_now_and_then_though_nothing_came() -> None:
+    server, stored, clock = _Server({"next_batch": "s2"}, {"next_batch": "s3"}), _Position(), _Clock()
+    loop = KeySync(server, _Cipher(), clock, position="s1", handled=stored)  # type: ignore[arg-type]
+    await loop.turn()
+    clock.now_s = 31.0
+    await loop.turn()
+    assert stored.stored == ["s2", "s3"]
+
+
+async def test_a_missed_key_is_asked_for_at_once() -> None:
+    server, clock = _Server({"next_batch": "s2"}, {"next_batch": "s3"}), _Clock(stands_at=0.95)
+    loop = KeySync(server, _Cipher(), clock, position="s1", handled=_Position())  # type: ignore[arg-type]
+    task = asyncio.create_task(loop.run())
+    async with asyncio.timeout(5):
+        await clock.stands.wait()
+        assert len(server.asked) == 1
+        loop.hurry()
+        await server.has_asked(2)
     task.cancel()
-    assert [query["timeout"] for query in server.asked[:2]] == ["0", "30000"]
+    assert clock.slept[:2] == [0.05, 0.95]
 
 
 @pytest.mark.parametrize("trouble", [MatrixConnectionError("gone"), {"no": "position"}, ["odd"]])
@@ -124,8 +183,7 @@ async def test_a_failing_homeserver_is_asked_again_after_a_pause(trouble: Any) -
     await asyncio.wait_for(stored.any.wait(), 5)
     task.cancel()
     assert stored.stored == ["s2"]
-    assert len(clock.slept) == 2
-    assert all(pause > 0 for pause in clock.slept)
+    assert len([pause for pause in clock.slept if pause > 0.05 and pause != 0.95]) == 2
 
 
 async def test_the_room_watch_refuses_to_carry_a_device() -> None:
@@ -183,4 +241,4 @@ async def test_the_homeservers_wish_to_wait_is_honoured() -> None:
     task = asyncio.create_task(KeySync(server, _Cipher(), clock, position="s1", handled=stored).run())  # type: ignore[arg-type]
     await asyncio.wait_for(stored.any.wait(), 5)
     task.cancel()
-    assert clock.slept == [42.0]
+    assert clock.slept[0] == 42.0

@@ -37,6 +37,10 @@ class Reader:
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
         self.asked = 0
+        self.hurried = 0
+
+    def missed(self) -> None:
+        self.hurried += 1
 
     async def decrypt(self, event: Mapping[str, Any]) -> Any:
         self.asked += 1
@@ -48,7 +52,7 @@ def decoder(answer: Any = None) -> tuple[Decoder, Reader]:
         return room_id == "!ours"
 
     reader = Reader(answer)
-    return Decoder(reader, is_encrypted, UserId(BOT)), reader  # type: ignore[arg-type]
+    return Decoder(reader, is_encrypted, UserId(BOT), missed=reader.missed), reader  # type: ignore[arg-type]
 
 
 def event(**more: Any) -> dict[str, Any]:
@@ -113,7 +117,9 @@ async def test_a_message_whose_sender_can_not_be_asked_about_is_set_aside_to_be_
 
 
 async def test_a_missing_key_names_its_session() -> None:
-    missing = await read(results.KeyMissing("s1"), event())
+    one, reader = decoder(results.KeyMissing("s1"))
+    missing = await one.decode(json.dumps(event()).encode())
+    assert reader.hurried == 1
     assert isinstance(missing, KeyMissing)
     assert (missing.session_id, missing.event_id) == ("s1", "$e")
 
