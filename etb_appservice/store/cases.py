@@ -61,7 +61,7 @@ class SqlCases:
             row = transaction.row(_GET, values)
             return None if row is None else _opened(transaction, kind, war_room, row.id, bytes(row.entry))
 
-        return await self._desk.ask(job)
+        return await self._desk.ask(job, few=True)
 
     async def of(self, war_room: WarRoomId, kind: type[E], *, only_open: bool = False) -> Sequence[E]:
         """Opened, in the order in which they were first put."""
@@ -84,7 +84,7 @@ class SqlCases:
                 for row in transaction.rows(_STANDING, {"war_room": war_room})
             ]
 
-        return await self._desk.ask(job)
+        return await self._desk.ask(job, few=True)
 
     async def all_open(self, kind: type[E]) -> Sequence[tuple[WarRoomId, E]]:
         """Opened, in the order in which they were first put."""

@@ -7,7 +7,7 @@ are asked for.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import Row, Text, bindparam, text
+from sqlalchemy import Row, text
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username, WarRoomId
@@ -24,7 +24,7 @@ from etb_appservice.store.codec import (
     encode_shown,
     encode_user,
 )
-from etb_appservice.store.desk import Desk, Transaction, Values
+from etb_appservice.store.desk import Desk, Transaction
 
 _ROOM = (
     "war_room, generation, kind, incident_id, room_id, classification, visibility, keys_to_invited, encrypted,"
@@ -52,8 +52,8 @@ _SET_MEMBER = text(
     "INSERT INTO members (room_id, user_id, membership) VALUES (:room_id, :user_id, :membership)"
     " ON CONFLICT (room_id, user_id) DO UPDATE SET membership = excluded.membership"
 )
-_MEMBERS = text("SELECT user_id FROM members WHERE room_id = :room_id AND membership IN :memberships").bindparams(
-    bindparam("memberships", expanding=True, type_=Text())
+_MEMBERS = text(
+    "SELECT user_id FROM members WHERE room_id = :room_id AND (membership = :one OR membership = :other)"
 )
 _SHARED = text(
     "SELECT rooms.room_id FROM members JOIN rooms ON rooms.room_id = members.room_id"
@@ -105,19 +105,22 @@ class SqlRooms:
     async def of_incident(self, incident_id: IncidentId) -> Room | None:
         """With its card."""
         return await self._desk.ask(
-            lambda transaction: _room(transaction, transaction.row(_OF_INCIDENT, {"incident_id": incident_id}))
+            lambda transaction: _room(transaction, transaction.row(_OF_INCIDENT, {"incident_id": incident_id})),
+            few=True,
         )
 
     async def by_war_room(self, war_room: WarRoomId) -> Room | None:
         """With its card."""
         return await self._desk.ask(
-            lambda transaction: _room(transaction, transaction.row(_BY_WAR_ROOM, {"war_room": war_room}))
+            lambda transaction: _room(transaction, transaction.row(_BY_WAR_ROOM, {"war_room": war_room})),
+            few=True,
         )
 
     async def by_id(self, room_id: RoomId) -> Room | None:
         """Any generation, with its card."""
         return await self._desk.ask(
-            lambda transaction: _room(transaction, transaction.row(_BY_ID, {"room_id": room_id}))
+            lambda transaction: _room(transaction, transaction.row(_BY_ID, {"room_id": room_id})),
+            few=True,
         )
 
     async def all_current(self) -> Sequence[Room]:
@@ -138,24 +141,27 @@ class SqlRooms:
                 transaction.change(_SET_MEMBER, {**who, "membership": membership})
             return before or "leave"
 
-        return await self._desk.write(job)
+        return await self._desk.write(job, few=True)
 
     async def members(self, room_id: RoomId, *memberships: str) -> Sequence[UserId]:
         """Sorted by code point, on every database."""
-        values: Values = {"room_id": room_id, "memberships": list(memberships)}
+        if not memberships:
+            return []
+        one, other = memberships if len(memberships) > 1 else memberships * 2
+        values = {"room_id": room_id, "one": one, "other": other}
         return await self._desk.ask(
-            lambda transaction: sorted(row[0] for row in transaction.rows_among(_MEMBERS, values))
+            lambda transaction: sorted(row[0] for row in transaction.rows(_MEMBERS, values)), few=True
         )
 
     async def membership(self, room_id: RoomId, user_id: UserId) -> str:
         """`leave` where we know of none."""
         who = {"room_id": room_id, "user_id": user_id}
-        return await self._desk.ask(lambda transaction: transaction.value(_MEMBERSHIP, who) or "leave")
+        return await self._desk.ask(lambda transaction: transaction.value(_MEMBERSHIP, who) or "leave", few=True)
 
     async def shared_with(self, user_id: UserId) -> Sequence[RoomId]:
         """All generations."""
         return await self._desk.ask(
-            lambda transaction: [row[0] for row in transaction.rows(_SHARED, {"user_id": user_id})]
+            lambda transaction: [row[0] for row in transaction.rows(_SHARED, {"user_id": user_id})], few=True
         )
 
 
@@ -243,7 +249,7 @@ class SqlIncidents:
                 return None
             return decode_known(transaction.keys.open("incidents", incident_id, bytes(copy)))
 
-        return await self._desk.ask(job)
+        return await self._desk.ask(job, few=True)
 
     async def open_ids(self) -> Sequence[IncidentId]:
         """In the order in which they were first seen."""
@@ -282,4 +288,4 @@ class SqlIncidents:
                 return None
             return transaction.keys.open("etb_copies", f"{kind}/{name}", bytes(row.copy)), row.confirmed_ms
 
-        return await self._desk.ask(job)
+        return await self._desk.ask(job, few=True)

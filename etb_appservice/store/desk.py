@@ -132,14 +132,14 @@ class Desk:
         self._failed = False
         self._ended = False
 
-    async def ask(self, job: Job[T]) -> T:
-        """Run what was put off, then this job, and answer its result."""
-        return await self._run(job)
+    async def ask(self, job: Job[T], *, few: bool = False) -> T:
+        """Run what was put off, then this job, and answer its result. `few`: it touches a few rows."""
+        return await self._run(job, few=few)
 
-    async def write(self, job: Job[T]) -> T:
+    async def write(self, job: Job[T], *, few: bool = False) -> T:
         """As `ask`, for a job that writes."""
         self._may_write()
-        return await self._run(job)
+        return await self._run(job, few=few)
 
     def later(self, job: Job[object]) -> None:
         """Put a write off until the next question or the commit."""
@@ -176,15 +176,14 @@ class Desk:
         """Undo everything; does nothing after a commit."""
         if not self._ended and self._transaction is not None:
             self._ended = True
-            if self._readonly:
-                await self._line.finish(lambda connection: connection.rollback())
-            else:
-                await self._line.run(lambda connection: connection.rollback())
+            await self._line.run(lambda connection: connection.rollback(), is_quick=self._readonly)
         self._ended = True
 
-    async def _run(self, job: Job[T]) -> T:
+    async def _run(self, job: Job[T], *, few: bool = False) -> T:
         if self._ended:
             raise RuntimeError("this unit of work has ended")
+        # Whoever begins to write waits for others who do, maybe in another process; whoever reads never waits.
+        is_quick = few and (self._readonly or self._transaction is not None)
         before, self._later = self._later, []
 
         def all_of_it(connection: Connection) -> T:
@@ -196,7 +195,7 @@ class Desk:
 
         failed, self._failed = self._failed, True  # until it is known to have gone well
         try:
-            result = await self._line.run(all_of_it)
+            result = await self._line.run(all_of_it, is_quick=is_quick)
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             reason = (str(cause).splitlines() or [""])[0][:200]

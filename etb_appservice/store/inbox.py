@@ -149,7 +149,7 @@ class SqlInbox:
                 raise RowUnreadable(row.seq, str(error)) from error
             return _opened(row, payload)
 
-        return await self._desk.ask(job)
+        return await self._desk.ask(job, few=True)
 
     async def lanes(self, now_ms: int) -> Sequence[str]:
         """Lanes with a ready row, the longest waiting first. Writes when a timer is due, so it needs `work()`."""
@@ -214,11 +214,13 @@ class SqlInbox:
     async def is_waiting(self, room_id: RoomId, session_id: str) -> bool:
         """Whether any row waits for the session."""
         values = {"room_id": room_id, "session_id": session_id}
-        return await self._desk.ask(lambda transaction: transaction.value(_WAITING, values) is not None)
+        return await self._desk.ask(lambda transaction: transaction.value(_WAITING, values) is not None, few=True)
 
     async def stop_waiting(self, event_key: bytes) -> bool:
         """Forget the row that waits; its key stays."""
-        return await self._desk.write(lambda transaction: transaction.change(_STOP, {"key": event_key}) > 0)
+        return await self._desk.write(
+            lambda transaction: transaction.change(_STOP, {"key": event_key}) > 0, few=True
+        )
 
     async def move_lane(self, old: str, new: str) -> None:
         """Rows keep their seq, and so their order among each other."""

@@ -76,7 +76,7 @@ class SqlOutbox:
             )
             return True
 
-        return await self._desk.write(job)
+        return await self._desk.write(job, few=True)
 
     async def next(self, target: str, now_ms: int) -> OutboxRow | float | None:
         """By the index of queued rows: one row is looked at, due or not."""
@@ -106,7 +106,7 @@ class SqlOutbox:
                 error=row.error,
             )
 
-        return await self._desk.ask(job)
+        return await self._desk.ask(job, few=True)
 
     async def targets(self) -> Sequence[str]:
         """The longest waiting first."""
@@ -114,7 +114,9 @@ class SqlOutbox:
 
     async def soonest_ms(self) -> int | None:
         """None when no target is held."""
-        return await self._desk.ask(lambda transaction: transaction.value(_SOONEST, {"now": transaction.now_ms}))
+        return await self._desk.ask(
+            lambda transaction: transaction.value(_SOONEST, {"now": transaction.now_ms}), few=True
+        )
 
     async def trying(self, seq: int, *, device_id: str) -> None:
         """Only the first try writes anything."""

@@ -85,7 +85,7 @@ class SqlMessages:
             row = transaction.row(_MESSAGE, {"event_id": event_id})
             return None if row is None else _message(transaction, row)
 
-        return await self._desk.ask(job)
+        return await self._desk.ask(job, few=True)
 
     async def page(self, lane: str, after: int = 0, limit: int = 500) -> Sequence[Message]:
         """Opened, in the order in which they were decided."""
@@ -96,7 +96,9 @@ class SqlMessages:
 
     async def redact(self, event_id: EventId) -> bool:
         """The row stays, as a place in the conversation."""
-        return await self._desk.write(lambda transaction: transaction.change(_REDACT, {"event_id": event_id}) > 0)
+        return await self._desk.write(
+            lambda transaction: transaction.change(_REDACT, {"event_id": event_id}) > 0, few=True
+        )
 
 
 def _message(transaction: Transaction, row: Row[tuple[object, ...]]) -> Message:
@@ -164,7 +166,7 @@ class SqlCommands:
                 > 0
             )
 
-        return await self._desk.write(job)
+        return await self._desk.write(job, few=True)
 
     async def get(self, run_id: str) -> CommandRun | None:
         """Opened."""
@@ -173,7 +175,7 @@ class SqlCommands:
             row = transaction.row(_COMMAND, {"id": run_id})
             return None if row is None else _command(transaction, row)
 
-        return await self._desk.ask(job)
+        return await self._desk.ask(job, few=True)
 
     async def finish(self, run_id: str, *, status: CommandStatus, result: str, finished_ms: int) -> None:
         """Sealed anew, since the result stands with the arguments."""
@@ -324,7 +326,7 @@ class SqlOnce:
     async def first_time(self, *parts: str) -> bool:
         """Remembered among the seen keys, but for good: what was done once isn't done again a month later."""
         key = short_hash("once", *parts)
-        return await self._desk.write(lambda transaction: bool(see(transaction, [key], for_good=True)))
+        return await self._desk.write(lambda transaction: bool(see(transaction, [key], for_good=True)), few=True)
 
 
 _SEEN = text("SELECT key FROM seen WHERE key IN :keys").bindparams(
