@@ -27,7 +27,10 @@ _INCIDENTS = 500
 _WITHIN_S = 60.0
 _RAW = 100
 _SIDE_BY_SIDE = 8
+"""As many calls to the homeserver at once as the service makes."""
 _LONGEST_S = 1800.0
+_ASK_EVERY_S = 2.0
+"""As a person does; what a command costs the homeserver is taken from the storm's rooms."""
 _SEED = 1
 
 
@@ -114,6 +117,7 @@ async def _storm(here: Stand, service: Service, person: JsClient, room: str) -> 
     async def go_on_asking() -> None:
         while not is_over.is_set():
             asked.extend(await _ask(here, person, room, 1))
+            await asyncio.sleep(_ASK_EVERY_S)
 
     asking = asyncio.create_task(go_on_asking())
     await blow()

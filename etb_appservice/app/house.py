@@ -77,6 +77,11 @@ DEVICE_SINCE = "matrix.device_since"
 _UNTIL_FOUND_S = 5.0
 
 
+_CALLS = 8
+"""To the homeserver at once for what is to be done. Synapse works on one after another: more of them make no room
+sooner, and all that people send and read later."""
+
+
 def rank_of_target(target: str) -> int:
     """Rooms are opened by severity, and after everything that is to be said in rooms which are there."""
     urgency = urgency_of(target)
@@ -200,7 +205,13 @@ class House:
         self._inbox = LaneRunner(intake.step, self._busy_lanes, self._soonest_in, base.clock)
         # Two runners: an ETB that answers slowly must not take the places of messages.
         self._outbox = LaneRunner(
-            outbox.step, self._busy_rooms, self._soonest_out, base.clock, rank_of=rank_of_target
+            outbox.step,
+            self._busy_rooms,
+            self._soonest_out,
+            base.clock,
+            most=_CALLS,
+            most_patient=_CALLS // 2,
+            rank_of=rank_of_target,
         )
         to_etb = self._once_found(outbox.step)
         self._etb_outbox = LaneRunner(to_etb, self._busy_etb, self._soonest_out, base.clock, most=4)
