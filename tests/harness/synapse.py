@@ -14,7 +14,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from tests.harness.processes import Child, free_port
 
 Json = dict[str, Any]
 
+NAMED = Path(__file__).with_name("named.py")
 _WIDE = {"per_second": 10_000, "burst_count": 100_000}
 _RATE_LIMITS: Json = dict.fromkeys(
     (
@@ -110,11 +111,20 @@ def write_slot(folder: Path, server_name: str, name: str = "etb", *, port: int =
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """Where a Synapse speaks TLS to others, and who vouches for it. The server's name must be `host:port`."""
+    """Where a Synapse speaks TLS to others, and who vouches for it. The server's name must be `host:port`.
+
+    `hosts` are the names (`host` among them) that it knows besides the machine's, each with its loopback address.
+    """
 
     host: str
     port: int
     authority: Authority
+    hosts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self.hosts.get(self.host, self.host)
 
 
 def homeserver_config(
@@ -164,7 +174,7 @@ def homeserver_config(
     if federation:
         listeners.append(
             {
-                "port": federation.port, "bind_addresses": [federation.host], "type": "http", "tls": True,
+                "port": federation.port, "bind_addresses": [federation.address], "type": "http", "tls": True,
                 "resources": [{"names": ["client", "federation"], "compress": False}],
             }
         )  # fmt: skip
@@ -197,6 +207,7 @@ class Synapse:
         self.server_name = server_name
         self.port = port
         self.slots: list[Slot] = []
+        self.hosts: Mapping[str, str] = {}
         self._shared_secret = shared_secret
         self._child: Child | None = None
 
@@ -223,6 +234,7 @@ class Synapse:
         synapse = cls(directory, server_name, port or free_port(), secret)
         if federation:
             federation.authority.issue(federation.host, directory / "tls.crt", directory / "tls.key")
+            synapse.hosts = federation.hosts
         config = homeserver_config(
             directory, server_name=server_name, port=synapse.port, shared_secret=secret,
             registrations=registrations, federation=federation, extra=extra,
@@ -231,6 +243,11 @@ class Synapse:
         (directory / "log.yaml").write_text(json.dumps(_log_config(log_level), indent=2))
         await synapse.launch()
         return synapse
+
+    @property
+    def host(self) -> str:
+        """The server's name without the port, as server ACLs see it."""
+        return self.server_name.rpartition(":")[0] or self.server_name
 
     @property
     def url(self) -> str:
@@ -259,8 +276,9 @@ class Synapse:
 
     async def launch(self) -> None:
         """Start the process on what the folder holds; after `stop` or `kill`."""
+        how = [NAMED, json.dumps(dict(self.hosts))] if self.hosts else ["-m"]
         self._child = await Child.start(
-            [sys.executable, "-m", "synapse.app.homeserver", "-c", self.directory / "homeserver.yaml"],
+            [sys.executable, *how, "synapse.app.homeserver", "-c", self.directory / "homeserver.yaml"],
             log=self.log_path, name=f"Synapse {self.server_name}", cwd=self.directory,
             env={"PYTHONWARNINGS": "ignore"},
         )  # fmt: skip
