@@ -35,6 +35,7 @@ from etb_appservice.flows.duty import Duty
 from etb_appservice.flows.export import Exports
 from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.gate import PATIENT, USUAL
+from etb_appservice.flows.guard import StateGuard
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.lanes import LaneRunner, Step
@@ -291,6 +292,7 @@ class House:
                 Closings(base.policy),
                 Missing(base.reader, base.policy),
                 Upgrades(base.policy, incidents),
+                StateGuard(base.policy),
             ),
             papers=Papers(
                 Exports(base.store, press, base.policy),

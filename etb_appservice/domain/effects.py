@@ -78,6 +78,21 @@ class SetVoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreState:
+    """Set a state event back to what somebody entitled had last set. Repeating is safe.
+
+    Nothing is done where what stands in the room by then is theirs.
+    """
+
+    kind: Literal["RestoreState"] = "RestoreState"
+    room_id: RoomId
+    event_type: str
+    state_key: str
+    entitled: tuple[UserId, ...]
+    """The bot, and whoever is as powerful as it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUpgrade:
     """Take over the room by which somebody has replaced one of ours, if it is its true successor."""
 
@@ -247,7 +262,19 @@ class RegisterEvidence:
     """As ETB names it; empty leaves it to ETB."""
 
 
-MatrixEffect = OpenRoom | Invite | Remove | LeaveRoom | PutState | SetVoice | FollowUpgrade | Pin | Say | SendFile
+MatrixEffect = (
+    OpenRoom
+    | Invite
+    | Remove
+    | LeaveRoom
+    | PutState
+    | RestoreState
+    | SetVoice
+    | FollowUpgrade
+    | Pin
+    | Say
+    | SendFile
+)
 EtbEffect = (
     AddTimelineEntry
     | ChangeIncident
@@ -305,6 +332,7 @@ def target_of(effect: Effect) -> str:
             | Remove(room_id=room_id)
             | LeaveRoom(room_id=room_id)
             | PutState(room_id=room_id)
+            | RestoreState(room_id=room_id)
             | SetVoice(room_id=room_id)
             | Pin(room_id=room_id)
             | Say(room_id=room_id)

@@ -295,6 +295,15 @@ def voiced(present: Mapping[str, Any], *, is_read_only: bool) -> dict[str, Any]:
     }
 
 
+def only_the_bot_sets(event_type: str) -> bool:
+    """Whether state of this type is set by nobody below the bot, in rooms as they are made here.
+
+    >>> only_the_bot_sets("m.room.name"), only_the_bot_sets("m.room.pinned_events")
+    (True, False)
+    """
+    return _VOICES.get(event_type, _BOT_ONLY) >= _BOT_ONLY
+
+
 def has_privileged_creators(version: str) -> bool:
     """Whether creators of this room version outrank everyone and are absent from power levels (MSC4289)."""
     return not (version.isdigit() and int(version) < 12)  # noqa: PLR2004 - the version that brought it

@@ -170,6 +170,7 @@ class Decider:
                 | SweepDue()
                 | AnnouncementDue()
                 | TombstoneSeen()
+                | StateChanged()
             ):
                 await self.life.due(turn, fact, looked)
             case OnCallSeen() | DutyDue():
@@ -189,13 +190,6 @@ class Decider:
             case MembershipChanged():
                 room = await turn.work.rooms.by_id(fact.room_id)
                 await self.rooms.membership(turn, room, fact)
-            case StateChanged():
-                await turn.note(
-                    "state.changed",
-                    actor=fact.sender,
-                    subject=fact.room_id,
-                    details={"type": fact.event_type, "event": fact.event_id},
-                )
             case (
                 MessageReceived()
                 | PlainMessageReceived()

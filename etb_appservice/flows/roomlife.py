@@ -12,18 +12,22 @@ from etb_appservice.domain.facts import (
     Fact,
     IncidentDoubted,
     ReadOnlyDue,
+    StateChanged,
     SweepDue,
     TombstoneSeen,
 )
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.flows.announcements import announcement_due
 from etb_appservice.flows.closings import Closings
+from etb_appservice.flows.guard import StateGuard
 from etb_appservice.flows.missing import Missing, Presence, Swept
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.upgrades import Upgrades
 from etb_appservice.ports import Store
 
-LifeFact = ReadOnlyDue | DuplicateFound | IncidentDoubted | SweepDue | AnnouncementDue | TombstoneSeen
+LifeFact = (
+    ReadOnlyDue | DuplicateFound | IncidentDoubted | SweepDue | AnnouncementDue | TombstoneSeen | StateChanged
+)
 LifeLook = Presence | Swept
 
 
@@ -35,6 +39,7 @@ class RoomLife:
     closings: Closings
     missing: Missing
     upgrades: Upgrades
+    guard: StateGuard
 
     async def look(self, fact: Fact) -> LifeLook | None:
         """What deciding needs from outside."""
@@ -67,5 +72,7 @@ class RoomLife:
                 await announcement_due(turn, fact)
             case TombstoneSeen():
                 await self.upgrades.replaced(turn, fact)
+            case StateChanged():
+                await self.guard.changed(turn, fact)
             case _:
                 assert_never(fact)

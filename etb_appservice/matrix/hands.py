@@ -26,6 +26,7 @@ from etb_appservice.domain.effects import (
     Pin,
     PutState,
     Remove,
+    RestoreState,
     Say,
     SendFile,
     SetVoice,
@@ -45,6 +46,7 @@ from etb_appservice.matrix.messages import (
     content_of_file,
     transaction_id,
 )
+from etb_appservice.matrix.restore import restored
 from etb_appservice.matrix.results import Crypto, Decrypted, KeyMissing, Rotation
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver, status_of
@@ -109,6 +111,8 @@ class Hands:
                 return await self._pin(effect)
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
                 return Done(event_id=await self._server.put_state(room_id, event_type, state_key, content))
+            case RestoreState():
+                return await restored(self._server, effect)
             case SetVoice():
                 return await self._set_voice(effect)
             case FollowUpgrade():

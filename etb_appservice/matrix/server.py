@@ -70,6 +70,12 @@ class Homeserver:
         answer = await self._or_none(Method.GET, f"{_room(room_id)}/state/{_q(event_type)}/{_q(state_key)}")
         return answer if isinstance(answer, dict) else None
 
+    async def state_event(self, room_id: RoomId, event_type: str, state_key: str = "") -> Json | None:
+        """One state event whole, with its sender and `unsigned.replaces_state`; None when there is none."""
+        path = f"{_room(room_id)}/state/{_q(event_type)}/{_q(state_key)}"
+        answer = await self._or_none(Method.GET, path, {"format": "event"})
+        return answer if isinstance(answer, dict) else None
+
     async def put_state(self, room_id: RoomId, event_type: str, state_key: str, content: Json) -> EventId:
         """Set a state event. Synapse answers the event that stands when the content is the same."""
         path = f"{_room(room_id)}/state/{_q(event_type)}/{_q(state_key)}"
@@ -137,9 +143,9 @@ class Homeserver:
         events = [event for event in chunk if isinstance(event, dict)]
         return events, end if isinstance(end, str) else ""
 
-    async def _or_none(self, method: Method, path: str) -> Any:
+    async def _or_none(self, method: Method, path: str, query: Mapping[str, str] | None = None) -> Any:
         try:
-            return await self.ask(method, path)
+            return await self.ask(method, path, query=query)
         except Refused as refusal:
             if status_of(refusal) == _NOT_FOUND and refusal.code != "M_UNRECOGNIZED":
                 return None

@@ -35,6 +35,7 @@ from etb_appservice.domain.effects import (
     Pin,
     PutState,
     Remove,
+    RestoreState,
     Say,
     SendFile,
     SetVoice,
@@ -75,6 +76,7 @@ from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.duty import Duty
 from etb_appservice.flows.export import Exports
 from etb_appservice.flows.followups import FollowUps
+from etb_appservice.flows.guard import StateGuard
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.letters import Letters
@@ -183,6 +185,8 @@ class World:
     left: list[RoomId] = field(default_factory=list)
     pinned: dict[RoomId, list[EventId]] = field(default_factory=dict)
     state: dict[tuple[RoomId, str, str], dict[str, Any]] = field(default_factory=dict)
+    forged: set[tuple[RoomId, str, str]] = field(default_factory=set)
+    """State that somebody else than the bot has set, until it is set back."""
     silenced: dict[RoomId, bool] = field(default_factory=dict)
     """Rooms whose members were ever kept from writing, and whether they are."""
     order: list[Effect] = field(default_factory=list)
@@ -293,6 +297,8 @@ class World:
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
                 self.state[room_id, event_type, state_key] = content
                 return Done(event_id=event_id)
+            case RestoreState():
+                return self._restore(effect, event_id)
             case SetVoice(room_id=room_id, is_read_only=is_read_only):
                 self.silenced[room_id] = is_read_only
                 return Done(event_id=event_id)
@@ -306,6 +312,13 @@ class World:
             case Remove(room_id=room_id, user_id=user_id):
                 self._push(member(room_id, user_id, "leave", sender=BOT, event_id=f"$kick{number}"))
                 return Done(detail="removed")
+
+    def _restore(self, effect: RestoreState, event_id: EventId) -> Done:
+        where = (effect.room_id, effect.event_type, effect.state_key)
+        if where not in self.forged:
+            return Done(detail="stands as it should")
+        self.forged.remove(where)
+        return Done(event_id=event_id, detail="set back")
 
     def _open(self, effect: OpenRoom, number: int) -> Done:
         self.opened.append(effect)
@@ -519,6 +532,7 @@ class House:
                 Closings(self.policy),
                 Missing(self.etb, self.policy),
                 Upgrades(self.policy, incidents),
+                StateGuard(self.policy),
             ),
             Papers(
                 Exports(self.store, press, self.policy),

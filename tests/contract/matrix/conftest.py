@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import RoomId, WarRoomId
+from etb_appservice.domain.ids import RoomId, UserId, WarRoomId
 from etb_appservice.domain.rooms import RoomPolicy, RoomSpec, incident_room
 from etb_appservice.ports import MatrixHands
 from tests.harness.hands import Workbench, an_incident
@@ -21,6 +21,9 @@ class Side(Protocol):
 
     @property
     def hands(self) -> MatrixHands: ...
+
+    @property
+    def bot(self) -> UserId: ...
 
     def spec(self, number: int) -> RoomSpec: ...
 
@@ -44,6 +47,10 @@ class Real:
     @property
     def hands(self) -> MatrixHands:
         return self.bench.hands
+
+    @property
+    def bot(self) -> UserId:
+        return self.bench.server.user_id
 
     def spec(self, number: int) -> RoomSpec:
         return self.bench.spec(number)
@@ -78,6 +85,10 @@ class Faked:
     @property
     def hands(self) -> MatrixHands:
         return self.world
+
+    @property
+    def bot(self) -> UserId:
+        return BOT
 
     def spec(self, number: int) -> RoomSpec:
         return incident_room(an_incident(number), Classification.CONFIDENTIAL, RoomPolicy(bot=BOT))

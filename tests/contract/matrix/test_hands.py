@@ -12,6 +12,7 @@ from etb_appservice.domain.effects import (
     Pin,
     PutState,
     Remove,
+    RestoreState,
     Say,
     SendFile,
     SetVoice,
@@ -100,6 +101,14 @@ async def test_state_may_be_put_twice(side: Side) -> None:
     put = PutState(room_id=room_id, event_type="org.etb.x", state_key="", content={"a": 1})
     for _ in range(2):
         assert (await do(side, put)).event_id is not None
+
+
+async def test_state_that_stands_as_it_should_is_left_alone(side: Side) -> None:
+    room_id = await room_of(side)
+    await do(side, PutState(room_id=room_id, event_type="org.etb.x", state_key="", content={"a": 1}))
+    restore = RestoreState(room_id=room_id, event_type="org.etb.x", state_key="", entitled=(side.bot,))
+    for _ in range(2):
+        assert await do(side, restore) == Done(detail="stands as it should")
 
 
 async def test_taking_and_giving_back_voices_may_be_repeated(side: Side) -> None:

@@ -442,7 +442,9 @@ async def test_the_bot_does_not_leave_a_room_of_its_own_whose_opening_takes_long
 async def test_other_state_is_noted_and_nothing_follows(house: House) -> None:
     room_id = await house.open_for_alice()
     done = len(house.world.order)
-    await house.accept_event(event("state", room_id, ALICE, event_id="$1", event_type="m.room.name", state_key=""))
+    await house.accept_event(
+        event("state", room_id, ALICE, event_id="$1", event_type="m.room.pinned_events", state_key="")
+    )
     await house.accept_event(event("nothing", room_id, ALICE, event_id="$2"))
     await house.settle()
     assert (await house.tags())[-1] == "state.changed"

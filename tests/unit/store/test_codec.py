@@ -28,6 +28,7 @@ from etb_appservice.domain.effects import (
     PutState,
     RegisterEvidence,
     Remove,
+    RestoreState,
     Say,
     SendFile,
     SetVoice,
@@ -132,6 +133,7 @@ EFFECTS: list[Effect] = [
     Remove(room_id=ROOM, user_id=USER, reason="r"),
     LeaveRoom(room_id=ROOM),
     SetVoice(room_id=ROOM, is_read_only=True),
+    RestoreState(room_id=ROOM, event_type="m.room.name", state_key="", entitled=(USER,)),
     FollowUpgrade(
         room_id=ROOM,
         replacement=RoomId("!n"),
