@@ -1,6 +1,7 @@
 """The bot's encryption: what the rest of the house calls. See results.Crypto for the promises.
 
     encrypt:      recipients from our own tables ──> live session of exactly these devices ──> ciphertext
+                  where only signed devices may: the others are told that the key is withheld, once a session
     decrypt:      session ──> its device belongs to the sender? ──> index never seen elsewhere? ──> inner event
     handle_sync:  device lists outdated first, then each to-device event in a commit of its own, then key stock
 
@@ -13,6 +14,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,6 +27,7 @@ from etb_appservice.domain.outcomes import Failure, Later
 from etb_appservice.matrix.api import Actor, outcomes
 from etb_appservice.matrix.keeper import Keeper
 from etb_appservice.matrix.olm import MEGOLM, BadEvent, Machine, dict_of, key_of, text_of
+from etb_appservice.matrix.refusals import Devices, Refusals, Target
 from etb_appservice.matrix.results import (
     Decrypted,
     Encrypted,
@@ -35,6 +38,7 @@ from etb_appservice.matrix.results import (
     Trust,
     Undecryptable,
     Unreadable,
+    Unsigned,
 )
 from etb_appservice.matrix.sealed import Sealed, open_payload
 from etb_appservice.matrix.share import Courier, RoomSession, keys_of, targets_of
@@ -84,29 +88,25 @@ class Cipher:
         *,
         rotation: Rotation | None = None,
         shared_history: bool = False,
+        signed_only: bool = False,
     ) -> Encrypted:
         """See results.Crypto."""
-        wanted = frozenset(recipients) | {self._actor.mxid}
         rule = rotation or Rotation()
-        return await self._keeper.run(
-            lambda: self._encrypt(room_id, event_type, content, wanted, rule, shared_history=shared_history)
-        )
+        terms = Terms(frozenset(recipients) | {self._actor.mxid}, rule, shared_history, signed_only)
+        return await self._keeper.run(lambda: self._encrypt(room_id, event_type, content, terms))
 
     async def _encrypt(
         self,
         room_id: str,
         event_type: str,
         content: Mapping[str, Any],
-        recipients: frozenset[str],
-        rotation: Rotation,
-        *,
-        shared_history: bool,
+        terms: "Terms",
     ) -> Encrypted:
         async with self._lock(room_id):
             session = self._rooms.get(room_id)
-            if session is None or not await self._is_current(session, recipients, rotation, shared_history):
+            if session is None or not await self._is_current(session, terms):
                 self._rooms.pop(room_id, None)
-                session = await self._open(room_id, recipients, rotation, shared_history=shared_history)
+                session = await self._open(room_id, terms)
                 if len(self._rooms) >= _LIVE_SESSIONS:
                     self._rooms.pop(next(iter(self._rooms)))  # its room's next message makes a new one
                 self._rooms[room_id] = session
@@ -122,35 +122,74 @@ class Cipher:
             relation = content.get("m.relates_to")
             if relation is not None:
                 sealed["m.relates_to"] = relation
-            return Encrypted(sealed, session.group.id, len(session.refused), session.unreached(self._actor.mxid))
+            refused, unread = len(session.refused), session.unreached(self._actor.mxid)
+            return Encrypted(sealed, session.group.id, refused, unread, len(session.withheld))
 
-    async def _is_current(
-        self, session: RoomSession, recipients: frozenset[str], rotation: Rotation, shared_history: bool
-    ) -> bool:
-        if session.recipients != recipients or session.shared_history != shared_history:
+    async def _is_current(self, session: RoomSession, terms: "Terms") -> bool:
+        if not terms.fit(session):
             return False
-        session.rotation = rotation
+        session.rotation = terms.rotation
         if session.is_due(time.monotonic()):
             return False
-        if session.stamp != self._directory.stamp:
-            stamp, targets = await self._targets(recipients)
+        if session.stamp != self._directory.stamp or session.untold:
+            stamp, targets, unsigned = await self._sorted(terms)
             if keys_of(targets) != session.devices:
                 return False
+            await self.courier.tell_withheld(session, unsigned)
             session.stamp = stamp
         return True
 
-    async def _open(
-        self, room_id: str, recipients: frozenset[str], rotation: Rotation, *, shared_history: bool
-    ) -> RoomSession:
-        stamp, targets = await self._targets(recipients)
-        return await self.courier.open_session(
-            room_id, recipients, targets, stamp=stamp, rotation=rotation, shared_history=shared_history
+    async def _open(self, room_id: str, terms: "Terms") -> RoomSession:
+        stamp, targets, unsigned = await self._sorted(terms)
+        session = await self.courier.open_session(
+            room_id,
+            terms.recipients,
+            targets,
+            stamp=stamp,
+            rotation=terms.rotation,
+            shared_history=terms.shared_history,
+            signed_only=terms.signed_only,
+        )
+        await self.courier.tell_withheld(session, unsigned)
+        return session
+
+    async def _sorted(self, terms: "Terms") -> tuple[int, Devices, Devices]:
+        """Devices that are given the key, and those that must not have it."""
+        stamp, targets = await self._targets(terms.recipients)
+        signed = await self._signed(targets) if terms.signed_only else targets.keys()
+        return (
+            stamp,
+            {target: device for target, device in targets.items() if target in signed},
+            {target: device for target, device in targets.items() if target not in signed},
         )
 
-    async def _targets(self, recipients: frozenset[str]) -> tuple[int, dict[tuple[str, str], Any]]:
+    async def _targets(self, recipients: frozenset[str]) -> tuple[int, Devices]:
         stamp = self._directory.stamp  # read before the lists: a change in between is seen at the next message
         devices = await self._directory.devices_of(sorted(recipients))
         return stamp, targets_of(devices, (self._actor.mxid, self._actor.device_id))
+
+    async def _signed(self, targets: Devices) -> set[Target]:
+        """Those that their owner's accepted identity has signed; any other trust, or none, is no."""
+        trust = await self._directory.trust_in(targets.values())
+        return {target for target in targets if trust.get(target) is Trust.CROSS_SIGNED}
+
+    async def unsigned_devices(self, user_ids: Sequence[str]) -> tuple[Unsigned, ...]:
+        """See results.Crypto."""
+
+        async def look() -> tuple[Unsigned, ...]:
+            _, targets = await self._targets(frozenset(user_ids))
+            trust = await self._directory.trust_in(targets.values())
+            return tuple(
+                Unsigned(*target, device.name or "", trust[target] is Trust.IDENTITY_CHANGED)
+                for target, device in sorted(targets.items(), key=lambda one: one[0])
+                if trust[target] is not Trust.CROSS_SIGNED
+            )
+
+        return await self._keeper.run(look)
+
+    async def accept_identity(self, user_id: str) -> None:
+        """See results.Crypto."""
+        await self._keeper.run(lambda: self._directory.accept_identity(user_id))
 
     async def forget_sessions(self, room_id: str) -> None:
         """See results.Crypto."""
@@ -162,12 +201,13 @@ class Cipher:
 
     async def members_changed(self, user_ids: Sequence[str]) -> None:
         """See results.Crypto."""
-        self.courier.refusals.hold(user_ids, self._rooms)
+        for refusals in self.courier.memories:
+            refusals.hold(user_ids, self._rooms)
         await self._keeper.run(lambda: self._directory.outdate(user_ids))
 
     def refused_devices(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""
-        return self.courier.refusals.told()
+        return tuple(refusal for refusals in self.courier.memories for refusal in refusals.told())
 
     async def retry_refused(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""
@@ -176,22 +216,28 @@ class Cipher:
     async def _retry_refused(self) -> tuple[Refusal, ...]:
         for session in list(self._rooms.values()):
             await self._directory.retry_outdated(sorted(session.recipients))
-        for share in self.courier.refusals.shares():
-            room_id, session_id = share
-            async with self._lock(room_id):
-                users = frozenset(user for user, _ in self.courier.refusals.due(share, time.monotonic()))
-                if not users:
-                    continue
-                _, devices = await self._targets(users)
-                try:
-                    reached = await self.courier.retry(share, devices)
-                except Later as failure:
-                    _log.warning("refused devices could not be tried again", room=room_id, error=str(failure))
-                    break
-                live = self._rooms.get(room_id)
-                if live is not None and live.group.id == session_id:
-                    live.refused -= reached
-        return self.refused_devices()
+        try:
+            for refusals in self.courier.memories:
+                for share in refusals.shares():
+                    await self._retry_share(refusals, share)
+        except Later as failure:
+            _log.warning("refused devices could not be tried again", error=str(failure))
+        return self.courier.refusals.told()
+
+    async def _retry_share(self, refusals: Refusals, share: tuple[str, str]) -> None:
+        room_id, session_id = share
+        async with self._lock(room_id):
+            users = frozenset(user for user, _ in refusals.due(share, time.monotonic()))
+            if not users:
+                return
+            _, devices = await self._targets(users)
+            if refusals is self.courier.withheld:
+                await self.courier.hand_over(share, devices, await self._signed(devices))
+                return
+            reached = await self.courier.retry(share, devices)
+            live = self._rooms.get(room_id)
+            if live is not None and live.group.id == session_id:
+                live.refused -= reached
 
     def _lock(self, room_id: str) -> asyncio.Lock:
         lock = self._locks.get(room_id)
@@ -361,6 +407,21 @@ class Cipher:
             _log.info("new Olm session after a broken one", user=user_id, reached=not failed)
         except Failure as failure:
             _log.warning("no new Olm session after a broken one", user=user_id, error=str(failure))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a message asks of the session that it is encrypted with."""
+
+    recipients: frozenset[str]
+    rotation: Rotation
+    shared_history: bool
+    signed_only: bool
+
+    def fit(self, session: RoomSession) -> bool:
+        """Whether a session was made on these terms; when it is replaced is left aside."""
+        made_on = (session.recipients, session.shared_history, session.signed_only)
+        return made_on == (self.recipients, self.shared_history, self.signed_only)
 
 
 class _Tally:

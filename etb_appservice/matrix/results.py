@@ -65,17 +65,31 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A living device that its owner's accepted identity has not signed."""
+
+    user_id: str
+    device_id: str
+    name: str
+    """As its owner, or their homeserver, calls it; shown to people, and proof of nothing."""
+    is_replaced: bool
+    """Whether an identity of the owner's has signed it that is not the one first seen (Trust.IDENTITY_CHANGED)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Encrypted:
     """Content for an `m.room.encrypted` event.
 
     `refused`: devices that could not be given this session's key (all of them, not only new ones).
     `without_devices`: recipients of whom we know no device, or none that could be given the key.
+    `withheld`: devices that are not given this session's key, since their owner has not signed them.
     """
 
     content: dict[str, Any]
     session_id: str
     refused: int = 0
     without_devices: tuple[str, ...] = ()
+    withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +148,29 @@ class Crypto(Protocol):
         *,
         rotation: Rotation | None = None,
         shared_history: bool = False,
+        signed_only: bool = False,
     ) -> Encrypted:
         """Encrypt for all devices of `recipients` (our own tables; the bot itself may be among them).
 
         A session whose recipients or their devices changed is dropped and made anew. Raises the four outcomes.
+
+        `signed_only`: only for devices of Trust.CROSS_SIGNED. Every other one is told once a session that it is
+        not given the key (`m.room_key.withheld`, code `m.unverified`), and gets the key it was due once it is
+        signed, by `retry_refused`; the next message makes a new session for it. A session never serves both kinds.
+        """
+        ...
+
+    async def unsigned_devices(self, user_ids: Sequence[str]) -> tuple[Unsigned, ...]:
+        """Which devices of these people would be left out by `signed_only`, by owner and device.
+
+        Of whom the homeserver can't be asked now, what was seen last is told. Raises no outcome.
+        """
+        ...
+
+    async def accept_identity(self, user_id: str) -> None:
+        """An operator has made sure that a person's replaced identity is theirs: it counts from now on.
+
+        Devices that it has signed are Trust.CROSS_SIGNED again. Repeating is safe.
         """
         ...
 
@@ -160,10 +193,14 @@ class Crypto(Protocol):
     async def retry_refused(self) -> tuple[Refusal, ...]:
         """Try once more, for devices whose turn it is, to hand over keys; answers who is still without one.
 
+        Devices that were told that they get none are given them once they are signed, and not named in the answer.
         Raises no outcome: what the homeserver can't do now is tried at the next call.
         """
         ...
 
     def refused_devices(self) -> tuple[Refusal, ...]:
-        """Devices without the key of something that was said, each once a room."""
+        """Devices without the key of something that was said, each once a room.
+
+        Those whose owner has not signed them among them: `reason` is `unsigned`, and they were never tried.
+        """
         ...

@@ -6,15 +6,12 @@ Outbound Megolm sessions live in memory alone and end with the process: so a pow
 twice, nothing that changed while we were away is missed, and a message costs no database write. Our own inbound
 copy is stored, so that we can read ourselves again.
 
-A device that could not be given a key is remembered apart from the session, which may be replaced long before a
-later try succeeds: then it gets the key it was due, from the session's first message. That memory ends with the
-process too, and holds the latest thousand: whoever missed a key before a restart gets the card anew on joining,
-and everything said from then on.
+A device that could not be given a key, or must not have it since its owner has not signed it, is remembered apart
+from the session: see refusals.py. One that must not have it is told so, once a session.
 """
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,92 +26,14 @@ from olm.session import OlmSessionError
 from etb_appservice.domain.outcomes import Failure, Later
 from etb_appservice.matrix.api import Method, Path, call, outcomes
 from etb_appservice.matrix.olm import MEGOLM, OLM, BadEvent, Machine, dict_of, key_of
-from etb_appservice.matrix.results import Refusal, Rotation
+from etb_appservice.matrix.refusals import Devices, Refusals, Share, Target, is_same
+from etb_appservice.matrix.results import Rotation
 
 _log = structlog.get_logger(__name__)
 _CLAIM_TIMEOUT_MS = 5_000
 _DEVICES_PER_REQUEST = 250
-_REFUSED_LIMIT = 1_000
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 3_600.0
-
-Target = tuple[str, str]
-"""(user id, device id)"""
-
-
-Share = tuple[str, str]
-"""(room id, session id)"""
-
-
-@dataclass(slots=True)
-class _Refused:
-    device: DeviceIdentity
-    key: Mapping[str, Any]
-    """The content of the `m.room_key` event it is due."""
-    reason: str
-    tries: int
-    next_try: float
-    held: bool = False
-    """Its owner came or went: not before the room's next message says that they are in it."""
-
-
-class Refusals:
-    """Who is without which key: at most a thousand, of which the oldest are dropped."""
-
-    def __init__(self) -> None:
-        self._items: OrderedDict[tuple[Share, Target], _Refused] = OrderedDict()
-
-    def note(self, target: Target, device: DeviceIdentity, key: Mapping[str, Any], reason: str) -> None:
-        """It was tried once more, in vain."""
-        where = ((key["room_id"], key["session_id"]), target)
-        before = self._items.get(where)
-        tries = 1 if before is None else before.tries + 1
-        pause = min(_FIRST_PAUSE_S * 2 ** (tries - 1), _LONGEST_PAUSE_S)
-        self._items[where] = _Refused(device, key, reason, tries, time.monotonic() + pause)
-        while len(self._items) > _REFUSED_LIMIT:
-            self._items.popitem(last=False)
-
-    def drop(self, share: Share, target: Target) -> None:
-        """It has the key, or is due none any more."""
-        self._items.pop((share, target), None)
-
-    def hold(self, user_ids: Iterable[str], live: Container[str]) -> None:
-        """These came or went somewhere: rooms without a live session may be where."""
-        users = frozenset(user_ids)
-        for ((room_id, _), (user_id, _)), item in self._items.items():
-            if user_id in users and room_id not in live:
-                item.held = True
-
-    def settle(self, room_id: str, recipients: Container[str]) -> None:
-        """Who is in a room by now: whoever isn't is given none of its keys any more."""
-        for share, target in [where for where in self._items if where[0][0] == room_id]:
-            if target[0] in recipients:
-                self._items[share, target].held = False
-            else:
-                del self._items[share, target]
-
-    def shares(self) -> tuple[Share, ...]:
-        """Sessions whose key somebody lacks, oldest first."""
-        return tuple(dict.fromkeys(share for share, _ in self._items))
-
-    def due(self, share: Share, now: float) -> dict[Target, _Refused]:
-        """Those of a session whose pause is over."""
-        return {
-            target: item
-            for (of, target), item in self._items.items()
-            if of == share and not item.held and item.next_try <= now
-        }
-
-    def told(self) -> tuple[Refusal, ...]:
-        """Each device once a room, with the key that was tried the most."""
-        worst: dict[tuple[str, Target], _Refused] = {}
-        for ((room_id, _), target), item in self._items.items():
-            known = worst.get((room_id, target))
-            if known is None or known.tries < item.tries:
-                worst[room_id, target] = item
-        return tuple(
-            Refusal(room_id, user_id, device_id, item.reason, item.tries)
-            for (room_id, (user_id, device_id)), item in worst.items()
-        )
+_WITHHELD = "m.room_key.withheld"
+"""The stable spelling alone: matrix-js-sdk 43 knows no other. The unstable one is still read, in `cipher`."""
 
 
 @dataclass(slots=True)
@@ -128,6 +47,7 @@ class RoomSession:
     stamp: int
     rotation: Rotation
     shared_history: bool
+    signed_only: bool
     group: OutboundGroupSession
     first_key: str
     """The session key at index 0."""
@@ -135,6 +55,10 @@ class RoomSession:
     used: int = 0
     refused: set[Target] = field(default_factory=set)
     """Devices that don't have its key."""
+    withheld: dict[Target, str] = field(default_factory=dict)
+    """Devices that were told that they are not given it, with their identity keys."""
+    untold: bool = False
+    """Whether some of these could not be told yet."""
 
     def is_due(self, now: float) -> bool:
         """Whether the room's rotation rule asks for a new session (`m.room.encryption`)."""
@@ -154,7 +78,7 @@ def targets_of(devices: Mapping[str, Mapping[str, DeviceIdentity]], own: Target)
     return flat
 
 
-def keys_of(targets: Mapping[Target, DeviceIdentity]) -> dict[Target, str]:
+def keys_of(targets: Devices) -> dict[Target, str]:
     """What a session remembers of its devices."""
     return {target: device.identity_key for target, device in targets.items()}
 
@@ -166,6 +90,9 @@ class Courier:
         self._machine = machine
         self._store = machine.crypto_store
         self.refusals = Refusals()
+        self.withheld = Refusals()
+        """Apart, so that no number of unsigned devices drives out who was refused by mishap."""
+        self.memories = (self.refusals, self.withheld)
         self.identity_signature: Mapping[str, str] = {}
         """Signature of our device by our identity, by key name: part of MSC4147 sender device keys."""
 
@@ -173,11 +100,12 @@ class Courier:
         self,
         room_id: str,
         recipients: frozenset[str],
-        targets: Mapping[Target, DeviceIdentity],
+        targets: Devices,
         *,
         stamp: int,
         rotation: Rotation,
         shared_history: bool,
+        signed_only: bool = False,
     ) -> RoomSession:
         """Make a session and hand its key to every device that can take it. Raises Later when none was told."""
         group = OutboundGroupSession()
@@ -188,6 +116,7 @@ class Courier:
             stamp=stamp,
             rotation=rotation,
             shared_history=shared_history,
+            signed_only=signed_only,
             group=group,
             first_key=group.session_key,
             born=time.monotonic(),
@@ -204,7 +133,8 @@ class Courier:
                     room_id=RoomID(room_id),
                 ),
             )
-        self.refusals.settle(room_id, recipients)
+        for refusals in self.memories:
+            refusals.settle(room_id, recipients)
         key = _room_key(session)
         failed = await self.deliver(targets, "m.room_key", key)
         for target, reason in failed.items():
@@ -213,14 +143,72 @@ class Courier:
         _log.info("room key shared", room=room_id, devices=len(targets) - len(failed), refused=len(failed))
         return session
 
-    async def retry(self, share: Share, devices: Mapping[Target, DeviceIdentity]) -> frozenset[Target]:
+    async def tell_withheld(self, session: RoomSession, unsigned: Devices) -> None:
+        """Tell devices, once a session, that they are not given its key (client-server API, 11.13.1.2).
+
+        In clear text, as the specification has it: it names the session and no secret. A homeserver that fails
+        holds up no message; those who weren't told are told with the next one.
+        """
+        told = session.withheld
+        fresh = {target: device for target, device in unsigned.items() if told.get(target) != device.identity_key}
+        session.withheld = {target: told[target] for target in unsigned.keys() - fresh.keys()}
+        session.untold = bool(fresh)
+        if not fresh:
+            return
+        key = _room_key(session)
+        for target, device in fresh.items():
+            self.withheld.withhold(target, device, key)
+        account = self._machine.account
+        content = {
+            "algorithm": MEGOLM,
+            "room_id": session.room_id,
+            "session_id": session.group.id,
+            "sender_key": account.identity_key if account else "",
+            "code": "m.unverified",
+            "reason": "This device has not been verified by its owner.",
+        }
+        targets = list(fresh)
+        try:
+            for start in range(0, len(targets), _DEVICES_PER_REQUEST):
+                some = targets[start : start + _DEVICES_PER_REQUEST]
+                await self._send([(target, content) for target in some], _WITHHELD)
+                session.withheld.update({target: fresh[target].identity_key for target in some})
+        except Later as failure:
+            _log.warning("devices not told that a key is withheld", room=session.room_id, error=str(failure))
+            return
+        session.untold = False
+        _log.info("room key withheld from devices that are not signed", room=session.room_id, devices=len(fresh))
+
+    async def hand_over(self, share: Share, devices: Devices, signed: Container[Target]) -> None:
+        """Give one session's key to devices that were without it until their owner signed them. Raises Later.
+
+        `devices`: those that their owners have by now, and `signed` which of them. What is gone, or has other
+        keys, is due nothing any more.
+        """
+        due = self.withheld.due(share, time.monotonic())
+        for target in list(due):
+            if not is_same(devices.get(target), due[target].device):
+                self.withheld.drop(share, target)
+                del due[target]
+            elif target not in signed:
+                del due[target]
+        if not due:
+            return
+        key = next(iter(due.values())).key
+        failed = await self.deliver({target: item.device for target, item in due.items()}, "m.room_key", key)
+        for target, item in due.items():
+            self.withheld.drop(share, target)
+            if target in failed:
+                self.refusals.note(target, item.device, key, failed[target])
+
+    async def retry(self, share: Share, devices: Devices) -> frozenset[Target]:
         """Try again for one session's refused devices whose pause is over; answers who has its key now.
 
         `devices`: those that their owners have by now. What is gone, or has other keys, is tried no more. Raises
         Later when the homeserver can't be reached.
         """
         due = self.refusals.due(share, time.monotonic())
-        for target in [one for one, item in due.items() if not _is_same(devices.get(one), item.device)]:
+        for target in [one for one, item in due.items() if not is_same(devices.get(one), item.device)]:
             self.refusals.drop(share, target)
             del due[target]
         if not due:
@@ -236,7 +224,7 @@ class Courier:
 
     async def deliver(
         self,
-        targets: Mapping[Target, DeviceIdentity],
+        targets: Devices,
         event_type: str,
         content: Mapping[str, Any],
         *,
@@ -264,7 +252,7 @@ class Courier:
             await self._send(messages[start : start + _DEVICES_PER_REQUEST])
         return failed
 
-    async def _unmet(self, targets: Mapping[Target, DeviceIdentity]) -> dict[Target, DeviceIdentity]:
+    async def _unmet(self, targets: Devices) -> dict[Target, DeviceIdentity]:
         async with self._store.transaction():
             return {
                 target: device
@@ -343,12 +331,14 @@ class Courier:
             "ciphertext": {device.identity_key: {"type": int(box.type.value), "body": box.body}},
         }
 
-    async def _send(self, messages: Sequence[tuple[Target, dict[str, Any]]]) -> None:
+    async def _send(
+        self, messages: Sequence[tuple[Target, dict[str, Any]]], event_type: str = "m.room.encrypted"
+    ) -> None:
         grouped: dict[str, dict[str, Any]] = {}
         for (user_id, device_id), content in messages:
             grouped.setdefault(user_id, {})[device_id] = content
         client = self._machine.client
-        path = Path.v3.sendToDevice["m.room.encrypted"][client.api.get_txn_id()]
+        path = Path.v3.sendToDevice[event_type][client.api.get_txn_id()]
         try:
             with outcomes():
                 await call(client, Method.PUT, path, {"messages": grouped})
@@ -367,7 +357,3 @@ def _room_key(session: RoomSession) -> dict[str, Any]:
         # This one spelling only: with `m.shared_history` beside it, matrix-js-sdk failed to decrypt.
         content["org.matrix.msc3061.shared_history"] = True
     return content
-
-
-def _is_same(now: DeviceIdentity | None, then: DeviceIdentity) -> bool:
-    return now is not None and now.identity_key == then.identity_key

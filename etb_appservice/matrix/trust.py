@@ -70,7 +70,8 @@ class Directory:
         self.stamp = 0
         """Grows with everything that may have changed a list: compare it before using a session again."""
         self._lists: dict[str, list[DeviceIdentity]] = {}
-        self._trust: dict[tuple[str, str], Trust] = {}
+        self._trust: dict[str, dict[str, Trust]] = {}
+        """Of people whose list is in the cache, by owner and identity key."""
         self._watches: list[_Watch] = []
         self._pauses: dict[str, _Pause] = {}
         self._asked: dict[str, float] = {}
@@ -115,10 +116,15 @@ class Directory:
             return Owner(None, None)
         return Owner(device, await self._trust_of(device))
 
+    async def trust_in(self, devices: Iterable[DeviceIdentity]) -> dict[tuple[str, str], Trust]:
+        """How far each device, as `devices_of` tells it, vouches for its owner, by (user id, device id)."""
+        return {(device.user_id, device.device_id): await self._trust_of(device) for device in devices}
+
     async def accept_identity(self, user_id: str) -> None:
         """An operator took note that a person's identity was replaced."""
         await self._store.accept_identity(user_id)
         self._forget(user_id)
+        self.stamp += 1
 
     @contextmanager
     def _watching(self) -> Iterator[set[str]]:
@@ -136,8 +142,8 @@ class Directory:
         """What is in the cache, or on its way there."""
         for watch in self._watches:
             watch.changed.add(user_id)
-        for device in self._lists.pop(user_id, ()):
-            self._trust.pop((user_id, device.identity_key), None)
+        self._lists.pop(user_id, None)
+        self._trust.pop(user_id, None)
 
     async def _read(self, user_ids: Sequence[str]) -> dict[str, list[DeviceIdentity]]:
         """Lists as they are stored; those known to be up to date, or paused, stay in the cache."""
@@ -164,10 +170,14 @@ class Directory:
     async def _trust_of(self, device: DeviceIdentity) -> Trust:
         if device.deleted:
             return Trust.DELETED
-        known = self._trust.get((device.user_id, device.identity_key))
+        user_id = device.user_id
+        known = self._trust.get(user_id, {}).get(device.identity_key)
         if known is None:
-            known = await self._judge(device)
-            self._trust[device.user_id, device.identity_key] = known
+            with self._watching() as changed:
+                known = await self._judge(device)
+            # As with lists: what may be outdated by now must not be believed until the next change.
+            if user_id in self._lists and user_id not in changed:
+                self._trust.setdefault(user_id, {})[device.identity_key] = known
         return known
 
     async def _judge(self, device: DeviceIdentity) -> Trust:

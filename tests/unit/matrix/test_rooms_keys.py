@@ -244,7 +244,7 @@ async def test_a_device_that_is_gone_is_due_no_key(actor: MakeActor, server: Key
 
 
 async def test_only_so_many_refusals_are_remembered(actor: MakeActor, server: KeyServer, monkeypatch: Any) -> None:
-    monkeypatch.setattr("etb_appservice.matrix.share._REFUSED_LIMIT", 2)
+    monkeypatch.setattr("etb_appservice.matrix.refusals._REFUSED_LIMIT", 2)
     bot, alice = await actor("bot"), await actor("alice")
     _without_one_time_keys(server, alice)
     for number in range(3):
