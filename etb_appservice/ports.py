@@ -4,13 +4,13 @@ Each says what an implementation MUST and MUST NOT do, whether repeating is safe
 (domain/outcomes.py) it raises. Nothing else may be raised by an adapter, except cancellation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from etb_appservice.domain.audit import AuditEntry, AuditNote
-from etb_appservice.domain.case import Entry
+from etb_appservice.domain.case import Entry, Standing
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.duty import Escalation, Execution, Maintenance, Runbook, Sla, TimelineRow
 from etb_appservice.domain.effects import Effect, EtbEffect, MatrixEffect
@@ -19,7 +19,7 @@ from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Usern
 from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.posts import Post
-from etb_appservice.domain.roles import Admitted, Role
+from etb_appservice.domain.roles import Role
 from etb_appservice.domain.rooms import RoomKind, Visibility
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.story import Story
@@ -327,6 +327,14 @@ class Rooms(Protocol):
         """User ids with one of these memberships, two at most, sorted."""
         ...
 
+    async def present(self, room_id: RoomId) -> Mapping[UserId, str]:
+        """Who is joined or invited, and which of both; asked for each message, so it MUST be cheap."""
+        ...
+
+    async def inside(self, kind: RoomKind) -> Sequence[UserId]:
+        """Everybody who is joined or invited in any room of this kind."""
+        ...
+
     async def membership(self, room_id: RoomId, user_id: UserId) -> str: ...
 
     async def shared_with(self, user_id: UserId) -> Sequence[RoomId]:
@@ -358,6 +366,14 @@ class Incidents(Protocol):
 
     async def user(self, username: Username) -> tuple[EtbUser, int] | None:
         """The last copy of a user and when it was confirmed."""
+        ...
+
+    async def users(self, usernames: Collection[Username]) -> Mapping[Username, tuple[EtbUser, int]]:
+        """The same of several; absent are those of whom there is no copy."""
+        ...
+
+    async def doubt_users(self, before_ms: int) -> None:
+        """What was confirmed before then counts as never confirmed, until it is put again."""
         ...
 
     async def put_on_call(self, on_call: Sequence[OnCall], confirmed_ms: int) -> None: ...
@@ -465,7 +481,7 @@ class Cases(Protocol):
         """Oldest first."""
         ...
 
-    async def standing(self, war_room: WarRoomId) -> Sequence[Role | Admitted]:
+    async def standing(self, war_room: WarRoomId) -> Sequence[Standing]:
         """Open roles and who was let in, oldest first: one read, since every command asks for it."""
         ...
 
@@ -584,6 +600,11 @@ class Work(Protocol):
         ...
 
 
+USERS = "users"
+"""The scope of `Store.stamp` for what ETB says of people."""
+ON_CALL = "on-call"
+
+
 class Store(Protocol):
     """The database `etb`. Raises nothing of the four outcomes: a failing database is fatal to its caller.
 
@@ -596,6 +617,15 @@ class Store(Protocol):
 
     def view(self) -> AbstractAsyncContextManager[Work]:
         """Read only; never waits for a writer. Writing through it is an error."""
+        ...
+
+    def stamp(self, *scopes: str) -> tuple[int, ...]:
+        """Numbers that change with every commit after which other people may be in a room; reads nothing.
+
+        The scopes are USERS, ON_CALL, incidents and war rooms. What was read after a stamp was taken holds for as
+        long as the stamp stays the same, but for time; commits of other processes don't show: it is for the
+        leader, who decides everything.
+        """
         ...
 
 

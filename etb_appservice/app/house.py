@@ -18,10 +18,11 @@ from etb_appservice.app.refusals import CipherRefusals
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
 from etb_appservice.domain.facts import ServiceStarted
-from etb_appservice.domain.ids import RoomId, new_id
+from etb_appservice.domain.ids import RoomId, Username, new_id
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.poll import Poller
+from etb_appservice.etb.watched import PeopleWatch
 from etb_appservice.etb.webhook import WebhookIntake
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
@@ -249,7 +250,7 @@ class House:
             server,
             established.cipher,
             RoomMaker(server, self.base.settings.homeserver.domain, self.base.clock),
-            audience_from(self.base.store),
+            audience_from(self.base.store, self.base.policy),
             render,
             Rotation(rooms.rotation_period_msgs, rooms.rotation_period_ms),
             Attachments(self.base.store, server),
@@ -299,6 +300,7 @@ class House:
                 Charts(base.store, base.reader, press, base.policy),
                 conversation,
             ),
+            rights=base.policy,
         )
 
     def _watch(self) -> Poller:
@@ -312,6 +314,18 @@ class House:
             keepsakes=base.keepsakes,
             clock=base.clock,
             encode_fact=self.codec.encode,
+            people=PeopleWatch(
+                client=base.etb,
+                modules=base.modules,
+                reads=base.reader,
+                store=base.store,
+                clock=base.clock,
+                encode_fact=self.codec.encode,
+                inside=self._people_inside,
+                most=base.settings.clearance.users_per_poll,
+                hold_s=base.policy.clearance.hold_s,
+                accepted=self.wake_inbox,
+            ),
             with_incidents=base.settings.etb.poll,
             interval_s=base.settings.etb.poll_interval_s,
             accepted=self.wake_inbox,
@@ -448,6 +462,11 @@ class House:
 
     async def _accept_started(self) -> None:
         await self.own.accept(ServiceStarted(), "started", new_id(self.base.clock.now_ms()))
+
+    async def _people_inside(self) -> list[Username]:
+        async with self.base.store.view() as view:
+            inside = await view.rooms.inside("incident")
+        return [name for one in inside if (name := self.base.policy.people.username(one)) is not None]
 
     async def _position(self, name: str) -> str | None:
         kept = await self.base.keepsakes.get(name)

@@ -72,6 +72,8 @@ class HouseVitals:
             return Vital("etb", is_well=False, text=text)
         if state.on_call_trouble:
             return Vital("etb", is_well=False, text=f"who is on call isn't known: {state.on_call_trouble}")
+        if state.people_trouble:
+            return Vital("etb", is_well=False, text=f"people's rights aren't confirmed: {state.people_trouble}")
         age_s = max(0, self.clock.now_ms() - state.last_success_ms) / 1000
         if age_s > _STALE_S + 2 * self.watched_every_s:
             return Vital("etb", is_well=False, text=f"has not answered for {age_s:.0f} s")

@@ -14,7 +14,7 @@ async def catchup(call: Call) -> Answer:
     """
     known = await call.known()
     text = await how_things_stand(call.work, call.room, known.incident, call.policy)
-    await write_to(call.turn, call.actor.user_id, text, "catch up", call.run_id)
+    await write_to(call.turn, call.actor.user_id, text, "catch up", call.run_id, incident_id=call.incident_id)
     await call.turn.note(
         "catchup.sent", subject=call.room.war_room, details={"user": call.actor.user_id, "why": "asked"}
     )

@@ -7,6 +7,7 @@ from etb_appservice.domain.text import plain
 from etb_appservice.flows.admission import admit, bring_in
 from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Call, command
 from etb_appservice.flows.declared import room_link
+from etb_appservice.flows.permitted import people_of
 from etb_appservice.flows.standing import open_to
 
 _REFUSAL = (
@@ -33,7 +34,8 @@ async def join(call: Call, number: str) -> Answer:
         return Answer(_REFUSAL, "REFUSED")
     [incident] = found
     turn, asker = call.turn, call.actor.user_id
-    if await admit(turn, war_room_id(incident.id), call.username, by=asker, why="asked to join"):
+    by_role = call.username not in await people_of(call.work, incident)
+    if await admit(turn, war_room_id(incident.id), call.username, by=asker, why="asked to join", by_role=by_role):
         await turn.follow(PeopleDue(incident_id=incident.id), ("people", turn.ref, "joins"), lane=incident.id)
     room = await call.work.rooms.of_incident(incident.id)
     name = plain(incident.number)

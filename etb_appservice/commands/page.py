@@ -22,6 +22,7 @@ from etb_appservice.flows.commands import (
     command,
     person,
 )
+from etb_appservice.flows.removals import learned
 from etb_appservice.flows.surroundings import Surroundings, answer_within
 
 
@@ -72,7 +73,7 @@ async def page(call: Call, target: Person, text: Rest | None = None) -> Answer:
     for user in around.users.values():
         if user is not None:
             # Whoever is let in must be known from now on, or they would be found missing at the next look.
-            await call.work.incidents.put_user(user, call.turn.now_ms)
+            await learned(call.turn, user, call.policy)
     names = await _meant(call, target, around)
     just = [name for name in names if await pages.was_just_paged(call.turn, call.room, name)]
     wanted = [name for name in names if name not in just]

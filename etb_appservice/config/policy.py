@@ -7,6 +7,7 @@ from etb_appservice.domain.policy import (
     AnnouncementPolicy,
     ApprovalPolicy,
     CadencePolicy,
+    ClearancePolicy,
     CommandPolicy,
     DutyPolicy,
     KeyPolicy,
@@ -70,6 +71,10 @@ def policy(settings: Settings) -> Policy:
         roles=RolePolicy(
             meaning=dict(settings.roles.meaning),
             by_category={name: frozenset(roles) for name, roles in settings.roles.by_category.items()},
+        ),
+        clearance=ClearancePolicy(
+            hold_s=settings.clearance.hold_hours * 3600.0,
+            stay_up_to=settings.clearance.stay_up_to,
         ),
         cadence=CadencePolicy(
             update_minutes=dict(settings.cadence.update_minutes),

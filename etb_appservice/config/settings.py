@@ -390,6 +390,20 @@ class Roles(Section):
     """By category of incident, the ETB roles whose holders are its responders without being named for it."""
 
 
+class Clearance(Section):
+    """How far ETB's word on people carries."""
+
+    hold_hours: Count = 24
+    """For how many hours ETB's last word on a person holds while ETB can't be reached. After that they get no
+    keys and no answers until ETB confirms them; nobody is removed for it."""
+    stay_up_to: Level = Classification.CONFIDENTIAL
+    """Up to which level people stay in a room who came in rightly and no longer belong to the incident, such as
+    those who were on call. Above it they are removed then."""
+    users_per_poll: Count = 20
+    """How many questions about people in open rooms ETB is asked at most at each poll. Where that isn't enough to
+    look at everybody, they are looked at in turn."""
+
+
 class Cadence(Section):
     """The rhythm of an incident: when the next status update is due, and what else the bot says by itself."""
 
@@ -498,6 +512,7 @@ class Settings(Section):
     classification: ClassificationSettings
     commands: Commands = Field(default_factory=Commands)
     roles: Roles = Field(default_factory=Roles)
+    clearance: Clearance = Field(default_factory=Clearance)
     cadence: Cadence = Field(default_factory=Cadence)
     reactions: Reactions = Field(default_factory=Reactions)
     approvals: Approvals = Field(default_factory=Approvals)

@@ -49,3 +49,8 @@ Entry = (
     | BreakGlass
     | PartnerAdmitted
 )
+
+Standing = Role | Admitted | BreakGlass | PartnerAdmitted
+"""Who was let in by people, and for what; `ports.Cases.standing` reads all of it at once."""
+ADMITTING = (Role, Admitted, BreakGlass, PartnerAdmitted, Guest)
+"""The kinds on which it depends who may be in a room."""

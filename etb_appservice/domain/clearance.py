@@ -49,6 +49,8 @@ class Actor:
     is_joined: bool = False
     is_cross_signed: bool = False
     """Whether the device they ask from is signed by their own identity."""
+    barred: str = ""
+    """Why they may not be in the room though they are, as a sentence for them; empty when they may."""
     is_responder: bool = False
     """Whether they belong to this incident: named by ETB, holding a role in it, or let in."""
     is_commander: bool = False
@@ -94,12 +96,8 @@ def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decisio
         return _YES
     if action is Right.OPERATOR:
         return _no("This works in the control room only, for operators.")
-    if actor.username is None:
-        return _no("Your Matrix account is not linked to an ETB user. Ask an operator to link it.")
-    if not actor.is_active:
-        return _no("Your ETB account is not active.")
-    if actor.clearance is None or actor.clearance < subject.classification:
-        return _no("Your clearance does not reach the level of this incident.")
+    if obstacle := _kept_out(actor, subject):
+        return _no(obstacle)
     leads = actor.is_commander or not actor.roles.isdisjoint({"commander", "admin"})
     if isinstance(action, Approving):
         holds = leads if action.role == "commander" else action.role in actor.roles or "admin" in actor.roles
@@ -111,6 +109,17 @@ def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decisio
     if action is Right.RESPONDER and not (actor.is_responder or leads):
         return _no("This needs the role responder of this incident.")
     return _YES
+
+
+def _kept_out(actor: Actor, subject: Subject) -> str:
+    """Why somebody may not know of an incident at all; empty when they may."""
+    if actor.username is None:
+        return "Your Matrix account is not linked to an ETB user. Ask an operator to link it."
+    if not actor.is_active:
+        return "Your ETB account is not active."
+    if actor.clearance is None or actor.clearance < subject.classification:
+        return "Your clearance does not reach the level of this incident."
+    return actor.barred
 
 
 def _as_second_person(actor: Actor, approving: Approving) -> str:

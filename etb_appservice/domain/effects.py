@@ -7,6 +7,7 @@ it may be tried after a restart, by another process, hours later. Give new field
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card
 from etb_appservice.domain.rooms import RoomSpec
@@ -184,6 +185,7 @@ class ChangeIncident:
     status: str | None = None
     severity: str | None = None
     assignee: Username | None = None
+    classification: Classification | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

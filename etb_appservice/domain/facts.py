@@ -10,7 +10,7 @@ from typing import Literal
 
 from etb_appservice.domain.effects import Effect
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
-from etb_appservice.domain.incident import Incident, OnCall
+from etb_appservice.domain.incident import EtbUser, Incident, OnCall
 
 
 class Trust(Enum):
@@ -170,6 +170,44 @@ class OnCallSeen:
     usernames: tuple[Username, ...]
     on_call: tuple[OnCall, ...] = ()
     """The same by rotation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsersSeen:
+    """The poll has looked at people who are in rooms: whose copy differs, or is old.
+
+    Whom ETB knows no longer is inactive here.
+    """
+
+    kind: Literal["UsersSeen"] = "UsersSeen"
+    users: tuple[EtbUser, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RightsDoubted:
+    """ETB doesn't take our token (401): what it said of people before `before_ms` holds no longer."""
+
+    kind: Literal["RightsDoubted"] = "RightsDoubted"
+    before_ms: int
+    since_ms: int
+    """When it was refused first, so that the operators are told once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RightsDue:
+    """Look whether somebody may still be in a room, or whether everybody there may."""
+
+    kind: Literal["RightsDue"] = "RightsDue"
+    room_id: RoomId
+    user_id: UserId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RightsSweepDue:
+    """After a start: look so at every room, in batches, by war room; those behind `after` are to come."""
+
+    kind: Literal["RightsSweepDue"] = "RightsSweepDue"
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +380,8 @@ class LetterDue:
     text: str
     notify: bool = False
     about: str = ""
+    incident_id: IncidentId | None = None
+    """The incident whose contents it holds, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,6 +474,10 @@ Fact = (
     | IncidentSeen
     | IncidentDue
     | OnCallSeen
+    | UsersSeen
+    | RightsDoubted
+    | RightsDue
+    | RightsSweepDue
     | PeopleDue
     | KeptOutDue
     | DutyDue

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from etb_appservice.domain.ids import EventId
+from etb_appservice.domain.ids import EventId, IncidentId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,8 @@ class Letter:
     """Whether a phone should ring."""
     about: str = ""
     """What it is about, such as `page/<war room>/<page>`, so that a reaction to it can be understood."""
+    incident_id: IncidentId | None = None
+    """The incident whose contents it holds: said only to whom may know them when it is said."""
     event_id: EventId | None = None
     """The message, once it was said."""
     is_open: bool = True

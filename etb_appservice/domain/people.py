@@ -19,6 +19,15 @@ class PeopleMap:
 
     template: str = ""
     entries: Mapping[Username, UserId] = field(default_factory=dict)
+    _claims: dict[UserId, list[Username]] = field(init=False, repr=False, compare=False)
+    """The entries the other way round: asked for each member of a room."""
+
+    def __post_init__(self) -> None:
+        """Turn the entries round, once."""
+        claims: dict[UserId, list[Username]] = {}
+        for username, user_id in self.entries.items():
+            claims.setdefault(user_id, []).append(username)
+        object.__setattr__(self, "_claims", claims)
 
     def user_id(self, username: Username) -> UserId | None:
         """The Matrix id of an ETB user, or None when nothing maps them.
@@ -32,12 +41,12 @@ class PeopleMap:
             return self.entries[username]
         if self.template and username and set(username) <= _LOCALPART:
             made = UserId(self.template.format(username=username))
-            return None if made in self.entries.values() else made
+            return None if made in self._claims else made
         return None
 
     def username(self, user_id: UserId) -> Username | None:
         """The ETB user who is behind a Matrix id, or None for a stranger."""
-        claims = [username for username, mapped in self.entries.items() if mapped == user_id]
+        claims = self._claims.get(user_id)
         if claims:
             return claims[0] if len(claims) == 1 else None
         head, _, tail = self.template.partition("{username}")

@@ -37,14 +37,22 @@ class CommandPolicy:
     """How long a command waits for ETB before it answers from the last known copy."""
     rights_fresh_s: float = 300.0
     """How long ETB's word on a person's account and clearance counts as fresh."""
-    rights_hold_s: float = 24 * 3600.0
-    """How long it holds while ETB can't be reached; after that: no."""
     late_after_s: float = 300.0
     """How old a command may be, by its sender's word, before it has to be confirmed."""
     answer_within_s: float = 600.0
     """How long a question of the bot's stays open."""
     declared_category: str = ""
     """The category of incidents that are declared here; empty leaves it to ETB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearancePolicy:
+    """How long ETB's word on people holds, and who may stay without being named any more."""
+
+    hold_s: float = 24 * 3600.0
+    """How long ETB's word on a person holds while ETB can't be reached; after that: no."""
+    stay_up_to: Classification = Classification.CONFIDENTIAL
+    """Up to which level whoever came in rightly stays when they no longer belong to the incident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +182,7 @@ class Policy:
     commands: CommandPolicy = field(default_factory=CommandPolicy)
     keys: KeyPolicy = field(default_factory=KeyPolicy)
     roles: RolePolicy = field(default_factory=RolePolicy)
+    clearance: ClearancePolicy = field(default_factory=ClearancePolicy)
     cadence: CadencePolicy = field(default_factory=CadencePolicy)
     reactions: ReactionPolicy = field(default_factory=ReactionPolicy)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)

@@ -55,4 +55,7 @@ class Admitted:
     by: str
     at_ms: int
     why: str = ""
+    by_role: bool = False
+    """Let in for a role that ETB gives them, and for nothing else: it counts only while they have it."""
     is_open: bool = True
+    """False once they were put out."""

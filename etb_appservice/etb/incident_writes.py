@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import structlog
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import ChangeIncident, DeclareIncident
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import IncidentId, Username
@@ -49,6 +50,8 @@ class IncidentWrites:
         is_sent = False
         if effect.assignee and effect.assignee != now.assignee:
             now, is_sent = await self._assign(path, now, effect.assignee, attempt), True
+        if effect.classification is not None and effect.classification is not now.stated:
+            now, is_sent = await self._classify(path, effect.classification, attempt), True
         wanted = {
             name: value
             for name, value, has in (
@@ -72,6 +75,9 @@ class IncidentWrites:
                 "status": now.status,
                 "severity": now.severity,
                 "assignee": now.assignee or "",
+                "classification": now.stated.name if now.stated else "",
+                "updated_ms": str(now.updated_at_ms),
+                "old_classification": before.stated.name if before.stated else "",
                 "old_status": before.status,
                 "old_severity": before.severity,
                 "old_assignee": before.assignee or "",
@@ -129,6 +135,20 @@ class IncidentWrites:
         if after.assignee != username:
             still = after.assignee or "nobody"
             raise Refused(f"ETB answered without a complaint, but the assignee is still {still}")
+        return after
+
+    async def _classify(self, path: str, level: Classification, attempt: Try) -> Incident:
+        """Both levels that an incident may state (7.2): of two the stricter counts."""
+        row = await self._client.get_object(path)
+        word = self._spelling.write("data_classification", level.name)
+        body: JsonObject = {"data_classification": word}
+        if row.get("required_clearance"):
+            body["required_clearance"] = word
+        answer = await self._client.patch(path, body, key=attempt.key, asked=True)
+        after = await self._after(answer, path, fields.identifier(row))
+        if after.stated is not level:
+            still = after.stated.name if after.stated else "not stated"
+            raise Refused(f"ETB answered without a complaint, but the classification is still {still}")
         return after
 
     async def _user_id(self, username: Username) -> str:

@@ -1,9 +1,10 @@
 """The watch over ETB: where its modules are, what changed, and who is on call (docs/etb-contract.md 7.5, 8.6, 12).
 
-    settle modules ──> changed incidents (or, where webhooks tell of them, one row) ──> who is on call
+    settle modules ──> changed incidents (or, where webhooks tell of them, one row) ──> who is on call ──> people
     cursor - overlap ──> list, newest first ──> one commit per page ──> cursor forward
 
-Modules and people on call are looked at also where incidents come by webhook alone: no webhook tells of them.
+Modules, people on call and people in rooms (`watched`) are looked at also where incidents come by webhook alone:
+no webhook tells of them.
 
 The cursor moves only after everything before it is committed, and never beyond our own clock. What the overlap
 shows again has the same key, so it is dropped. The poll must outlive every failure of ETB; a failing database is
@@ -26,6 +27,7 @@ from etb_appservice.etb import fields
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.probe import Modules
+from etb_appservice.etb.watched import PeopleWatch
 from etb_appservice.etb.wire import JsonObject, Unreadable, read_json, write_json
 from etb_appservice.ports import Arrival, Clock, EtbReads, Keepsakes, Store
 
@@ -47,6 +49,7 @@ class PollerState:
     failures: int = 0
     trouble: str = ""
     on_call_trouble: str = ""
+    people_trouble: str = ""
     accepted: int = 0
     """New sightings since start."""
     wait_s: float = 0.0
@@ -78,6 +81,7 @@ class Poller:
         keepsakes: Keepsakes,
         clock: Clock,
         encode_fact: Callable[[Fact], bytes],
+        people: PeopleWatch | None = None,
         with_incidents: bool = True,
         interval_s: float = 30.0,
         overlap_s: float = 120.0,
@@ -92,6 +96,7 @@ class Poller:
         self._keepsakes = keepsakes
         self._clock = clock
         self._encode_fact = encode_fact
+        self._people = people
         self.with_incidents = with_incidents
         self.interval_s = interval_s
         self._overlap_ms = round(overlap_s * 1000)
@@ -139,7 +144,20 @@ class Poller:
             self.state = replace(self.state, on_call_trouble=str(failure), wait_s=_asked_to_wait_s(failure))
         else:
             self.state = replace(self.state, on_call_trouble="")
+        if not self.state.wait_s:
+            await self._look_at_people()
         return new
+
+    async def _look_at_people(self) -> None:
+        try:
+            if self._people is not None:
+                await self._people.look()
+        except Failure as failure:
+            if self.state.people_trouble != str(failure):
+                _log.warning("etb people poll failed", reason=str(failure))
+            self.state = replace(self.state, people_trouble=str(failure), wait_s=_asked_to_wait_s(failure))
+        else:
+            self.state = replace(self.state, people_trouble="")
 
     def _incidents_failed(self, failure: Failure) -> None:
         reason = str(failure)

@@ -15,14 +15,18 @@ from etb_appservice.ports import Room
 Came = Literal["joined", "invited before", "banned", "invited"]
 
 
-async def admit(turn: Turn, war_room: WarRoomId, username: Username, *, by: UserId, why: str) -> bool:
-    """Count somebody among the incident's people; False when they were let in before."""
+async def admit(
+    turn: Turn, war_room: WarRoomId, username: Username, *, by: UserId, why: str, by_role: bool = False
+) -> bool:
+    """Count somebody among the incident's people; False when they were let in before.
+
+    `by_role`: for a role in ETB alone, and for as long as they have it.
+    """
     before = await turn.work.cases.get(war_room, Admitted, username)
-    if before is not None and before.is_open:
+    if before is not None and before.is_open and (by_role or not before.by_role):
         return False
-    await turn.work.cases.put(
-        war_room, Admitted(id=username, username=username, by=by, at_ms=turn.now_ms, why=why)
-    )
+    entry = Admitted(id=username, username=username, by=by, at_ms=turn.now_ms, why=why, by_role=by_role)
+    await turn.work.cases.put(war_room, entry)
     await turn.note("person.admitted", actor=by, subject=war_room, details={"user": username, "why": why})
     return True
 

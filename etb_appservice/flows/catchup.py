@@ -50,7 +50,7 @@ class CatchUps:
         if not decide(actor, Right.RESPONDER, Subject(classification=room.classification)).allowed:
             return
         text = await how_things_stand(turn.work, room, known.incident, self._policy)
-        await write_to(turn, fact.user_id, text, "catch up", turn.ref)
+        await write_to(turn, fact.user_id, text, "catch up", turn.ref, incident_id=fact.incident_id)
         await turn.note("catchup.sent", subject=room.war_room, details={"user": fact.user_id, "why": "joined"})
 
 

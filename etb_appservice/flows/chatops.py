@@ -35,6 +35,7 @@ from etb_appservice.flows.commands import (
 from etb_appservice.flows.listening import Asked, Listener
 from etb_appservice.flows.pace import Pace
 from etb_appservice.flows.questions import Questions, typed
+from etb_appservice.flows.removals import learned
 from etb_appservice.flows.standing import actor_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Clock, CommandRun, EtbReads, Meter, Refusals, Room, Vitals
@@ -71,7 +72,7 @@ class Chatops:
         """Decide, run and answer a command, in this unit of work."""
         began = self._clock.monotonic()
         if asked.user is not None:
-            await turn.work.incidents.put_user(asked.user, turn.now_ms)
+            await learned(turn, asked.user, self._policy)
         kept = await turn.work.messages.by_event(fact.event_id)
         if kept is not None and kept.state == "redacted":
             return
@@ -135,7 +136,7 @@ class Chatops:
     async def run_held(self, turn: Turn, room: Room, approval: Approval, asked: Asked) -> None:
         """Run a command that others have approved, as whoever asked for it, if they still may."""
         if asked.user is not None:
-            await turn.work.incidents.put_user(asked.user, turn.now_ms)
+            await learned(turn, asked.user, self._policy)
         if await _is_redacted(turn, approval.held):
             await approvals.withdraw(turn, room, approval, self._policy)
             return

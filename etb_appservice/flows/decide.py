@@ -47,6 +47,9 @@ from etb_appservice.domain.facts import (
     QuestionEnds,
     ReactionReceived,
     ReadOnlyDue,
+    RightsDoubted,
+    RightsDue,
+    RightsSweepDue,
     RunbookDue,
     ServiceStarted,
     StateChanged,
@@ -54,12 +57,14 @@ from etb_appservice.domain.facts import (
     TombstoneSeen,
     Troubled,
     UpdateDue,
+    UsersSeen,
 )
 from etb_appservice.domain.ids import EventId, IncidentId, UserId
 from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
-from etb_appservice.flows import pages
+from etb_appservice.flows import pages, removals
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
@@ -74,6 +79,7 @@ from etb_appservice.flows.listening import Asked
 from etb_appservice.flows.missing import doubt
 from etb_appservice.flows.papers import Paper, Papers
 from etb_appservice.flows.reactions import Reactions
+from etb_appservice.flows.removals import learned
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.roomlife import LifeLook, RoomLife
 from etb_appservice.flows.rooms import Rooms
@@ -105,6 +111,8 @@ class Decider:
     duty: Duty
     life: RoomLife
     papers: Papers
+    rights: Policy
+    """By which it is decided who may be in a room."""
 
     async def look(self, fact: Fact) -> Looked:
         """Read what deciding needs from outside, within limits; never fails for want of ETB."""
@@ -129,6 +137,8 @@ class Decider:
                 return await self._confirmed(sender)
             case CatchUpDue(user_id=user_id):
                 return await self._confirmed(user_id)
+            case MembershipChanged(membership="join", user_id=user_id):
+                return await self._known(user_id)
             case DutyDue():
                 return await self.duty.look(self.store, fact)
             case _:
@@ -143,11 +153,23 @@ class Decider:
             known = await view.incidents.user(name)
         return await self.chatops.listener.confirm(user_id, known)
 
+    async def _known(self, user_id: UserId) -> EtbUser | None:
+        """Who somebody is, when without ETB we would have to say that we don't know."""
+        name = self.chatops.listener.username(user_id)
+        if name is None:
+            return None
+        async with self.store.view() as view:
+            known = await view.incidents.user(name)
+            now_ms = view.now_ms()
+        if known is not None and now_ms - known[1] <= self.rights.clearance.hold_s * 1000:
+            return None
+        return await self.chatops.listener.confirm(user_id, known)
+
     async def decide(self, turn: Turn, fact: Fact, looked: Looked) -> None:
         """Decide one fact within its unit of work."""
         around = looked if isinstance(looked, Surroundings) else Surroundings()
         if isinstance(looked, EtbUser):
-            await turn.work.incidents.put_user(looked, turn.now_ms)
+            await learned(turn, looked, self.rights)
         match fact:
             case IncidentSeen():
                 await self.incidents.seen(turn, fact, around)
@@ -173,8 +195,8 @@ class Decider:
                 | StateChanged()
             ):
                 await self.life.due(turn, fact, looked)
-            case OnCallSeen() | DutyDue():
-                await self.duty.decide(turn, fact, looked if isinstance(looked, Standing) else Standing())
+            case UsersSeen() | RightsDoubted() | RightsDue() | RightsSweepDue() | OnCallSeen() | DutyDue():
+                await self._of_people(turn, fact, looked)
             case ServiceStarted():
                 await self.rooms.service_started(turn, fact)
                 await self.duty.service_started(turn)
@@ -187,9 +209,6 @@ class Decider:
                 await self.record(turn, fact)
             case QuestionEnds() | ApprovalEnds() | HeldDue() | RunbookDue() | ExportDue() | ChartDue():
                 await self._goes_on(turn, fact, looked)
-            case MembershipChanged():
-                room = await turn.work.rooms.by_id(fact.room_id)
-                await self.rooms.membership(turn, room, fact)
             case (
                 MessageReceived()
                 | PlainMessageReceived()
@@ -197,9 +216,12 @@ class Decider:
                 | KeyAwaited()
                 | ReactionReceived()
                 | EventRedacted()
+                | MembershipChanged()
             ):
                 room = await turn.work.rooms.by_id(fact.room_id)
-                if room is not None:
+                if isinstance(fact, MembershipChanged):
+                    await self.rooms.membership(turn, room, fact)
+                elif room is not None:
                     await self._in_room(turn, room, fact, looked if isinstance(looked, Asked) else None)
             case _:
                 assert_never(fact)
@@ -235,6 +257,27 @@ class Decider:
                 await self.letters.due(turn, fact)
             case KeptOutDue(after=after):
                 await look_where_kept_out(turn, after)
+            case _:
+                assert_never(fact)
+
+    async def _of_people(
+        self,
+        turn: Turn,
+        fact: UsersSeen | RightsDoubted | RightsDue | RightsSweepDue | OnCallSeen | DutyDue,
+        looked: Looked,
+    ) -> None:
+        """What ETB says of people, and what follows from that."""
+        match fact:
+            case OnCallSeen() | DutyDue():
+                await self.duty.decide(turn, fact, looked if isinstance(looked, Standing) else Standing())
+            case UsersSeen():
+                await removals.users_seen(turn, fact, self.rights)
+            case RightsDoubted():
+                await removals.rights_doubted(turn, fact, self.rights)
+            case RightsDue():
+                await removals.rights_due(turn, fact, self.rights)
+            case RightsSweepDue(after=after):
+                await removals.sweep_rooms(turn, after)
             case _:
                 assert_never(fact)
 

@@ -24,6 +24,7 @@ from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.announcements import announce_change
 from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.invitations import bring_in
+from etb_appservice.flows.removals import learned, put_out_whom_it_must
 from etb_appservice.flows.surroundings import (
     Surroundings,
     card_of,
@@ -96,6 +97,7 @@ class Incidents:
         deadlines = around.deadlines if around.deadlines is not None else (known.deadlines if known else ())
         await turn.work.incidents.put(Known(incident=incident, confirmed_ms=turn.now_ms, deadlines=deadlines))
         await remember(turn.work, incident, around)
+        await self._learn(turn, around)
         room = await turn.work.rooms.of_incident(incident.id)
         await announce_change(turn, known.incident if known else None, incident, self._policy)
         if known is None or known.incident != incident:
@@ -121,9 +123,15 @@ class Incidents:
         room = await turn.work.rooms.of_incident(fact.incident_id)
         if known and room and known.incident.is_open:
             await remember(turn.work, known.incident, around)
+            await self._learn(turn, around)
             await self.settle(turn, room, known.incident, around, afresh=fact.afresh)
             if fact.news and room.room_id is not None:
                 await turn.emit("news", Say(room_id=room.room_id, content=fact.news, purpose="notice"))
+
+    async def _learn(self, turn: Turn, around: Surroundings) -> None:
+        for user in around.users.values():
+            if user is not None:
+                await learned(turn, user, self._policy)
 
     async def card_due(self, turn: Turn, fact: CardDue) -> None:
         """Somebody joined who can't hold the card's key: send it anew, once for all who joined meanwhile."""
@@ -191,13 +199,7 @@ class Incidents:
         return incident_room(incident, level, self._policy.rooms, mark=mark)
 
     async def _reshape(self, turn: Turn, room: Room, room_id: RoomId, spec: RoomSpec) -> Room:
-        """A changed classification changes what servers may read, before anything else is said."""
-        if room.name != spec.name:
-            await turn.emit("name", _state(room_id, "m.room.name", {"name": spec.name}))
-            await turn.emit("topic", _state(room_id, "m.room.topic", {"topic": spec.topic}))
-        if room.visibility != spec.visibility:
-            content = {"history_visibility": spec.visibility}
-            await turn.emit("visibility", _state(room_id, "m.room.history_visibility", content))
+        """A changed level changes who may be there, then what servers may read, before anything is said."""
         changed = replace(
             room,
             name=spec.name,
@@ -207,13 +209,20 @@ class Incidents:
         )
         if changed != room:
             await turn.work.rooms.put(changed)
-            if changed.classification is not room.classification:
-                await turn.note(
-                    "room.classified",
-                    subject=room.war_room,
-                    details={"from": room.classification.name, "to": changed.classification.name},
-                )
-                await self._tell_of_federation(turn, room, room_id, spec)
+        await put_out_whom_it_must(turn, changed, self._policy)
+        if room.name != spec.name:
+            await turn.emit("name", _state(room_id, "m.room.name", {"name": spec.name}))
+            await turn.emit("topic", _state(room_id, "m.room.topic", {"topic": spec.topic}))
+        if room.visibility != spec.visibility:
+            content = {"history_visibility": spec.visibility}
+            await turn.emit("visibility", _state(room_id, "m.room.history_visibility", content))
+        if changed.classification is not room.classification:
+            await turn.note(
+                "room.classified",
+                subject=room.war_room,
+                details={"from": room.classification.name, "to": changed.classification.name},
+            )
+            await self._tell_of_federation(turn, room, room_id, spec)
         return changed
 
     async def _tell_of_federation(self, turn: Turn, before: Room, room_id: RoomId, spec: RoomSpec) -> None:

@@ -1,17 +1,18 @@
 """Who is invited to an incident's room, who is put out, and when that is looked at again.
 
     a role is held that wasn't ──► Invite, once ──► left by themselves: not asked again for the same roles
-    a role is lost             ──► forgotten: whoever holds it anew is invited anew
-    ETB says no                ──► Remove, forgotten, the operators told ──► looked at again every few minutes
+    a role is lost             ──► forgotten: whoever holds it anew is invited anew; who is inside may stay
+    ETB says no                ──► the operators told ──► looked at again every few minutes
     nobody mapped, or refused  ──► the operators told ──► looked at again when the service starts
 
-Must never pull back somebody who left, and never let anybody in whom ETB keeps out.
+Who must go is decided in `removals`. Must never pull back somebody who left, and never let anybody in whom ETB
+keeps out.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from etb_appservice.domain.effects import Invite, Remove
+from etb_appservice.domain.effects import Invite
 from etb_appservice.domain.facts import KeptOutDue, PeopleDue
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId, short_hash, war_room_id
@@ -19,6 +20,8 @@ from etb_appservice.domain.incident import Incident, Responder
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.removals import INSIDE
+from etb_appservice.flows.surroundings import FIXES
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
 
@@ -29,16 +32,6 @@ _LOOK_AGAIN_MS = {"unknown": _SOON_MS, "clearance": _SLOWLY_MS, "inactive": _SLO
 _START_BATCH = 50
 _START_PACE_MS = 100
 """Between one incident and the next after a start: each costs a few calls to ETB."""
-_SHUT_OUT = frozenset({"clearance", "inactive"})
-"""What ETB has said of a person; not having been able to ask ETB removes nobody."""
-_FIXES = {
-    "unmapped": "has no Matrix account here. Add it under `people.entries` in the configuration and restart.",
-    "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB; "
-    "this is looked at every five minutes.",
-    "inactive": "has an ETB account that is locked or not active; this is looked at every five minutes.",
-    "unknown": "could not be looked up in ETB yet; this is tried again every minute.",
-}
-_INSIDE = frozenset({"join", "invite"})
 
 
 async def bring_in(
@@ -53,7 +46,7 @@ async def bring_in(
 ) -> None:
     """Invite each responder once for the roles they hold, or say why they can't be invited.
 
-    Nobody is invited any more once the room has ended; whom ETB no longer lets in there is put out all the same.
+    Nobody is invited any more once the room has ended. Whoever may not be in the room was put out before.
     `afresh`: the configuration or the homeserver may have been mended, so refused invitations are tried again.
     """
     guests = {guest.id: guest for guest in await turn.work.cases.of(room.war_room, Guest)}
@@ -61,7 +54,7 @@ async def bring_in(
     for person in people:
         before = guests.pop(person.username, Guest(id=person.username))
         if person.obstacle or person.user_id is None:
-            after = await _keep_out(turn, room, room_id, incident, person, before)
+            after = await _keep_out(turn, incident, person, before)
         elif incident.is_over:
             after = before
         else:
@@ -70,7 +63,9 @@ async def bring_in(
                 await _show_space(turn, space.room_id, person.user_id, policy)
         await _keep(turn, room, before, replace(after, is_open=bool(after.obstacle) and incident.is_open))
     for gone in guests.values():
-        await _keep(turn, room, gone, Guest(id=gone.id))
+        stays = gone.user_id is not None and gone.came_in(gone.user_id)
+        stays = stays and await turn.work.rooms.membership(room_id, gone.user_id or UserId("")) in INSIDE
+        await _keep(turn, room, gone, Guest(id=gone.id, user_id=gone.user_id if stays else None, stays=stays))
     if incident.is_open:
         await _look_again(turn, incident.id, people)
 
@@ -125,7 +120,7 @@ async def _let_in(
     afresh: bool,
 ) -> Guest:
     now = Guest(id=person.username, user_id=user_id, roles=person.roles)
-    if await turn.work.rooms.membership(room_id, user_id) in _INSIDE:
+    if await turn.work.rooms.membership(room_id, user_id) in INSIDE:
         return now
     if before.user_id == user_id and set(person.roles) <= set(before.roles):
         if before.obstacle != "refused":
@@ -141,48 +136,22 @@ async def _let_in(
     return now
 
 
-async def _keep_out(
-    turn: Turn, room: Room, room_id: RoomId, incident: Incident, person: Responder, before: Guest
-) -> Guest:
+async def _keep_out(turn: Turn, incident: Incident, person: Responder, before: Guest) -> Guest:
     if before.obstacle != person.obstacle:
         await turn.trouble(
             ("responder", turn.ref, person.username),
             f"**{plain(incident.number)}**: ETB user {code(person.username)} ({', '.join(person.roles)}) "
-            f"was not invited: the person {_FIXES[person.obstacle]}",
+            f"was not invited: the person {FIXES[person.obstacle]}",
         )
     roles = tuple(role for role in before.roles if role in person.roles)
-    if (
-        person.obstacle in _SHUT_OUT
-        and person.user_id is not None
-        and await turn.work.rooms.membership(room_id, person.user_id) in _INSIDE
-    ):
-        await _shut_out(turn, room, room_id, incident, person.user_id, person.obstacle)
-        roles = ()
     return replace(before, roles=roles, obstacle=person.obstacle)
-
-
-async def _shut_out(
-    turn: Turn, room: Room, room_id: RoomId, incident: Incident, user_id: UserId, obstacle: str
-) -> None:
-    """ETB says that somebody who is in the room may not be: out, before anything else is said there."""
-    await turn.work.rooms.set_member(room_id, user_id, "leave")
-    await turn.emit(
-        f"remove/{user_id}",
-        Remove(room_id=room_id, user_id=user_id, reason="You are no longer permitted to be in this room."),
-    )
-    await turn.note("person.removed", subject=room.war_room, details={"user": user_id, "why": obstacle})
-    await turn.trouble(
-        ("removed", turn.ref, user_id),
-        f"**{plain(incident.number)}**: {code(user_id)} was removed from the room, since the person "
-        f"{_FIXES[obstacle]}",
-    )
 
 
 async def _show_space(turn: Turn, space_id: RoomId, user_id: UserId, policy: Policy) -> None:
     """Responders of our own homeserver see their rooms gathered in the Space; it isn't federated."""
     if not user_id.endswith(f":{policy.server_name}"):
         return
-    if await turn.work.rooms.membership(space_id, user_id) in _INSIDE:
+    if await turn.work.rooms.membership(space_id, user_id) in INSIDE:
         return
     if await turn.work.once.first_time("space", space_id, user_id):
         await turn.work.rooms.set_member(space_id, user_id, "invite")

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from etb_appservice.domain.clearance import may_enter
 from etb_appservice.domain.ids import Username
-from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.incident import EtbUser, Incident
 from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import Asking, Call, UsageError, answered, person
-from etb_appservice.flows.surroundings import FIXES, level_of
+from etb_appservice.flows.removals import learned
+from etb_appservice.flows.surroundings import FIXES, Surroundings, level_of, look_around
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,25 @@ async def look_up(asking: Asking, word: str | None) -> Found | None:
     return await answered(asking, asking.etb.user(username), Found)
 
 
+async def look_up_all(asking: Asking) -> Surroundings:
+    """Everybody who is in an incident's room, as ETB has them: who is named there. For `prepare`."""
+    incident = await answered(asking, asking.etb.incident(asking.incident_id), _same)
+    if incident is None:
+        return Surroundings()
+    return await look_around(asking.etb, incident, asking.limit_s)
+
+
+async def learn_all(call: Call, around: Surroundings) -> None:
+    """Keep what ETB said of people just now."""
+    for user in around.users.values():
+        if user is not None:
+            await learned(call.turn, user, call.policy)
+
+
+def _same(incident: Incident) -> Incident:
+    return incident
+
+
 async def why_not(call: Call, name: Username) -> str:
     """What keeps somebody out of this room, with the fix; nothing when they may be there.
 
@@ -37,10 +57,10 @@ async def why_not(call: Call, name: Username) -> str:
         user = call.before.user
         if user is None:
             return f"ETB knows no user {code(name)}."
-        await call.work.incidents.put_user(user, call.turn.now_ms)
+        await learned(call.turn, user, call.policy)
     else:
         kept = await call.work.incidents.user(name)
-        if kept is None or call.turn.now_ms - kept[1] > call.policy.commands.rights_hold_s * 1000:
+        if kept is None or call.turn.now_ms - kept[1] > call.policy.clearance.hold_s * 1000:
             return f"ETB does not answer, so I can't see whether {code(name)} may come in. Try again."
         user = kept[0]
     if call.policy.people.user_id(name) is None:

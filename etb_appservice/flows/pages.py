@@ -117,6 +117,7 @@ async def send_page(
             page.id,
             notify=True,
             about=f"{PAGE}{room.war_room}/{page.id}",
+            incident_id=incident.id,
         )
     await turn.emit_as(
         f"{PAGE}{room.war_room}/{page.id}",

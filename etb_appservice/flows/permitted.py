@@ -1,35 +1,54 @@
-"""Who may be in an incident's room now, be given its keys and be shown what is said there.
+"""Who may be in a room now, be given its keys and be shown what is said there.
 
     ours, or a configured creator ────────────────────────────────► yes
     let in by break-glass, for now ───────────────────────────────► yes
     of a partner that was let in, the level at most its ceiling ──► yes
     an ETB user, active, cleared, confirmed not too long ago ─┬───► yes, while they belong to the incident
-                                                              └───► or came in rightly, and may stay
+                                                              └───► or came in rightly, up to a level
     everybody else ───────────────────────────────────────────────► no
 
-Asked of our own tables inside the unit of work, so that the answer and what follows from it are one moment's. Must
-never say yes for want of knowledge.
+That is for the rooms of incidents; the service's own rooms are for whom the configuration names, a direct chat
+for its one person. Asked of our own tables inside the unit of work, so that the answer and what follows from it
+are one moment's. Must never say yes for want of knowledge.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from etb_appservice.domain.breakglass import BreakGlass
+from etb_appservice.domain.case import Standing
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import may_enter
+from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import UserId, Username, war_room_id
-from etb_appservice.domain.incident import Incident
+from etb_appservice.domain.incident import EtbUser, Incident
 from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.policy import Policy
-from etb_appservice.flows.surroundings import named
+from etb_appservice.domain.roles import Admitted
+from etb_appservice.flows.surroundings import level_of, named
 from etb_appservice.ports import Room, Work
 
 Why = Literal[
-    "ours", "break-glass", "partner", "belongs", "stays", "stranger", "clearance", "inactive", "outdated"
+    "ours",
+    "break-glass",
+    "partner",
+    "belongs",
+    "stays",
+    "stranger",
+    "clearance",
+    "inactive",
+    "role",
+    "outdated",
 ]
-"""Of the last four each is a no: not known here or not of this incident; below its level; locked or not active in
-ETB; not confirmed by ETB for too long."""
+"""Of the last five each is a no: not known here or not of this incident; below its level; locked or not active in
+ETB; let in for a role in ETB which they have no longer; not confirmed by ETB for too long."""
+
+PUT_OUT = frozenset[Why]({"stranger", "clearance", "inactive", "role"})
+"""For what somebody is removed. For want of ETB's word nobody is: an outage must not empty every room."""
+
+Copy = tuple[EtbUser, int]
+"""A user as ETB had them, and when it said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +58,8 @@ class Permission:
     why: Why
     up_to: Classification | None = None
     """None where they may know nothing."""
+    until_ms: int | None = None
+    """When it ends by itself; None where it doesn't."""
 
     @property
     def allowed(self) -> bool:
@@ -46,50 +67,143 @@ class Permission:
         return self.why in {"ours", "break-glass", "partner", "belongs", "stays"}
 
 
-async def permission(work: Work, room: Room, user_id: UserId, policy: Policy) -> Permission:
-    """Whether somebody may be in an incident's room, as far as our tables know at this moment."""
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """What our tables say of a room, whoever is asked about."""
+
+    room: Room
+    incident: Incident | None
+    names: Mapping[Username, Sequence[str]]
+    """Whom ETB or the room's own case names, and as what."""
+    standing: Sequence[Standing]
+
+    def level(self, policy: Policy) -> Classification:
+        """The room may lag behind a change of its incident's level: the stricter of both decides."""
+        own = self.room.classification
+        return own if self.incident is None else max(own, level_of(self.incident, policy))
+
+
+async def circle_of(work: Work, room: Room) -> Circle:
+    """Read it, for as many people as are asked about."""
+    known = await work.incidents.get(room.incident_id) if room.incident_id else None
+    if known is None:
+        return Circle(room, None, {}, ())
+    on_call = await work.incidents.on_call()
+    standing = await work.cases.standing(room.war_room)
+    names = named(known.incident, on_call[0] if on_call else (), _lasting(standing))
+    return Circle(room, known.incident, names, standing)
+
+
+async def permission(
+    work: Work, room: Room, user_id: UserId, policy: Policy, *, circle: Circle | None = None
+) -> Permission:
+    """Whether somebody may be in a room, as far as our tables know at this moment."""
+    username = policy.people.username(user_id)
+    known = await work.incidents.user(username) if username else None
+    circle = circle or await circle_of(work, room)
+    found = judge(circle, user_id, known, work.now_ms(), policy)
+    if username and _might_stay(found, circle, policy):
+        guest = await work.cases.get(room.war_room, Guest, username)
+        return _staying(found, guest, user_id)
+    return found
+
+
+async def permissions(
+    work: Work, room: Room, user_ids: Collection[UserId], policy: Policy
+) -> Mapping[UserId, Permission]:
+    """The same of several people, in as many questions as for one."""
+    usernames = {user_id: policy.people.username(user_id) for user_id in user_ids}
+    copies = await work.incidents.users([name for name in usernames.values() if name is not None])
+    circle = await circle_of(work, room)
+    now_ms = work.now_ms()
+    found = {
+        user_id: judge(circle, user_id, copies.get(name) if name else None, now_ms, policy)
+        for user_id, name in usernames.items()
+    }
+    if any(usernames[user_id] and _might_stay(one, circle, policy) for user_id, one in found.items()):
+        guests = {guest.id: guest for guest in await work.cases.of(room.war_room, Guest)}
+        for user_id, name in usernames.items():
+            if name and _might_stay(found[user_id], circle, policy):
+                found[user_id] = _staying(found[user_id], guests.get(name), user_id)
+    return found
+
+
+def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, policy: Policy) -> Permission:
+    """The rule, but for whether somebody who doesn't belong may stay. Pure; `known` None: there is no copy."""
+    room = circle.room
     if policy.is_ours(user_id) or user_id in policy.rooms.additional_creators:
         return Permission("ours", Classification.TOP_SECRET)
-    grant = await work.cases.get(room.war_room, BreakGlass, user_id)
-    if grant is not None and grant.holds(work.now_ms()):
-        return Permission("break-glass", room.classification)
+    if room.kind != "incident":
+        is_named = _is_configured(room, user_id, policy)
+        return Permission("belongs", room.classification) if is_named else Permission("stranger")
+    level = circle.level(policy)
+    for one in circle.standing:
+        if isinstance(one, BreakGlass) and one.id == user_id and one.holds(now_ms):
+            return Permission("break-glass", level, one.until_ms)
     username = policy.people.username(user_id)
     if username is None:
-        return await _as_partner(work, room, user_id, policy)
-    known = await work.incidents.user(username)
+        return _as_partner(circle, user_id, level, policy)
     if known is None:
         return Permission("stranger")
     user, confirmed_ms = known
-    if work.now_ms() - confirmed_ms > policy.commands.rights_hold_s * 1000:
+    until_ms = confirmed_ms + round(policy.clearance.hold_s * 1000)
+    if now_ms > until_ms:
         return Permission("outdated")
-    decision = may_enter(user.clearance, is_active=user.is_active, level=room.classification)
+    decision = may_enter(user.clearance, is_active=user.is_active, level=level)
     if not decision.allowed:
         return Permission("inactive" if decision.reason == "inactive" else "clearance", user.clearance)
-    incident = await work.incidents.get(room.incident_id) if room.incident_id else None
+    incident = circle.incident
     if incident is None:
-        return Permission("stranger", user.clearance)
-    if username in await people_of(work, incident.incident):
-        return Permission("belongs", user.clearance)
-    if policy.roles.lets_in(user.roles, incident.incident.category):
-        return Permission("belongs", user.clearance)
-    return Permission("stranger", user.clearance)
+        return Permission("stranger")
+    if username in circle.names or policy.roles.lets_in(user.roles, incident.category):
+        return Permission("belongs", user.clearance, until_ms)
+    if any(isinstance(one, Admitted) and one.by_role and one.username == username for one in circle.standing):
+        leads = not policy.roles.of(user.roles).isdisjoint({"commander", "admin"})
+        return Permission("belongs", user.clearance, until_ms) if leads else Permission("role", user.clearance)
+    return Permission("stranger", user.clearance, until_ms)
 
 
 async def people_of(work: Work, incident: Incident) -> Collection[Username]:
-    """Whom ETB or the room's own case names for an incident."""
+    """Whom ETB or the room's own case names for an incident; not those who are in it by a role in ETB alone."""
     on_call = await work.incidents.on_call()
     standing = await work.cases.standing(war_room_id(incident.id))
-    return named(incident, on_call[0] if on_call else (), standing)
+    return named(incident, on_call[0] if on_call else (), _lasting(standing))
 
 
-async def _as_partner(work: Work, room: Room, user_id: UserId, policy: Policy) -> Permission:
+def _lasting(standing: Sequence[Standing]) -> list[Standing]:
+    """What names somebody whatever roles ETB gives them."""
+    return [one for one in standing if not (isinstance(one, Admitted) and one.by_role)]
+
+
+def _might_stay(found: Permission, circle: Circle, policy: Policy) -> bool:
+    """Whether it depends on how they came in: cleared for the room, but of its incident no longer."""
+    is_cleared = found.why == "stranger" and found.up_to is not None
+    return is_cleared and circle.level(policy) <= policy.clearance.stay_up_to
+
+
+def _staying(found: Permission, guest: Guest | None, user_id: UserId) -> Permission:
+    if guest is not None and guest.came_in(user_id):
+        return Permission("stays", found.up_to, found.until_ms)
+    return found
+
+
+def _is_configured(room: Room, user_id: UserId, policy: Policy) -> bool:
+    match room.kind:
+        case "control" | "space":
+            # Nothing is said in the Space; its rooms are shown to their own people only.
+            return room.kind == "space" or user_id in policy.operators
+        case "announce":
+            return user_id in policy.announcements.members
+        case _:
+            return user_id == room.person
+
+
+def _as_partner(circle: Circle, user_id: UserId, level: Classification, policy: Policy) -> Permission:
+    admitted = {one.id for one in circle.standing if isinstance(one, PartnerAdmitted)}
     for partner in policy.partners:
-        if not partner.includes(user_id):
+        if partner.name not in admitted or not partner.includes(user_id):
             continue
-        admitted = await work.cases.get(room.war_room, PartnerAdmitted, partner.name)
-        if admitted is None or not admitted.is_open:
-            continue
-        if partner.ceiling < room.classification:
+        if partner.ceiling < level:
             return Permission("clearance", partner.ceiling)
         return Permission("partner", partner.ceiling)
     return Permission("stranger")

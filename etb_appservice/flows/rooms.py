@@ -6,7 +6,7 @@ who comes otherwise is a stranger's guest and is recorded as such.
 
 from dataclasses import replace
 
-from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, Remove, Say
+from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, Say
 from etb_appservice.domain.facts import CardDue, CatchUpDue, Done, MembershipChanged, PeopleDue, ServiceStarted
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.policy import Policy
@@ -18,6 +18,7 @@ from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
+from etb_appservice.flows.removals import INSIDE, came, sweep_rooms
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.upgrades import is_awaited
@@ -48,6 +49,7 @@ class Rooms:
             elif room.room_id is not None:
                 await self._invite_operators(turn, room, room.room_id)
         await look_where_kept_out(turn)
+        await sweep_rooms(turn)
         await self._settle_announcements(turn)
 
     async def opened(self, turn: Turn, asked: OpenRoom, done: Done) -> None:
@@ -102,7 +104,9 @@ class Rooms:
             subject=room.war_room,
             details={"user": fact.user_id, "membership": fact.membership, "before": before},
         )
-        if fact.membership == "join" and room.kind == "incident" and not self._policy.is_ours(fact.user_id):
+        if fact.membership not in INSIDE or self._policy.is_ours(fact.user_id):
+            return
+        if await came(turn, room, fact, self._policy) and fact.membership == "join" and room.kind == "incident":
             await self._greet(turn, room, fact)
 
     async def _write_instead(self, turn: Turn, fact: MembershipChanged) -> None:
@@ -213,7 +217,7 @@ class Rooms:
         await self._invite(turn, room, room_id, self._policy.operators, "operator")
 
     async def _settle_announcements(self, turn: Turn) -> None:
-        """The room for stakeholders holds whom the configuration names, and nobody else."""
+        """The room for stakeholders holds whom the configuration names; who else is there is swept out."""
         rules = self._policy.announcements
         spec = announcement_room(rules.classification, self._policy.rooms)
         room = await turn.work.rooms.by_war_room(spec.war_room)
@@ -229,13 +233,6 @@ class Rooms:
                 f"The announcement room was made for {room.classification.name}, and nothing above that is said "
                 f"there, though `announcements.classification` is {rules.classification.name}.",
             )
-        stay = rules.members | set(self._policy.rooms.additional_creators)
-        for user_id in await turn.work.rooms.members(room.room_id, "join", "invite"):
-            if user_id not in stay and not self._policy.is_ours(user_id):
-                await turn.work.rooms.set_member(room.room_id, user_id, "leave")
-                reason = "You are no longer among those who read here."
-                await turn.emit(f"remove/{user_id}", Remove(room_id=room.room_id, user_id=user_id, reason=reason))
-                await turn.note("person.removed", subject=room.war_room, details={"user": user_id})
         await self._invite(turn, room, room.room_id, rules.members, "stakeholder")
 
     async def _invite(self, turn: Turn, room: Room, room_id: RoomId, people: frozenset[UserId], role: str) -> None:

@@ -12,8 +12,15 @@ from etb_appservice.domain.ids import IncidentId, UserId, Username, WarRoomId, w
 from etb_appservice.domain.incident import Incident, OnCall
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted, Role, shown
-from etb_appservice.flows.surroundings import Surroundings, level_of, named, responders
+from etb_appservice.flows.permitted import Why, circle_of, permission
+from etb_appservice.flows.surroundings import level_of, named
 from etb_appservice.ports import Room, Work
+
+BARRED: Mapping[Why, str] = {
+    "stranger": "You are not among the people of this incident. Ask one of them to have you invited.",
+    "role": "You no longer have the role in ETB by which you were let into this room.",
+}
+"""What somebody reads who is in a room and may not be, where `decide` has no better word for it."""
 
 
 async def actor_of(
@@ -21,11 +28,13 @@ async def actor_of(
 ) -> Actor:
     """Who acts in a room. `is_cross_signed`: whether by a device that their own identity has signed."""
     actor = await _known(work, user_id, policy)
-    incident = await work.incidents.get(room.incident_id) if room.incident_id else None
-    if actor.username and incident:
-        people = await responders(work, incident.incident, room.classification, policy, Surroundings())
-        held = {role for person in people if person.username == actor.username for role in person.roles}
-        actor = _toward(actor, incident.incident, held, policy)
+    if room.incident_id is not None:
+        circle = await circle_of(work, room)
+        if actor.username and circle.incident is not None:
+            actor = _toward(actor, circle.incident, circle.names.get(actor.username, ()), policy)
+        if room.kind == "incident":
+            found = await permission(work, room, user_id, policy, circle=circle)
+            actor = replace(actor, barred=BARRED.get(found.why, ""))
     is_joined = room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
     return replace(actor, is_cross_signed=is_cross_signed, is_joined=is_joined)
 
@@ -93,7 +102,7 @@ async def _known(work: Work, user_id: UserId, policy: Policy) -> Actor:
     """Somebody without regard to any room. ETB's word on them holds for a while only."""
     username = policy.people.username(user_id)
     known = await work.incidents.user(username) if username else None
-    if known and work.now_ms() - known[1] > policy.commands.rights_hold_s * 1000:
+    if known and work.now_ms() - known[1] > policy.clearance.hold_s * 1000:
         known = None
     etb_roles = known[0].roles if known else ()
     return Actor(

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from etb_appservice.domain.case import Standing
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import may_enter
 from etb_appservice.domain.ids import Username, war_room_id
@@ -23,12 +24,15 @@ from etb_appservice.ports import EtbReads, Work
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 FIXES = {
-    "unmapped": "has no Matrix account here. Add it under `people.entries` in the configuration.",
-    "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB.",
-    "inactive": "has an ETB account that is locked or not active.",
+    "unmapped": "has no Matrix account here. Add it under `people.entries` in the configuration and restart.",
+    "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB; "
+    "this is looked at every five minutes.",
+    "inactive": "has an ETB account that is locked or not active; this is looked at every five minutes.",
     "unknown": "could not be looked up in ETB yet; this is tried again every minute.",
+    "stranger": "is not among its people: ETB doesn't name them, and nobody has let them in.",
+    "role": "no longer has the role in ETB by which they were let in.",
 }
-"""What keeps somebody out of a room, by `Responder.obstacle`, and who changes that."""
+"""What keeps somebody out of a room, by `Responder.obstacle` or `Permission.why`, and who changes that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,7 @@ async def look_around(etb: EtbReads, incident: Incident, limit_s: float) -> Surr
 
 
 async def remember(work: Work, incident: Incident, around: Surroundings) -> None:
-    """Keep what ETB answered as the last known copy."""
-    for user in around.users.values():
-        if user:
-            await work.incidents.put_user(user, work.now_ms())
+    """Keep what ETB answered as the last known copy; what it says of people is learned elsewhere."""
     if around.on_call is not None:
         await work.incidents.put_on_call(around.on_call, work.now_ms())
     known = await work.incidents.get(incident.id)
@@ -93,7 +94,7 @@ async def responders(
 
 
 def named(
-    incident: Incident, on_call: Iterable[OnCall], standing: Sequence[Role | Admitted]
+    incident: Incident, on_call: Iterable[OnCall], standing: Sequence[Standing]
 ) -> dict[Username, list[str]]:
     """Who belongs to an incident, and as what. Pure: the one place that says so."""
     roles: dict[Username, list[str]] = {}

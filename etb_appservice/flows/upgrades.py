@@ -20,6 +20,7 @@ from etb_appservice.domain.text import code, plain
 from etb_appservice.domain.upgrades import Upgrade
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.invitations import forget_invitations
+from etb_appservice.flows.removals import put_out_whom_it_must
 from etb_appservice.flows.surroundings import Surroundings, level_of
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import Turn
@@ -119,6 +120,7 @@ class Upgrades:
         await turn.work.inbox.move_lane(room_id, before.incident_id)
         turn.lanes.append(before.incident_id)
         await self._leave_space(turn, effect.room_id)
+        await put_out_whom_it_must(turn, after, self._policy)
         link = f"https://matrix.to/#/{effect.room_id}?via={self._policy.server_name}"
         await turn.emit("moved", Say(room_id=room_id, content=f"This goes on from [the room before]({link})."))
         await write_down(turn, after, "OTHER", "Chat room upgraded", server=self._policy.server_name, by=effect.by)

@@ -1,14 +1,21 @@
 """Who is given the key of a room's next message: our own tables, corrected by what we did a moment ago.
 
+    joined, or invited where the room's rule says so ─► permitted now ─► not put out by us ─► a key
+
 Between our invite or kick and its echo the tables are behind. Until they have caught up, whoever we removed is
-left out and whoever we invited is counted in. Must never count in somebody on a stranger's word.
+left out and whoever we invited is counted in. Between the cause of a removal and the kick whoever is no longer
+permitted gets nothing. Must never count in somebody on a stranger's word.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from etb_appservice.domain.ids import RoomId, UserId
-from etb_appservice.ports import Store
+from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.permitted import permissions
+from etb_appservice.ports import ON_CALL, USERS, Room, Store, Work
+
+_MOST_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,32 +24,91 @@ class Audience:
 
     encrypted: bool
     joined: tuple[UserId, ...]
+    """Joined, and permitted."""
     invited: tuple[UserId, ...]
+    """Invited, by the tables or a moment ago, and permitted."""
     keys_to_invited: bool
     shared_history: bool
+    present: frozenset[UserId]
+    """Who is joined or invited by the tables, permitted or not."""
 
 
-AudienceOf = Callable[[RoomId], Awaitable[Audience | None]]
-"""The audience of a room of ours; None for a room that isn't."""
+AudienceOf = Callable[[RoomId, Collection[UserId]], Awaitable[Audience | None]]
+"""The audience of a room of ours, and of those whom we have just invited; None for a room that isn't ours."""
 
 
-def audience_from(store: Store) -> AudienceOf:
+def audience_from(store: Store, policy: Policy) -> AudienceOf:
     """Reads the audience from the tables."""
+    permitted = _Permitted(store, policy)
 
-    async def audience_of(room_id: RoomId) -> Audience | None:
+    async def audience_of(room_id: RoomId, just_invited: Collection[UserId]) -> Audience | None:
+        stamp = permitted.stamp(room_id)
         async with store.view() as work:
             room = await work.rooms.by_id(room_id)
             if room is None:
                 return None
-            return Audience(
-                encrypted=room.encrypted,
-                joined=tuple(await work.rooms.members(room_id, "join")),
-                invited=tuple(await work.rooms.members(room_id, "invite")),
-                keys_to_invited=room.keys_to_invited,
-                shared_history=room.visibility == "shared",
-            )
+            present = await work.rooms.present(room_id)
+            allowed = await permitted.among(work, room, frozenset({*present, *just_invited}), stamp)
+        invited = {user_id for user_id, word in present.items() if word == "invite"} | {*just_invited}
+        return Audience(
+            encrypted=room.encrypted,
+            joined=tuple(sorted(user for user, word in present.items() if word == "join" and user in allowed)),
+            invited=tuple(sorted(invited & allowed)),
+            keys_to_invited=room.keys_to_invited,
+            shared_history=room.visibility == "shared",
+            present=frozenset(present),
+        )
 
     return audience_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """`asked`: everything but time on which it depends; it holds until `until_ms`."""
+
+    asked: tuple[object, ...]
+    until_ms: int | None
+    allowed: frozenset[UserId]
+
+
+class _Permitted:
+    """Remembers the answer for a room while nothing has changed on which it depends: it is asked each message."""
+
+    def __init__(self, store: Store, policy: Policy) -> None:
+        self._store = store
+        self._policy = policy
+        self._answers: dict[RoomId, _Answer] = {}
+        self._scopes: dict[RoomId, tuple[str, ...]] = {}
+        """On what of the store's it depends; the same for as long as the room exists."""
+
+    def stamp(self, room_id: RoomId) -> tuple[int, ...] | None:
+        """To be taken before the view is opened, else a commit between the two would never be noticed."""
+        scopes = self._scopes.get(room_id)
+        return None if scopes is None else self._store.stamp(*scopes)
+
+    async def among(
+        self, work: Work, room: Room, people: frozenset[UserId], stamp: tuple[int, ...] | None
+    ) -> frozenset[UserId]:
+        """Who of these people may be in the room now."""
+        assert room.room_id is not None  # noqa: S101 - found by it
+        asked = (room.kind, room.classification, room.person, people, stamp)
+        now_ms = work.now_ms()
+        known = self._answers.get(room.room_id)
+        if known is not None and known.asked == asked and (known.until_ms is None or now_ms < known.until_ms):
+            return known.allowed
+        found = await permissions(work, room, people, self._policy)
+        allowed = frozenset(user_id for user_id, one in found.items() if one.allowed)
+        if stamp is None or any(one.why == "outdated" for one in found.values()):
+            # ETB's next word on somebody outdated may be the same as the last, which no stamp shows.
+            self._answers.pop(room.room_id, None)
+            self._scopes[room.room_id] = (USERS, ON_CALL, room.war_room, room.incident_id or "")
+            return allowed
+        if len(self._answers) >= _MOST_KEPT:
+            self._answers.clear()
+            self._scopes.clear()
+        ends = [one.until_ms for one in found.values() if one.until_ms is not None]
+        self._answers[room.room_id] = _Answer(asked, min(ends, default=None), allowed)
+        return allowed
 
 
 class Recipients:
@@ -67,21 +133,21 @@ class Recipients:
         """The tables learned something of this person: believe them, but a removal only once they show it."""
         self._invited.get(room_id, set()).discard(user_id)
         if user_id in self._removed.get(room_id, set()):
-            await self._catch_up(room_id, await self._audience_of(room_id))
+            await self._catch_up(room_id, await self._audience_of(room_id, ()))
 
     async def of(self, room_id: RoomId) -> tuple[Audience, tuple[UserId, ...]] | None:
         """The audience and everybody who gets the key; None for a room that isn't ours."""
-        audience = await self._audience_of(room_id)
+        audience = await self._audience_of(room_id, frozenset(self._invited.get(room_id, ())))
         await self._catch_up(room_id, audience)
         if audience is None:
             return None
         people = set(audience.joined)
         if audience.keys_to_invited:
-            people |= {*audience.invited, *self._invited.get(room_id, set())}
+            people |= set(audience.invited)
         return audience, tuple(sorted(people - self._removed.get(room_id, set())))
 
     async def _catch_up(self, room_id: RoomId, audience: Audience | None) -> None:
-        present = {*audience.joined, *audience.invited} if audience is not None else set()
+        present = audience.present if audience is not None else frozenset[UserId]()
         self._removed.get(room_id, set()).intersection_update(present)
         self._invited.get(room_id, set()).difference_update(present)
         for table in (self._removed, self._invited):

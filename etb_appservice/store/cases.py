@@ -5,8 +5,10 @@ from typing import TypeVar
 
 from sqlalchemy import text
 
-from etb_appservice.domain.case import Entry
+from etb_appservice.domain.breakglass import BreakGlass
+from etb_appservice.domain.case import ADMITTING, Entry, Standing
 from etb_appservice.domain.ids import WarRoomId
+from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.store.codec import decode_entry, encode_entry
 from etb_appservice.store.desk import Desk, Transaction
@@ -23,9 +25,15 @@ _GET = text("SELECT id, entry FROM cases WHERE war_room = :war_room AND kind = :
 _OF = text("SELECT id, entry FROM cases WHERE war_room = :war_room AND kind = :kind ORDER BY seq")
 _OPEN_OF = text("SELECT id, entry FROM cases WHERE war_room = :war_room AND kind = :kind AND is_open ORDER BY seq")
 _STANDING = text(
-    "SELECT kind, id, entry FROM cases WHERE war_room = :war_room AND kind IN ('Role', 'Admitted') AND is_open"
-    " ORDER BY seq"
+    "SELECT kind, id, entry FROM cases WHERE war_room = :war_room AND is_open"
+    " AND kind IN ('Role', 'Admitted', 'BreakGlass', 'PartnerAdmitted') ORDER BY seq"
 )
+_STAND: dict[str, type[Standing]] = {
+    "Role": Role,
+    "Admitted": Admitted,
+    "BreakGlass": BreakGlass,
+    "PartnerAdmitted": PartnerAdmitted,
+}
 _ALL_OPEN = text("SELECT war_room, id, entry FROM cases WHERE kind = :kind AND is_open ORDER BY seq")
 _WHERE_OPEN = text("SELECT DISTINCT war_room FROM cases WHERE kind = :kind AND is_open")
 
@@ -52,6 +60,8 @@ class SqlCases:
             transaction.change(_PUT, values)
 
         self._desk.later(job)
+        if isinstance(entry, ADMITTING):
+            self._desk.touch(war_room)
 
     async def get(self, war_room: WarRoomId, kind: type[E], entry_id: str) -> E | None:
         """Opened."""
@@ -74,13 +84,12 @@ class SqlCases:
             ]
         )
 
-    async def standing(self, war_room: WarRoomId) -> Sequence[Role | Admitted]:
+    async def standing(self, war_room: WarRoomId) -> Sequence[Standing]:
         """Opened, in one question."""
 
-        def job(transaction: Transaction) -> Sequence[Role | Admitted]:
-            kinds: dict[str, type[Role | Admitted]] = {"Role": Role, "Admitted": Admitted}
+        def job(transaction: Transaction) -> Sequence[Standing]:
             return [
-                _opened(transaction, kinds[row.kind], war_room, row.id, bytes(row.entry))
+                _opened(transaction, _STAND[row.kind], war_room, row.id, bytes(row.entry))
                 for row in transaction.rows(_STANDING, {"war_room": war_room})
             ]
 

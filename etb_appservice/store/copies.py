@@ -4,7 +4,7 @@ Room names, cards, incidents, users and on-call lists are sealed; ids, levels an
 are asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Row, text
@@ -12,7 +12,8 @@ from sqlalchemy import Row, text
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import EtbUser, OnCall
-from etb_appservice.ports import Known, Room
+from etb_appservice.domain.rooms import RoomKind
+from etb_appservice.ports import ON_CALL, USERS, Known, Room
 from etb_appservice.store.codec import (
     Shown,
     decode_known,
@@ -54,6 +55,13 @@ _SET_MEMBER = text(
 )
 _MEMBERS = text(
     "SELECT user_id FROM members WHERE room_id = :room_id AND (membership = :one OR membership = :other)"
+)
+_PRESENT = text(
+    "SELECT user_id, membership FROM members WHERE room_id = :room_id AND membership IN ('join', 'invite')"
+)
+_INSIDE = text(
+    "SELECT DISTINCT members.user_id FROM members JOIN rooms ON rooms.room_id = members.room_id"
+    " WHERE rooms.kind = :kind AND members.membership IN ('join', 'invite') ORDER BY members.user_id"
 )
 _SHARED = text(
     "SELECT rooms.room_id FROM members JOIN rooms ON rooms.room_id = members.room_id"
@@ -153,6 +161,20 @@ class SqlRooms:
             lambda transaction: sorted(row[0] for row in transaction.rows(_MEMBERS, values)), few=True
         )
 
+    async def present(self, room_id: RoomId) -> Mapping[UserId, str]:
+        """In one question, and without SQLAlchemy: it is asked for each message."""
+        return await self._desk.ask(
+            lambda transaction: {
+                UserId(row.user_id): row.membership for row in transaction.rows(_PRESENT, {"room_id": room_id})
+            }
+        )
+
+    async def inside(self, kind: RoomKind) -> Sequence[UserId]:
+        """Each once."""
+        return await self._desk.ask(
+            lambda transaction: [UserId(row.user_id) for row in transaction.rows(_INSIDE, {"kind": kind})]
+        )
+
     async def membership(self, room_id: RoomId, user_id: UserId) -> str:
         """`leave` where we know of none."""
         who = {"room_id": room_id, "user_id": user_id}
@@ -200,6 +222,7 @@ def _room(transaction: Transaction, row: Row[tuple[object, ...]] | None) -> Room
 # --- copies of what ETB owns ------------------------------------------------------------------------------
 
 _SCOPE = "etb"
+_BATCH = 500
 _PUT_INCIDENT = text(
     "INSERT INTO incidents (id, is_open, copy, confirmed_ms, first_ms)"
     " VALUES (:id, :is_open, :copy, :confirmed, :now)"
@@ -211,6 +234,11 @@ _OPEN = text("SELECT id FROM incidents WHERE is_open ORDER BY first_ms, id")
 _PUT_COPY = text(
     "INSERT INTO etb_copies (kind, id, copy, confirmed_ms) VALUES (:kind, :id, :copy, :confirmed)"
     " ON CONFLICT (kind, id) DO UPDATE SET copy = excluded.copy, confirmed_ms = excluded.confirmed_ms"
+)
+_CONFIRM = text("UPDATE etb_copies SET confirmed_ms = :confirmed WHERE kind = :kind AND id = :id")
+_DOUBT = text("UPDATE etb_copies SET confirmed_ms = 0 WHERE kind = :kind AND confirmed_ms < :before")
+_COPIES = text("SELECT id, copy, confirmed_ms FROM etb_copies WHERE kind = :kind AND id IN :ids").bindparams(
+    bindparam("ids", expanding=True, type_=Text())
 )
 _COPY = text("SELECT copy, confirmed_ms FROM etb_copies WHERE kind = :kind AND id = :id")
 
@@ -239,6 +267,7 @@ class SqlIncidents:
             )
 
         self._desk.later(job)
+        self._desk.touch(incident.id)
 
     async def get(self, incident_id: IncidentId) -> Known | None:
         """Opened."""
@@ -257,7 +286,7 @@ class SqlIncidents:
 
     async def put_user(self, user: EtbUser, confirmed_ms: int) -> None:
         """Replaces the copy before."""
-        self._put("user", user.username, encode_user(user), confirmed_ms)
+        self._put("user", user.username, encode_user(user), confirmed_ms, USERS)
 
     async def user(self, username: Username) -> tuple[EtbUser, int] | None:
         """Opened."""
@@ -266,15 +295,46 @@ class SqlIncidents:
 
     async def put_on_call(self, on_call: Sequence[OnCall], confirmed_ms: int) -> None:
         """Replaces the copy before."""
-        self._put("on-call", "all", encode_on_call(tuple(on_call)), confirmed_ms)
+        self._put("on-call", "all", encode_on_call(tuple(on_call)), confirmed_ms, ON_CALL)
 
     async def on_call(self) -> tuple[Sequence[OnCall], int] | None:
         """Opened."""
         found = await self._get("on-call", "all")
         return None if found is None else (decode_on_call(found[0]), found[1])
 
-    def _put(self, kind: str, name: str, plaintext: bytes, confirmed_ms: int) -> None:
+    async def users(self, usernames: Collection[Username]) -> Mapping[Username, tuple[EtbUser, int]]:
+        """Opened, in one question."""
+        if not usernames:
+            return {}
+
+        def job(transaction: Transaction) -> Mapping[Username, tuple[EtbUser, int]]:
+            found = {}
+            names = list(usernames)
+            for start in range(0, len(names), _BATCH):
+                values: Values = {"kind": "user", "ids": names[start : start + _BATCH]}
+                for row in transaction.rows_among(_COPIES, values):
+                    opened = transaction.keys.open("etb_copies", f"user/{row.id}", bytes(row.copy))
+                    found[Username(row.id)] = decode_user(opened), row.confirmed_ms
+            return found
+
+        return await self._desk.ask(job)
+
+    async def doubt_users(self, before_ms: int) -> None:
+        """The copies stay, as unconfirmed as if they had never been."""
+        values = {"kind": "user", "before": before_ms}
+        self._desk.later(lambda transaction: transaction.change(_DOUBT, values))
+        self._desk.touch(USERS)
+
+    def _put(self, kind: str, name: str, plaintext: bytes, confirmed_ms: int, scope: str) -> None:
         def job(transaction: Transaction) -> None:
+            before = transaction.row(_COPY, {"kind": kind, "id": name})
+            if before is not None:
+                opened = transaction.keys.open("etb_copies", f"{kind}/{name}", bytes(before.copy))
+                if opened == plaintext:
+                    values = {"kind": kind, "id": name, "confirmed": confirmed_ms}
+                    transaction.change(_CONFIRM, values)
+                    return
+            self._desk.touch(scope)
             copy = transaction.keys.seal(_SCOPE, kind, "etb_copies", f"{kind}/{name}", plaintext)
             values = {"kind": kind, "id": name, "copy": copy, "confirmed": confirmed_ms}
             transaction.change(_PUT_COPY, values)

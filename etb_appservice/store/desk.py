@@ -131,6 +131,12 @@ class Desk:
         self._last: list[Job[object]] = []
         self._failed = False
         self._ended = False
+        self.touched: set[str] = set()
+        """What this unit of work has changed of that on which it depends who may be where."""
+
+    def touch(self, scope: str) -> None:
+        """Say that who may be where may be another matter after the commit."""
+        self.touched.add(scope)
 
     async def ask(self, job: Job[T], *, few: bool = False) -> T:
         """Run what was put off, then this job, and answer its result. `few`: it touches a few rows."""

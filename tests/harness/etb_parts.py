@@ -55,6 +55,9 @@ class KeptStore:
         self.commits = 0
         self.broken = False
 
+    def stamp(self, *scopes: str) -> tuple[int, ...]:
+        return self.sql.stamp(*scopes)
+
     def view(self) -> AbstractAsyncContextManager[Work]:
         return self.sql.view()
 

@@ -274,6 +274,7 @@ class FakeEtb:
             status=effect.status or before.status,
             severity=effect.severity or before.severity,
             assignee=effect.assignee or before.assignee,
+            stated=effect.classification or before.stated,
             updated_at_ms=before.updated_at_ms + 1,
         )
         self.known[effect.incident_id] = after
@@ -283,6 +284,9 @@ class FakeEtb:
                 "status": after.status,
                 "severity": after.severity,
                 "assignee": after.assignee or "",
+                "classification": after.stated.name if after.stated else "",
+                "updated_ms": str(after.updated_at_ms),
+                "old_classification": before.stated.name if before.stated else "",
                 "old_status": before.status,
                 "old_severity": before.severity,
                 "old_assignee": before.assignee or "",
@@ -291,7 +295,7 @@ class FakeEtb:
 
     @staticmethod
     def _differs(before: Incident, after: Incident) -> bool:
-        return (before.status, before.severity, before.assignee) != (after.status, after.severity, after.assignee)
+        return replace(before, updated_at_ms=0) != replace(after, updated_at_ms=0)
 
     def _need(self, module: str) -> None:
         if module in self.off:

@@ -24,6 +24,7 @@ import structlog
 
 import etb_appservice.commands
 from etb_appservice.domain.audit import AuditEntry, first_break
+from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.effects import (
     Effect,
@@ -58,12 +59,14 @@ from etb_appservice.domain.facts import (
     TombstoneSeen,
     Trust,
 )
+from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, short_hash
 from etb_appservice.domain.incident import Card, EtbUser, Incident, OnCall
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Unsure
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import Backoff, CadencePolicy, CommandPolicy, KeyPolicy, Policy
 from etb_appservice.domain.reactions import bare
+from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.rooms import RoomPolicy
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
@@ -439,6 +442,9 @@ class CrashingStore:
     def view(self) -> AbstractAsyncContextManager[Work]:
         return self._inner.view()
 
+    def stamp(self, *scopes: str) -> tuple[int, ...]:
+        return self._inner.stamp(*scopes)
+
     @asynccontextmanager
     async def work(self) -> AsyncIterator[Work]:
         if self._left is not None:
@@ -539,6 +545,7 @@ class House:
                 Charts(self.store, self.etb, press, self.policy),
                 conversation,
             ),
+            self.policy,
         )
         self.intake = Intake(
             self.store,
@@ -792,6 +799,36 @@ class House:
         room_id = self.world.aliases[alias]
         await self.moves(user_id, "join", room_id)
         return room_id
+
+    async def let_in(self, *names: str) -> None:
+        """Somebody has let these people in, before they join."""
+        room = await self.room()
+        async with self.db.work() as work:
+            for name in names:
+                entry = Admitted(id=name, username=Username(name), by=OPERATOR, at_ms=self.clock.now_ms())
+                await work.cases.put(room.war_room, entry)
+                if name in self.etb.users:
+                    await work.incidents.put_user(self.etb.users[Username(name)], self.clock.now_ms())
+
+    async def break_glass(self, user_id: UserId) -> None:
+        """Somebody was let in whatever ETB says, for a year."""
+        now_ms = self.clock.now_ms()
+        grant = BreakGlass(
+            id=user_id, by=(ALICE, OPERATOR), reason="a test", from_ms=now_ms, until_ms=now_ms + 365 * 86_400_000
+        )
+        room = await self.room()
+        async with self.db.work() as work:
+            await work.cases.put(room.war_room, grant)
+
+    async def leave_over(self, *names: str) -> None:
+        """These people came in rightly, and are of the incident no longer: they stay, up to a level."""
+        room = await self.room()
+        async with self.db.work() as work:
+            for name in names:
+                user_id = self.policy.people.user_id(Username(name))
+                await work.cases.put(room.war_room, Guest(id=Username(name), user_id=user_id, stays=True))
+                if name in self.etb.users:
+                    await work.incidents.put_user(self.etb.users[Username(name)], self.clock.now_ms())
 
     def know(self, *names: str, clearance: Classification = Classification.RESTRICTED) -> None:
         """ETB knows these people."""

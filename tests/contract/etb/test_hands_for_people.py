@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import (
     CancelRunbook,
     ChangeIncident,
@@ -49,6 +50,7 @@ EVIDENCE = "/api/compliance/evidence/"
 EXECUTE = f"{BOOKS}{ID}/execute/"
 REF = "00000000-0000-7000-8000-000000000077"
 
+RAISE = ChangeIncident(incident_id=SOME, classification=Classification.RESTRICTED)
 STATUS = ChangeIncident(incident_id=SOME, status="RESOLVED")
 TO_BOB = ChangeIncident(incident_id=SOME, assignee=Username("bob"))
 DECLARE = DeclareIncident(
@@ -541,3 +543,36 @@ async def test_a_move_whose_state_cannot_be_read_is_refused(
     etb.on(path, json_answer({"detail": "No."}, 403), method="POST")
     with pytest.raises(Refused, match=r"check etb\.token"):
         await hands.do(effect, attempt())
+
+
+# --- classifying an incident ------------------------------------------------------------------------------
+
+
+async def test_a_level_is_set_in_both_places_where_an_incident_states_one(
+    etb: ScriptedEtb, hands: EtbWriter
+) -> None:
+    before: dict[str, Any] = {"data_classification": "INTERNAL", "required_clearance": "CONFIDENTIAL"}
+    after: dict[str, Any] = {"data_classification": "RESTRICTED", "required_clearance": "RESTRICTED"}
+    etb.on(INCIDENT, json_answer(incident_row(**before)))
+    etb.on(INCIDENT, json_answer(incident_row(**after)), method="PATCH")
+    done = await hands.do(RAISE, attempt())
+    assert sent(etb, "PATCH", INCIDENT) == [after]
+    assert (done.found["old_classification"], done.found["classification"]) == ("CONFIDENTIAL", "RESTRICTED")
+    etb.on(INCIDENT, json_answer(incident_row()))
+    etb.on(INCIDENT, json_answer(incident_row(data_classification="RESTRICTED")), method="PATCH")
+    done = await hands.do(RAISE, attempt())
+    assert sent(etb, "PATCH", INCIDENT)[1] == {"data_classification": "RESTRICTED"}
+    assert done.found["old_classification"] == ""
+
+
+async def test_a_level_that_stands_already_is_not_sent(etb: ScriptedEtb, hands: EtbWriter) -> None:
+    etb.on(INCIDENT, json_answer(incident_row(data_classification="RESTRICTED")))
+    assert (await hands.do(RAISE, attempt(1))).detail == "found"
+    assert sent(etb, "PATCH", INCIDENT) == []
+
+
+async def test_a_level_that_etb_quietly_ignores_is_refused(etb: ScriptedEtb, hands: EtbWriter) -> None:
+    etb.on(INCIDENT, json_answer(incident_row(data_classification="INTERNAL")))
+    etb.on(INCIDENT, json_answer(incident_row(data_classification="INTERNAL")), method="PATCH")
+    with pytest.raises(Refused, match="the classification is still INTERNAL"):
+        await hands.do(RAISE, attempt())

@@ -1,11 +1,14 @@
 """Our rooms, who is in them, and our copies of what ETB owns."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall, Responder
-from etb_appservice.ports import Known, Room
+from etb_appservice.domain.roles import Admitted
+from etb_appservice.domain.tasks import Task
+from etb_appservice.ports import ON_CALL, USERS, Known, Room, Work
 from etb_appservice.store.sql import SqlStore
 from tests.contract.store.conftest import NOON, Clock, Reopen
 
@@ -137,6 +140,65 @@ async def test_an_incident_comes_back_as_it_was_last_known(store: SqlStore, reop
     async with reopen() as again, again.view() as view:
         assert await view.incidents.get(INCIDENT.id) == known
         assert await view.incidents.open_ids() == ["i", "h"]
+
+
+async def test_several_users_are_one_question_and_can_be_doubted(store: SqlStore) -> None:
+    names = [Username(f"u{number}") for number in range(600)]
+    async with store.work() as work:
+        for name in names:
+            user = EtbUser(name, name, Classification.INTERNAL, is_active=True)
+            await work.incidents.put_user(user, NOON + (name == "u7"))
+    async with store.view() as view:
+        found = await view.incidents.users([*names, Username("nobody")])
+        assert await view.incidents.users([]) == {}
+    assert set(found) == set(names)
+    assert {at_ms for _, at_ms in found.values()} == {NOON, NOON + 1}
+    async with store.work() as work:
+        await work.incidents.doubt_users(NOON + 1)
+    async with store.view() as view:
+        found = await view.incidents.users(names)
+    assert {name for name, (_, at_ms) in found.items() if at_ms} == {"u7"}
+    assert found[names[0]][0].clearance is Classification.INTERNAL, "what was known stays known"
+
+
+async def test_a_stamp_moves_with_every_commit_that_may_let_others_in_and_with_no_other(store: SqlStore) -> None:
+    user = EtbUser(Username("alice"), "Alice", Classification.INTERNAL, is_active=True)
+    scopes = (USERS, ON_CALL, INCIDENT.id, "w")
+
+    async def moved(*jobs: Callable[[Work], Awaitable[None]]) -> tuple[bool, ...]:
+        before = store.stamp(*scopes)
+        async with store.work() as work:
+            for job in jobs:
+                await job(work)
+        return tuple(a != b for a, b in zip(before, store.stamp(*scopes), strict=True))
+
+    assert await moved() == (False,) * 4
+    assert await moved(lambda work: work.incidents.put_user(user, NOON)) == (True, False, False, False)
+    assert await moved(lambda work: work.incidents.put_user(user, NOON + 1)) == (False,) * 4, "nothing new"
+    shift = OnCall("ops", Username("alice"))
+    assert await moved(lambda work: work.incidents.put_on_call([shift], NOON)) == (False, True, False, False)
+    known = Known(incident=INCIDENT, confirmed_ms=NOON)
+    assert await moved(lambda work: work.incidents.put(known)) == (False, False, True, False)
+    let_in = Admitted(id="a", username=Username("a"), by="b", at_ms=1)
+    assert await moved(lambda work: work.cases.put(WarRoomId("w"), let_in)) == (False, False, False, True)
+    task = Task(id="t", number=1, text="x", by=Username("a"), at_ms=1)
+    assert await moved(lambda work: work.cases.put(WarRoomId("w"), task)) == (False,) * 4
+
+
+async def test_who_is_in_rooms_of_a_kind_is_named_once(store: SqlStore) -> None:
+    async with store.work() as work:
+        await work.rooms.put(ROOM)
+        await work.rooms.put(
+            replace(ROOM, war_room=WarRoomId("v"), incident_id=IncidentId("j"), room_id=RoomId("!2"))
+        )
+        for number in (1, 2):
+            await work.rooms.set_member(RoomId(f"!{number}"), UserId("@a:x"), "join")
+        await work.rooms.set_member(RoomId("!1"), UserId("@b:x"), "invite")
+        await work.rooms.set_member(RoomId("!1"), UserId("@c:x"), "leave")
+    async with store.view() as view:
+        assert await view.rooms.inside("incident") == ["@a:x", "@b:x"]
+        assert await view.rooms.inside("control") == []
+        assert await view.rooms.present(RoomId("!1")) == {"@a:x": "join", "@b:x": "invite"}
 
 
 async def test_users_and_who_is_on_call_come_back_with_the_time_of_their_confirmation(store: SqlStore) -> None:

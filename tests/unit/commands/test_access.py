@@ -30,8 +30,12 @@ REFUSED = (
     "There is no open incident of this number that you may join. That needs the role responder of the incident, "
     "or the role commander or admin, and a clearance that reaches its level."
 )
-UNMAPPED = "has no Matrix account here. Add it under `people.entries` in the configuration."
-NOT_CLEARED = "is not cleared for the level of this incident. Clearance and level are set in ETB."
+UNMAPPED = "has no Matrix account here. Add it under `people.entries` in the configuration and restart."
+NOT_CLEARED = (
+    "is not cleared for the level of this incident. Clearance and level are set in ETB; this is looked at every "
+    "five minutes."
+)
+LOCKED = "has an ETB account that is locked or not active; this is looked at every five minutes."
 LINK_THEM = "An operator links people under `people.entries` in the configuration."
 NOTHING = "There is no open incident that you may know of."
 ROLES = RolePolicy(
@@ -300,7 +304,7 @@ async def test_whoever_is_cleared_is_invited_by_name_or_matrix_id(make_house: Ma
             "!invite low",
             f"ETB user `low` {NOT_CLEARED}",
         ),
-        ("!invite out", "ETB user `out` has an ETB account that is locked or not active."),
+        ("!invite out", f"ETB user `out` {LOCKED}"),
         ("!invite gone", "ETB knows no user `gone`."),
         ("!invite", "`user` is missing.\n\nUsage: `!invite <user>`"),
         ("!invite bob", "`bob` (`@bob:x.org`) is invited already, and has not joined yet."),
@@ -329,6 +333,7 @@ async def test_while_etb_is_away_only_a_fresh_copy_lets_somebody_in(make_house: 
 
 async def test_only_responders_invite(make_house: MakeHouse) -> None:
     house = await patient(make_house)
+    await house.leave_over("carol")
     await house.moves(CAROL, "join")
     assert await house.ask(CAROL, "!invite carol") == "This needs the role responder of this incident."
 
@@ -342,6 +347,8 @@ async def test_who_is_here_and_who_is_missing_and_why(make_house: MakeHouse) -> 
     house.know("low", clearance=Classification.PUBLIC)
     async with house.db.work() as work:
         await work.incidents.put_user(house.etb.users[Username("carol")], work.now_ms())
+    await house.break_glass(STRANGER)
+    await house.leave_over("carol")
     await house.moves(STRANGER, "join")
     await house.moves(CAROL, "join")
     house.etb.duty = [OnCall("Mail", Username("low")), OnCall("Mail", Username("zoe"))]

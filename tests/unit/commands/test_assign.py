@@ -104,6 +104,7 @@ async def test_whether_it_took_effect_is_not_known(house: House) -> None:
 async def test_only_responders_assign(make_house: MakeHouse) -> None:
     house = await make_house()
     await house.open_for_alice(assignee=None)
+    await house.leave_over("bob")
     await house.moves(BOB, "join")
     assert await house.ask(BOB, "!assign carol") == "This needs the role responder of this incident."
     await house.report(incident(assignee=None, updated_at_ms=2000))

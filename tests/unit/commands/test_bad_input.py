@@ -75,9 +75,9 @@ TABLE = [
     Bad("another bot", "!resolve", None, fields={"msgtype": "m.notice"}),
     Bad("a ghost of ours", "!resolve", None, GHOST),
     Bad("the bot itself", "!resolve", None, BOT),
-    Bad("a stranger", "!resolve", NOT_LINKED, STRANGER),
+    Bad("a stranger", "!resolve", "You are not in this room.", STRANGER),
     Bad("someone who has left", "!resolve", OUTSIDE, BOB),
-    Bad("someone without the role", "!health", "This needs the role operator.", ALICE, "control"),
+    Bad("someone without the role", "!health", "You are not in this room.", ALICE, "control"),
     # talk
     Bad("inside an edit", "!resolve", None, fields={"replaces": "$0"}),
     Bad("inside a quote", "> !resolve", None),

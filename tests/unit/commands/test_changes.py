@@ -136,6 +136,7 @@ async def test_what_was_done_meanwhile_is_said_when_etb_is_back(house: House) ->
 @pytest.mark.parametrize("line", ["!update status closed", "!severity low", "!resolve", "!reopen"])
 async def test_only_responders_change_an_incident(house: House, line: str) -> None:
     await house.open_for_alice(assignee=None)
+    await house.leave_over("bob")
     await house.moves(BOB, "join")
     assert await house.ask(BOB, line) == "This needs the role responder of this incident."
     assert changes(house) == []

@@ -129,7 +129,7 @@ async def test_who_is_not_cleared_for_what_they_declared_is_told_so_and_not_invi
     await house.settle()
     assert house.answers(event_id)[1].endswith(
         "is open. You are not invited: ETB user `alice` is not cleared for the level of this incident. "
-        "Clearance and level are set in ETB."
+        "Clearance and level are set in ETB; this is looked at every five minutes."
     )
     assert ALICE not in house.world.guests(await house.room_id(made(house)))
 

@@ -88,6 +88,7 @@ async def test_a_crash_at_any_commit_escalates_once(make_house: MakeHouse, befor
 @pytest.mark.parametrize("line", ["!escalate", "!ack"])
 async def test_only_responders_escalate_and_acknowledge(house: House, line: str) -> None:
     await house.open_for_alice(assignee=None)
+    await house.leave_over("bob")
     await house.moves(BOB, "join")
     assert await house.ask(BOB, line) == "This needs the role responder of this incident."
 

@@ -163,6 +163,7 @@ async def test_the_same_person_is_not_paged_twice_within_a_minute(house: House) 
 
 async def test_only_responders_page(house: House) -> None:
     await house.open_for_alice(assignee=None)
+    await house.leave_over("bob")
     await house.moves(BOB, "join")
     assert await house.ask(BOB, "!page carol") == "This needs the role responder of this incident."
 

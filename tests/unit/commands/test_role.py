@@ -52,6 +52,7 @@ async def test_who_is_commander_in_etb_takes_it_from_anybody(make_house: MakeHou
     await house.ask(ALICE, "!role commander")
     house.etb.users[Username("carol")] = etb_user("carol")
     object.__setattr__(house.etb.users[Username("carol")], "roles", ("Manager",))
+    await house.let_in("carol")
     await house.moves(CAROL, "join")
     assert await house.ask(CAROL, "!role commander") == "Incident commander is `carol` (was `alice`)."
 
@@ -112,7 +113,7 @@ async def test_roles_lists_every_role(house: House) -> None:
     ("line", "answer"),
     [
         ("!role scribe nobody", "ETB knows no user `nobody`."),
-        ("!role scribe eve", "ETB user `eve` has an ETB account that is locked or not active."),
+        ("!role scribe eve", "ETB user `eve` has an ETB account that is locked or not active;"),
         ("!role scribe low", "ETB user `low` is not cleared for the level of this incident."),
         (
             "!role scribe unmapped",

@@ -425,6 +425,7 @@ async def test_a_wrong_parameter_is_named(house: House, line: str, mistake: str)
 
 async def test_only_responders_run(house: House) -> None:
     await room_with(house)
+    await house.leave_over("carol")
     await house.moves(CAROL, "join")
     assert await says(house, "!run playbook Restart mail", CAROL) == [
         "This needs the role responder of this incident."

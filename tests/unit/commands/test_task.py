@@ -117,6 +117,7 @@ async def test_long_lists_are_cut(house: House) -> None:
 
 async def test_only_responders_have_tasks(house: House) -> None:
     await house.open_for_alice(assignee=None)
+    await house.leave_over("bob")
     await house.moves(BOB, "join")
     house.know("bob")
     assert await house.ask(BOB, "!task add x") == "This needs the role responder of this incident."

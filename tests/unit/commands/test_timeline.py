@@ -141,6 +141,7 @@ async def test_a_long_text_is_kept_whole(house: House) -> None:
 
 async def test_members_read_it_and_responders_add_to_it(house: House) -> None:
     await house.open_for_alice(assignee=None)
+    await house.leave_over("bob")
     await house.moves(BOB, "join")
     assert (await house.ask(BOB, "!timeline")).startswith("Nothing")
     assert await house.ask(BOB, "!timeline add x") == "This needs the role responder of this incident."

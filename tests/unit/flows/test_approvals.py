@@ -87,6 +87,7 @@ async def opened(make_house: MakeHouse, **changes: Any) -> House:
             user.username, user.display_name, user.clearance, True, roles=("Incident Manager",)
         )
     await house.advance(400)
+    await house.let_in("carol", "dave")
     for person in (BOB, CAROL, DAVE):
         await house.moves(person, "join")
     house.etb.library = [FAILOVER]

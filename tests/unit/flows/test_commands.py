@@ -27,8 +27,8 @@ from etb_appservice.flows.commands import (
 )
 
 PREFIXES = ("!", "/")
-BUILT_INTO_ELEMENT = frozenset({"leave", "part", "me", "topic", "nick", "ban", "kick", "remove"})
-"""`join` and `invite` are too, and ours all the same: they are sent with `!` (docs/clients.md)."""
+BUILT_INTO_ELEMENT = frozenset({"leave", "part", "me", "topic", "nick", "ban", "kick"})
+"""`join`, `invite` and `remove` are too, and ours all the same: they are sent with `!` (docs/clients.md)."""
 
 
 @command(needs=Right.MEMBER, where=INCIDENT)

@@ -126,6 +126,7 @@ async def test_who_exported_what_stands_in_the_audit_log(house: House) -> None:
 async def test_only_responders_may_export(house: House) -> None:
     await entered(house)
     house.know("carol")
+    await house.leave_over("carol")
     await house.moves(CAROL, "join")
     assert "responder" in (await house.ask(CAROL, "!export")).lower()
     assert house.world.sent == []

@@ -228,10 +228,11 @@ async def test_after_a_commit_the_lanes_and_targets_it_gave_work_to_are_woken(ho
 
 async def test_a_rotation_that_fails_does_not_lose_the_wake(house: House) -> None:
     await house.open_for_alice()
+    await house.let_in("carol")
     house.world.rotation_failure = RuntimeError("crypto")
     house.woken.clear()
     room_id = await house.room_id()
-    joined = event("member", room_id, BOB, event_id="$j", user_id="@new:x.org", membership="join")
+    joined = event("member", room_id, BOB, event_id="$j", user_id="@carol:x.org", membership="join")
     await house.accept_event(joined)
     await house.intake.step(NO_1)
     assert house.woken == [((), ())], "the card for the newcomer falls due in a moment"

@@ -30,7 +30,7 @@ async def test_a_stranger_and_whoever_etb_does_not_name_may_not(house: House) ->
 
 async def test_the_word_of_etb_ends_with_its_time(house: House) -> None:
     await house.open_for_alice()
-    house.clock.advance(house.policy.commands.rights_hold_s + 1)
+    house.clock.advance(house.policy.clearance.hold_s + 1)
     assert (await asked(house, ALICE)).why == "outdated"
 
 

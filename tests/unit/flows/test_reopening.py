@@ -103,6 +103,7 @@ async def test_in_its_own_room_its_number_may_be_named_and_no_other(house: House
 
 async def test_in_its_own_room_only_a_responder_reopens_it(house: House) -> None:
     await house.open_for_alice()
+    await house.leave_over("carol")
     await house.moves(CAROL, "join")
     answer = await house.ask(CAROL, "!reopen")
     assert answer == "This needs the role responder of this incident."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from etb_appservice.domain.effects import FollowUpgrade, LeaveRoom
+from etb_appservice.domain.effects import FollowUpgrade, LeaveRoom, Remove, Say
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.outcomes import Broken, Refused
 from tests.harness.kit import ALICE, BOB, BOT, CAROL, NO_1, House, incident
@@ -29,13 +29,16 @@ async def test_the_successor_is_the_incident_s_room_from_then_on(house: House) -
         members = await view.rooms.members(NEW, "join", "invite")
     assert old is not None
     assert not old.is_current
-    assert list(members) == [ALICE, BOB, CAROL, BOT, GLASS]
+    assert list(members) == [ALICE, BOB, BOT], "whoever may not be there is put out"
     assert house.world.guests(NEW) == [ALICE, BOB]
     [(card_event, say, card)] = house.world.cards(NEW)
     assert (say.edits, card.number) == (None, "INC-1")
     assert house.world.pinned[NEW] == [card_event]
     assert house.world.state[house.space(), "m.space.child", before] == {}
     assert house.world.state[house.space(), "m.space.child", NEW]
+    first = next(at for at, one in enumerate(house.world.order) if isinstance(one, Say) and one.room_id == NEW)
+    kicked = [one.user_id for one in house.world.order[:first] if isinstance(one, Remove)]
+    assert kicked == [CAROL, GLASS], "before anything is said"
     assert house.world.texts(NEW)[0].startswith("This goes on from [the room before]")
     assert "Chat room upgraded" in [entry.title for entry in house.etb.entries]
     assert {"room.replaced", "room.followed"} <= set(await house.tags())

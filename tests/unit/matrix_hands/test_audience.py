@@ -1,5 +1,7 @@
 """Who gets the next message's key while our tables are behind what we did."""
 
+from collections.abc import Collection
+
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.matrix.audience import Audience, Recipients
 
@@ -11,16 +13,20 @@ class Tables:
     def __init__(self, *, keys_to_invited: bool = True) -> None:
         self.members = {BOT: "join", ALICE: "join"}
         self.keys_to_invited = keys_to_invited
+        self.barred: set[UserId] = set()
 
-    async def __call__(self, room_id: RoomId) -> Audience | None:
+    async def __call__(self, room_id: RoomId, just_invited: Collection[UserId]) -> Audience | None:
         if room_id != ROOM:
             return None
+        invited = {user for user, word in self.members.items() if word == "invite"} | {*just_invited}
+        there = self.members.keys() - self.barred
         return Audience(
             encrypted=True,
-            joined=tuple(user for user, word in self.members.items() if word == "join"),
-            invited=tuple(user for user, word in self.members.items() if word == "invite"),
+            joined=tuple(user for user, word in self.members.items() if word == "join" and user in there),
+            invited=tuple(sorted(invited - self.barred)),
             keys_to_invited=self.keys_to_invited,
             shared_history=False,
+            present=frozenset(user for user, word in self.members.items() if word != "leave"),
         )
 
 

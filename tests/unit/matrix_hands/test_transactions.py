@@ -50,6 +50,9 @@ class Broken:
             if self.broken:
                 raise OSError("disk full")
 
+    def stamp(self, *scopes: str) -> tuple[int, ...]:
+        return self.store.stamp(*scopes)
+
     def view(self) -> Any:
         return self.store.view()
 

@@ -68,6 +68,9 @@ from etb_appservice.domain.facts import (
     QuestionEnds,
     ReactionReceived,
     ReadOnlyDue,
+    RightsDoubted,
+    RightsDue,
+    RightsSweepDue,
     RunbookDue,
     ServiceStarted,
     StateChanged,
@@ -76,10 +79,11 @@ from etb_appservice.domain.facts import (
     Troubled,
     Trust,
     UpdateDue,
+    UsersSeen,
 )
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
-from etb_appservice.domain.incident import Card, Deadline, Incident, OnCall, Responder
+from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall, Responder
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
 from etb_appservice.domain.living import Living
@@ -274,6 +278,11 @@ FACTS: list[Fact] = [
     IncidentSeen(incident=INCIDENT, via="poll"),
     OnCallSeen(usernames=(Username("a"), Username("b")), on_call=(OnCall("r", Username("a"), "t"),)),
     PeopleDue(incident_id=INCIDENT_ID, afresh=True, news="n"),
+    UsersSeen(users=(EtbUser(Username("a"), "A", Classification.PUBLIC, is_active=False, roles=("r",)),)),
+    RightsDoubted(before_ms=1, since_ms=2),
+    RightsDue(room_id=RoomId("!r"), user_id=USER),
+    RightsDue(room_id=RoomId("!r")),
+    RightsSweepDue(after="w"),
     KeptOutDue(after=INCIDENT_ID),
     DutyDue(incident_id=INCIDENT_ID, plan=2),
     IncidentDue(incident_id=INCIDENT_ID, tries=2),

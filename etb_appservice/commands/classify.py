@@ -1,0 +1,118 @@
+"""`classify`: how sensitive the incident is, and who may stay in its room then.
+
+higher ─► who would lose access, by name ─► yes ─► ETB ─► out with them, before the answer
+lower  ─► somebody else approves ────────────────► ETB ─► whoever is cleared now is invited
+"""
+
+from dataclasses import replace
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.clearance import Right
+from etb_appservice.domain.effects import ChangeIncident
+from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.text import code
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, Reply, Rest, UsageError, command
+from etb_appservice.flows.named import learn_all, look_up_all
+from etb_appservice.flows.removals import put_out_whom_it_must, would_lose
+from etb_appservice.flows.surroundings import Surroundings, level_of
+from etb_appservice.flows.timeline import write_down
+
+_SURE = "sure"
+_MOST_NAMED = 20
+_LEVELS = tuple(level.name for level in Classification)
+
+
+async def look(asking: Asking) -> Surroundings:
+    """ETB's word of now on everybody whom it names for the incident."""
+    return await look_up_all(asking)
+
+
+async def told(reply: Reply) -> Answer:
+    """Old and new; whoever may not know it any more is out before this is said."""
+    found, effect = reply.done.found, reply.effect
+    before, after = found.get("old_classification", ""), found.get("classification", "")
+    assert isinstance(effect, ChangeIncident)  # noqa: S101 - it is what this command asks for
+    known = await reply.work.incidents.get(effect.incident_id)
+    level = Classification.read(after)
+    removed: tuple[UserId, ...] = ()
+    if known is not None and level is not None:
+        changed = replace(
+            known.incident,
+            stated=level,
+            updated_at_ms=max(known.incident.updated_at_ms, int(found.get("updated_ms", "0"))),
+        )
+        await reply.work.incidents.put(replace(known, incident=changed))
+        removed = await put_out_whom_it_must(reply.turn, reply.room, reply.policy)
+    if before == after:
+        return Answer(f"The classification was **{after}** already; nothing was changed.")
+    title = f"Classification: {after} (was {before or 'not stated'})"
+    await write_down(reply.turn, reply.room, "OTHER", title, server=reply.policy.server_name, by=reply.run.caller)
+    lines = [f"Classification: **{after}** (was {before or 'not stated in ETB'})."]
+    if removed:
+        lines.append(f"Removed from this room: {_listed(removed)}.")
+    return Answer("\n\n".join(lines))
+
+
+@command(
+    needs=Right.COMMANDER,
+    where=INCIDENT,
+    prepare=look,
+    then=told,
+    example="classify restricted",
+    asks_approval=True,
+)
+async def classify(call: Call, level: Rest) -> Answer:
+    """Change the incident's classification in ETB, and with it who may be in this room.
+
+    The levels are PUBLIC, INTERNAL, CONFIDENTIAL, RESTRICTED and TOP_SECRET. To raise it you are shown who would
+    lose access and asked; to lower it somebody else has to approve. Only from a device that you have verified.
+    """
+    wanted = Classification.read(level)
+    if wanted is None:
+        raise UsageError(f"The levels are {', '.join(f'`{one}`' for one in _LEVELS)}.")
+    if not call.actor.is_cross_signed:
+        return Answer(
+            "This works only from a device that you have verified: a homeserver could add others. "
+            "Verify this one in your client's settings, then send it again.",
+            "REFUSED",
+        )
+    if isinstance(call.before, Surroundings):
+        await learn_all(call, call.before)
+    known = await call.known()
+    present = max(call.room.classification, level_of(known.incident, call.policy))
+    after = level_of(replace(known.incident, stated=wanted), call.policy)
+    if known.incident.stated is wanted:
+        return Answer(f"The classification is **{wanted.name}** already; nothing was changed.")
+    if after > present:
+        plan = await _raise_plan(call, present, after)
+        if "classify" in call.policy.approvals.commands:
+            if not call.is_approved:
+                return await call.hold(plan)
+        elif _SURE not in call.learned:
+            return await call.ask(f"{plan}\n\nDo it? Answer `yes` or `no`.", wanted=_SURE, asks_yes=True)
+    elif not call.is_approved:
+        return await call.hold(
+            f"lower the classification from **{present.name}** to **{wanted.name}**"
+            + (f" (this room stays at **{after.name}**, as the configuration asks)" if after > wanted else "")
+            + ": people who are not cleared for it now may be let in, and later messages are read by them"
+        )
+    return await call.etb(ChangeIncident(incident_id=call.incident_id, classification=wanted))
+
+
+async def _raise_plan(call: Call, present: Classification, after: Classification) -> str:
+    losing = await would_lose(call.work, call.room, after, call.policy)
+    lines = [f"raise the classification from **{present.name}** to **{after.name}**", ""]
+    if losing:
+        many = "person loses" if len(losing) == 1 else "people lose"
+        lines.append(f"- {len(losing)} {many} access and would be removed: {_listed(losing)}")
+    else:
+        lines.append("- Nobody in this room loses access")
+    if call.room.federates:
+        lines.append("- Whether a room is open to other homeservers can't be changed: this one is, and stays so")
+    lines.append("- What was said until now stays with those who have read it")
+    return "\n".join(lines)
+
+
+def _listed(people: tuple[UserId, ...]) -> str:
+    more = f" and {len(people) - _MOST_NAMED} more" if len(people) > _MOST_NAMED else ""
+    return ", ".join(code(one) for one in people[:_MOST_NAMED]) + more
