@@ -75,12 +75,10 @@ class IncidentWrites:
                 "status": now.status,
                 "severity": now.severity,
                 "assignee": now.assignee or "",
-                "classification": now.stated.name if now.stated else "",
-                "updated_ms": str(now.updated_at_ms),
-                "old_classification": before.stated.name if before.stated else "",
                 "old_status": before.status,
                 "old_severity": before.severity,
                 "old_assignee": before.assignee or "",
+                **(_levels(before, now) if effect.classification is not None else {}),
             },
         )
 
@@ -212,6 +210,15 @@ class IncidentWrites:
     def _opened(self, row: JsonObject, path: str, detail: str) -> Done:
         made = understood(lambda: parse.incident(row, self._spelling), f"POST {path}")
         return Done(detail=detail, found={"id": made.id, "number": made.number})
+
+
+def _levels(before: Incident, now: Incident) -> dict[str, str]:
+    """What the levels are and were, and when ETB changed the incident last."""
+    return {
+        "classification": now.stated.name if now.stated else "",
+        "old_classification": before.stated.name if before.stated else "",
+        "updated_ms": str(now.updated_at_ms),
+    }
 
 
 def _with_assignee(found: Incident, row: JsonObject, assigned: tuple[Username, str] | None) -> Incident:

@@ -284,14 +284,20 @@ class FakeEtb:
                 "status": after.status,
                 "severity": after.severity,
                 "assignee": after.assignee or "",
-                "classification": after.stated.name if after.stated else "",
-                "updated_ms": str(after.updated_at_ms),
-                "old_classification": before.stated.name if before.stated else "",
                 "old_status": before.status,
                 "old_severity": before.severity,
                 "old_assignee": before.assignee or "",
+                **(self._levels(before, after) if effect.classification else {}),
             },
         )
+
+    @staticmethod
+    def _levels(before: Incident, after: Incident) -> dict[str, str]:
+        return {
+            "classification": after.stated.name if after.stated else "",
+            "old_classification": before.stated.name if before.stated else "",
+            "updated_ms": str(after.updated_at_ms),
+        }
 
     @staticmethod
     def _differs(before: Incident, after: Incident) -> bool:

@@ -175,6 +175,19 @@ async def test_an_etb_that_says_no_is_refused_everywhere(world: World) -> None:
 # --- changes ----------------------------------------------------------------------------------------------
 
 
+async def test_a_level_is_changed_and_changed_back_and_says_what_was(world: World) -> None:
+    incident_id = (await world.declare("Mail is down")).id
+    up = ChangeIncident(incident_id=incident_id, classification=Classification.RESTRICTED)
+    done = await world.hands.do(up, attempt(key="up"))
+    assert done.found["classification"] == "RESTRICTED"
+    assert (await world.reads.incident(incident_id)).stated is Classification.RESTRICTED
+    down = ChangeIncident(incident_id=incident_id, classification=Classification.INTERNAL)
+    done = await world.hands.do(down, attempt(key="down"))
+    assert (done.found["old_classification"], done.found["classification"]) == ("RESTRICTED", "INTERNAL")
+    again = await world.hands.do(down, attempt(1, key="down"))
+    assert (again.detail, again.found["classification"]) == ("found", "INTERNAL")
+
+
 async def test_a_change_says_what_is_and_what_was(world: World) -> None:
     made = await world.declare("Checkout is slow")
     done = await world.hands.do(
