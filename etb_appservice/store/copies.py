@@ -7,7 +7,7 @@ are asked for.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, Text, bindparam, text
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username, WarRoomId
@@ -25,7 +25,7 @@ from etb_appservice.store.codec import (
     encode_shown,
     encode_user,
 )
-from etb_appservice.store.desk import Desk, Transaction
+from etb_appservice.store.desk import Desk, Transaction, Values
 
 _ROOM = (
     "war_room, generation, kind, incident_id, room_id, classification, visibility, keys_to_invited, encrypted,"
@@ -166,7 +166,8 @@ class SqlRooms:
         return await self._desk.ask(
             lambda transaction: {
                 UserId(row.user_id): row.membership for row in transaction.rows(_PRESENT, {"room_id": room_id})
-            }
+            },
+            few=True,
         )
 
     async def inside(self, kind: RoomKind) -> Sequence[UserId]:
