@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeVar
 from etb_appservice.domain.audit import AuditEntry, AuditNote
 from etb_appservice.domain.case import Entry, Standing
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.duty import Escalation, Execution, Maintenance, Runbook, Sla, TimelineRow
 from etb_appservice.domain.effects import Effect, EtbEffect, MatrixEffect
 from etb_appservice.domain.facts import Done, Fact
@@ -336,6 +337,10 @@ class Rooms(Protocol):
         ...
 
     async def membership(self, room_id: RoomId, user_id: UserId) -> str: ...
+
+    async def joined(self, levels: Collection[Classification]) -> Mapping[RoomId, Sequence[UserId]]:
+        """Who is in the current encrypted rooms of these levels, in one read; each room's people sorted."""
+        ...
 
     async def shared_with(self, user_id: UserId) -> Sequence[RoomId]:
         """Encrypted rooms of ours in which a person is joined or invited."""
@@ -698,6 +703,17 @@ class MatrixHands(Protocol):
 
     async def membership_changed(self, room_id: RoomId, user_id: UserId) -> None:
         """Room keys must rotate before the next message; who shares no room is no longer tracked."""
+        ...
+
+
+class Devices(Protocol):
+    """People's devices, as far as their homeservers tell."""
+
+    async def unsigned(self, user_ids: Collection[UserId]) -> Sequence[SeenDevice]:
+        """Those that their owner's accepted identity has not signed, by owner and device.
+
+        Of whom can't be asked now, what was seen last is told. Raises no outcome; may take a homeserver's time.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ import structlog
 
 from etb_appservice import commands as command_package
 from etb_appservice.app import loops
+from etb_appservice.app.devices import CipherDevices, DeviceWatch
 from etb_appservice.app.foundation import Foundation
 from etb_appservice.app.refusals import CipherRefusals
 from etb_appservice.app.vitals import HouseVitals
@@ -32,6 +33,7 @@ from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.commands import find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.devices import UnsignedDevices
 from etb_appservice.flows.duty import Duty
 from etb_appservice.flows.export import Exports
 from etb_appservice.flows.followups import FollowUps
@@ -233,6 +235,7 @@ class House:
                 loops.retry_keys(established.cipher, self.own, base.clock, self.vitals, self.metrics),
                 name="refused keys",
             )
+            group.create_task(self._device_watch(established).run(), name="devices")
             group.create_task(loops.ask_again(intake, base.clock), name="senders")
             group.create_task(self._self_test(server), name="self-test")
             group.create_task(loops.clean(base.store, base.clock, keep_ms=self._keep_ms), name="clean")
@@ -243,6 +246,10 @@ class House:
     def _key_missed(self) -> None:
         if self._keys:
             self._keys.hurry()
+
+    def _device_watch(self, established: Established) -> DeviceWatch:
+        every_s = self.base.settings.devices.look_every_s
+        return DeviceWatch(CipherDevices(established.cipher), self.own, self.base.policy, every_s)
 
     def _hands(self, server: Homeserver, established: Established) -> Hands:
         rooms = self.base.policy.rooms
@@ -294,6 +301,7 @@ class House:
                 Missing(base.reader, base.policy),
                 Upgrades(base.policy, incidents),
                 StateGuard(base.policy),
+                UnsignedDevices(CipherDevices(established.cipher), base.policy),
             ),
             papers=Papers(
                 Exports(base.store, press, base.policy),

@@ -15,7 +15,7 @@ from typing import Never, Protocol
 import structlog
 
 from etb_appservice.app.vitals import HouseVitals
-from etb_appservice.domain.facts import ServiceStarted, Troubled
+from etb_appservice.domain.facts import DevicesSeen, ServiceStarted, Troubled
 from etb_appservice.domain.ids import RoomId, short_hash
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
@@ -49,14 +49,14 @@ class Own:
     clock: Clock
     wake: Callable[[Sequence[str]], None]
 
-    async def accept(self, fact: ServiceStarted | Troubled, *key: str) -> None:
+    async def accept(
+        self, fact: ServiceStarted | Troubled | DevicesSeen, *key: str, lane: str = SERVICE_LANE
+    ) -> None:
         """Accept a fact once per key."""
-        arrival = Arrival(
-            source="own", lane=SERVICE_LANE, key=short_hash("own", *key), payload=self.codec.encode(fact)
-        )
+        arrival = Arrival(source="own", lane=lane, key=short_hash("own", *key), payload=self.codec.encode(fact))
         async with self.store.work() as work:
             await work.inbox.accept([arrival])
-        self.wake([SERVICE_LANE])
+        self.wake([lane])
 
 
 class TriesKeysAgain(Protocol):

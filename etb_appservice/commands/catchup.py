@@ -1,9 +1,8 @@
 """`catchup`: how things stand, told to the asker alone."""
 
 from etb_appservice.domain.clearance import Right
-from etb_appservice.flows.catchup import how_things_stand
+from etb_appservice.flows.catchup import how_things_stand, tell
 from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
-from etb_appservice.flows.letters import write_to
 
 
 @command(needs=Right.MEMBER, where=INCIDENT, example="catchup", reads_only=True)
@@ -14,7 +13,7 @@ async def catchup(call: Call) -> Answer:
     """
     known = await call.known()
     text = await how_things_stand(call.work, call.room, known.incident, call.policy)
-    await write_to(call.turn, call.actor.user_id, text, "catch up", call.run_id, incident_id=call.incident_id)
+    await tell(call.turn, call.room, call.actor.user_id, text, call.run_id, call.policy)
     await call.turn.note(
         "catchup.sent", subject=call.room.war_room, details={"user": call.actor.user_id, "why": "asked"}
     )

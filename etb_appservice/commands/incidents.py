@@ -6,6 +6,7 @@ from etb_appservice.domain.text import plain
 from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Call, command
 from etb_appservice.flows.declared import room_link
 from etb_appservice.flows.standing import open_to
+from etb_appservice.flows.surroundings import level_of
 
 _MOST = 30
 
@@ -22,7 +23,9 @@ async def incidents(call: Call) -> Answer:
     found.sort(key=lambda one: (urgency(one.severity), one.number))
     lines = [await _line(call, one) for one in found[:_MOST]]
     more = [f"… and {len(found) - _MOST} less severe ones."] if len(found) > _MOST else []
-    return Answer("\n".join(["**Open incidents**", "", *lines, "", *more]).rstrip())
+    rules = call.policy.rooms
+    signed = any(rules.signed_devices_only("incident", level_of(one, call.policy)) for one in found)
+    return Answer("\n".join(["**Open incidents**", "", *lines, "", *more]).rstrip(), signed_only=signed)
 
 
 async def _line(call: Call, one: Incident) -> str:

@@ -9,6 +9,7 @@ from etb_appservice.domain.policy import (
     CadencePolicy,
     ClearancePolicy,
     CommandPolicy,
+    DevicePolicy,
     DutyPolicy,
     KeyPolicy,
     Policy,
@@ -16,7 +17,7 @@ from etb_appservice.domain.policy import (
     RolePolicy,
     RunbookPolicy,
 )
-from etb_appservice.domain.rooms import RoomPolicy, RoomRules
+from etb_appservice.domain.rooms import RoomPolicy
 from etb_appservice.domain.text import folded
 
 _HOUR_MS = 3600 * 1000
@@ -33,10 +34,7 @@ def policy(settings: Settings) -> Policy:
             additional_creators=rooms.additional_creators,
             rotation_period_ms=rooms.rotation_hours * _HOUR_MS,
             rotation_period_msgs=rooms.rotation_messages,
-            rules={
-                level: RoomRules(row.visibility, row.federate, row.title_in_state, row.keys_to_invited)
-                for level, row in rooms.rule_table().items()
-            },
+            rules=rooms.rule_table(),
         ),
         people=PeopleMap(settings.people.template, dict(settings.people.entries)),
         classification=ClassificationMap(
@@ -90,6 +88,7 @@ def policy(settings: Settings) -> Policy:
             join_minutes=settings.duty.join_minutes,
             look_every_s=settings.duty.look_every_s,
         ),
+        devices=DevicePolicy(remove_after_s=settings.devices.remove_after_hours * 3600.0),
         announcements=AnnouncementPolicy(
             members=frozenset(settings.announcements.members),
             classification=settings.announcements.classification,

@@ -39,7 +39,7 @@ from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.policy import ReactionPolicy
 from etb_appservice.domain.reactions import ReactionAction
-from etb_appservice.domain.rooms import DEFAULT_RULES, Visibility
+from etb_appservice.domain.rooms import DEFAULT_RULES, RoomRules, Visibility
 from etb_appservice.flows.commands import find
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -251,6 +251,20 @@ class RoomRow(Section):
     """Whether the room's name, which every homeserver in the room can read, may hold the incident's title."""
     keys_to_invited: bool
     """Whether people who are invited but haven't joined are given keys."""
+    signed_devices_only: bool | None = None
+    """Whether only devices that their owners have verified are given keys, and may command. Without it: from
+    CONFIDENTIAL on."""
+
+    def over(self, rules: RoomRules) -> RoomRules:
+        """The level's rules, with its defaults for what isn't written."""
+        signed = self.signed_devices_only
+        return RoomRules(
+            self.visibility,
+            self.federate,
+            self.title_in_state,
+            self.keys_to_invited,
+            rules.signed_devices_only if signed is None else signed,
+        )
 
 
 class Rooms(Section):
@@ -279,16 +293,10 @@ class Rooms(Section):
                 )
         return self
 
-    def rule_table(self) -> dict[Classification, RoomRow]:
+    def rule_table(self) -> dict[Classification, RoomRules]:
         """The whole table: what is written, and the defaults for the rest."""
         return {
-            level: self.rules.get(level)
-            or RoomRow(
-                visibility=rules.visibility,
-                federate=rules.federate,
-                title_in_state=rules.title_in_state,
-                keys_to_invited=rules.keys_to_invited,
-            )
+            level: self.rules[level].over(rules) if level in self.rules else rules
             for level, rules in DEFAULT_RULES.items()
         }
 
@@ -447,6 +455,16 @@ class Duty(Section):
     open, at least every minute."""
 
 
+class Devices(Section):
+    """People's devices in rooms whose level asks for verified ones (`rooms.rules`, `signed_devices_only`)."""
+
+    remove_after_hours: float = Field(default=24.0, ge=0, le=24 * 366)
+    """After how many hours whoever still has a device there that they haven't verified is removed from the
+    incident's room; 0 for never. They are told at once, and invited again once it is verified."""
+    look_every_s: Seconds = 60.0
+    """How often such rooms are looked at."""
+
+
 class Incidents(Section):
     """How incidents of ETB are understood."""
 
@@ -518,6 +536,7 @@ class Settings(Section):
     approvals: Approvals = Field(default_factory=Approvals)
     runbooks: RunbookSettings = Field(default_factory=RunbookSettings)
     duty: Duty = Field(default_factory=Duty)
+    devices: Devices = Field(default_factory=Devices)
     incidents: Incidents = Field(default_factory=Incidents)
     closing: Closing = Field(default_factory=Closing)
     announcements: Announcements = Field(default_factory=Announcements)

@@ -9,6 +9,7 @@ from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.declared import Declaration
+from etb_appservice.domain.devices import UnsignedDevice
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
@@ -46,6 +47,7 @@ Entry = (
     | Closing
     | Upgrade
     | Media
+    | UnsignedDevice
     | BreakGlass
     | PartnerAdmitted
 )

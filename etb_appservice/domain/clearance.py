@@ -67,6 +67,8 @@ class Subject:
 
     classification: Classification
     is_control_room: bool = False
+    needs_signed_device: bool = False
+    """Whether what is asked counts only from a device that the actor has verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,8 @@ def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decisio
     """Whether `actor` may do what asks for `action` on `subject`."""
     if not actor.is_joined:
         return _no("You are not in this room.")
-    if isinstance(action, Approving):
-        doubt = _as_second_person(actor, action)
-        if doubt:
-            return _no(doubt)
+    if doubt := _doubt(actor, action, subject):
+        return _no(doubt)
     if subject.is_control_room:
         if not actor.is_operator:
             return _no("This needs the role operator.")
@@ -120,6 +120,18 @@ def _kept_out(actor: Actor, subject: Subject) -> str:
     if actor.clearance is None or actor.clearance < subject.classification:
         return "Your clearance does not reach the level of this incident."
     return actor.barred
+
+
+def _doubt(actor: Actor, action: Right | Approving, subject: Subject) -> str:
+    """Why it doesn't count by whom it comes from, or from which device; empty when it does."""
+    if isinstance(action, Approving) and (doubt := _as_second_person(actor, action)):
+        return doubt
+    if subject.needs_signed_device and not actor.is_cross_signed:
+        return (
+            "Here a command counts only from a device that you have verified: a homeserver could add others. "
+            "Verify this one in your client's settings, then send it again."
+        )
+    return ""
 
 
 def _as_second_person(actor: Actor, approving: Approving) -> str:

@@ -133,6 +133,8 @@ class Say:
     edits: EventId | None = None
     """The event of ours that this one replaces."""
     purpose: Literal["", "card", "answer", "notice", "reminder", "living"] = ""
+    signed_only: bool = False
+    """Whether only devices that their owners have signed may read it, whatever the room's rules say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,14 @@ class SendFile:
     """What is read beside it; for a picture, what it shows. Plain text; empty shows the file's name."""
     reply_to: EventId | None = None
     thread_root: EventId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptIdentity:
+    """A person's replaced cross-signing identity counts as theirs from now on. Repeating is safe."""
+
+    kind: Literal["AcceptIdentity"] = "AcceptIdentity"
+    user_id: UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +286,7 @@ MatrixEffect = (
     | Pin
     | Say
     | SendFile
+    | AcceptIdentity
 )
 EtbEffect = (
     AddTimelineEntry
@@ -317,6 +328,8 @@ def target_of(effect: Effect) -> str:
             return f"{_OPEN}{urgency}/{war_room}"
         case FollowUpgrade(replacement=replacement):
             return f"matrix/{replacement}"
+        case AcceptIdentity(user_id=user_id):
+            return f"matrix/{user_id}"
         case DeclareIncident():
             return "etb/declare"
         case (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
+from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.effects import Effect
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import EtbUser, Incident, OnCall
@@ -320,6 +321,29 @@ class AnnouncementDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DevicesSeen:
+    """In a room for verified devices something has changed about who has others."""
+
+    kind: Literal["DevicesSeen"] = "DevicesSeen"
+    war_room: WarRoomId
+    people: tuple[UserId, ...]
+    """Whose devices were looked at."""
+    unsigned: tuple[SeenDevice, ...]
+    """All of theirs that are not signed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceDue:
+    """The time to verify a device is over, if it is the same matter still."""
+
+    kind: Literal["DeviceDue"] = "DeviceDue"
+    war_room: WarRoomId
+    device: str
+    """The id of its entry in the case."""
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStarted:
     """The service came up: the control room and the Space must exist."""
 
@@ -382,6 +406,7 @@ class LetterDue:
     about: str = ""
     incident_id: IncidentId | None = None
     """The incident whose contents it holds, if any."""
+    signed_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -490,6 +515,8 @@ Fact = (
     | IncidentDoubted
     | SweepDue
     | AnnouncementDue
+    | DevicesSeen
+    | DeviceDue
     | ServiceStarted
     | Troubled
     | LetterDue

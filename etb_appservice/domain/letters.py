@@ -20,6 +20,8 @@ class Letter:
     """What it is about, such as `page/<war room>/<page>`, so that a reaction to it can be understood."""
     incident_id: IncidentId | None = None
     """The incident whose contents it holds: said only to whom may know them when it is said."""
+    signed_only: bool = False
+    """Whether only devices that their owner has signed may read it."""
     event_id: EventId | None = None
     """The message, once it was said."""
     is_open: bool = True

@@ -160,6 +160,14 @@ class DutyPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePolicy:
+    """`remove_after_s`: how long a device may stay unsigned where that is asked for before its owner is out."""
+
+    remove_after_s: float = 24 * 3600.0
+    """0: never."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnnouncementPolicy:
     """The room for stakeholders, who only read; with no `members` there is none."""
 
@@ -189,6 +197,7 @@ class Policy:
     runbooks: RunbookPolicy = field(default_factory=RunbookPolicy)
     duty: DutyPolicy = field(default_factory=DutyPolicy)
     announcements: AnnouncementPolicy = field(default_factory=AnnouncementPolicy)
+    devices: DevicePolicy = field(default_factory=DevicePolicy)
     partners: tuple[Partner, ...] = ()
     read_only_after_hours: int = 72
     """How long after an incident's end its room can still be written in."""

@@ -44,14 +44,16 @@ class RoomRules:
     """Whether the room's name may carry the incident's title, which every homeserver in the room can read."""
     keys_to_invited: bool
     """Whether people who are invited but haven't joined are given room keys."""
+    signed_devices_only: bool
+    """Whether only devices that their owners have verified are given keys, and may command."""
 
 
 DEFAULT_RULES: Mapping[Classification, RoomRules] = {
-    Classification.PUBLIC: RoomRules("shared", True, True, True),
-    Classification.INTERNAL: RoomRules("shared", True, True, True),
-    Classification.CONFIDENTIAL: RoomRules("joined", True, False, False),
-    Classification.RESTRICTED: RoomRules("joined", False, False, False),
-    Classification.TOP_SECRET: RoomRules("joined", False, False, False),
+    Classification.PUBLIC: RoomRules("shared", True, True, True, False),
+    Classification.INTERNAL: RoomRules("shared", True, True, True, False),
+    Classification.CONFIDENTIAL: RoomRules("joined", True, False, False, True),
+    Classification.RESTRICTED: RoomRules("joined", False, False, False, True),
+    Classification.TOP_SECRET: RoomRules("joined", False, False, False, True),
 }
 
 
@@ -67,6 +69,20 @@ class RoomPolicy:
     rotation_period_ms: int = 7 * 24 * 3600 * 1000
     rotation_period_msgs: int = 100
     rules: Mapping[Classification, RoomRules] = field(default_factory=lambda: dict(DEFAULT_RULES))
+
+    def signed_devices_only(self, kind: RoomKind, level: Classification) -> bool:
+        """Whether a room of this kind and level is for devices only that their owners have verified.
+
+        Never a direct chat: there people are told how to verify the device that they have. What must not reach
+        that one is said there by the rule of the room it comes from.
+
+        >>> policy = RoomPolicy(bot=UserId("@etb:x.org"))
+        >>> policy.signed_devices_only("incident", Classification.CONFIDENTIAL)
+        True
+        >>> policy.signed_devices_only("direct", Classification.CONFIDENTIAL)
+        False
+        """
+        return kind != "direct" and self.rules[level].signed_devices_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +150,7 @@ def control_room(policy: RoomPolicy) -> RoomSpec:
         topic="Send !help for what the service can do.",
         extra={INCIDENT_FIELD: CONTROL_ROOM, GENERATION_FIELD: 1},
         generation=1,
-        rules=RoomRules("joined", False, True, False),
+        rules=RoomRules("joined", False, True, False, True),
         classification=Classification.TOP_SECRET,
         policy=policy,
     )
@@ -150,7 +166,7 @@ def incidents_space(policy: RoomPolicy) -> RoomSpec:
         topic="",
         extra={"type": "m.space", INCIDENT_FIELD: SPACE, GENERATION_FIELD: 1},
         generation=1,
-        rules=RoomRules("joined", False, True, False),
+        rules=RoomRules("joined", False, True, False, False),
         classification=Classification.INTERNAL,
         policy=policy,
     )
@@ -170,7 +186,7 @@ def direct_room(user_id: UserId, policy: RoomPolicy) -> RoomSpec:
         topic="Send !help for what the bot can do here.",
         extra={INCIDENT_FIELD: war_room, GENERATION_FIELD: 1},
         generation=1,
-        rules=RoomRules("invited", True, True, True),
+        rules=RoomRules("invited", True, True, True, False),
         classification=Classification.PUBLIC,
         policy=policy,
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from etb_appservice.domain.approvals import CODE_LENGTH, LETTERS, Approval, ApprovalState, Approved, code_of
-from etb_appservice.domain.clearance import Actor, Approving, Subject, decide
+from etb_appservice.domain.clearance import Actor, Approving, decide
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import ApprovalEnds, HeldDue
 from etb_appservice.domain.ids import Username, WarRoomId, new_id
@@ -21,6 +21,7 @@ from etb_appservice.domain.questions import Held
 from etb_appservice.domain.text import code
 from etb_appservice.flows.living import show
 from etb_appservice.flows.questions import typed
+from etb_appservice.flows.standing import subject_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandStatus, Room, Work
 
@@ -80,8 +81,7 @@ async def approve(turn: Turn, room: Room, actor: Actor, word: str, policy: Polic
     if approval is None:
         return _unknown(word), "FAILED"
     action = Approving(role=policy.approvals.role, requester_id=approval.held.caller, requester=approval.requester)
-    subject = Subject(classification=room.classification, is_control_room=room.kind == "control")
-    decision = decide(actor, action, subject)
+    decision = decide(actor, action, subject_of(room, policy))
     if not decision.allowed:
         await turn.note("approval.refused", actor=actor.user_id, subject=approval.id)
         return decision.reason, "REFUSED"

@@ -8,6 +8,7 @@ Must never tell anybody more than their clearance lets them read in the room its
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.clearance import Right, Subject, decide
 from etb_appservice.domain.facts import CatchUpDue
+from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.posts import Post
@@ -50,8 +51,14 @@ class CatchUps:
         if not decide(actor, Right.RESPONDER, Subject(classification=room.classification)).allowed:
             return
         text = await how_things_stand(turn.work, room, known.incident, self._policy)
-        await write_to(turn, fact.user_id, text, "catch up", turn.ref, incident_id=fact.incident_id)
+        await tell(turn, room, fact.user_id, text, turn.ref, self._policy)
         await turn.note("catchup.sent", subject=room.war_room, details={"user": fact.user_id, "why": "joined"})
+
+
+async def tell(turn: Turn, room: Room, user_id: UserId, text: str, ref: str, policy: Policy) -> None:
+    """Write how things stand to one person, for those of their devices that may read it in the room itself."""
+    signed = policy.rooms.signed_devices_only(room.kind, room.classification)
+    await write_to(turn, user_id, text, "catch up", ref, incident_id=room.incident_id, signed_only=signed)
 
 
 async def how_things_stand(work: Work, room: Room, incident: Incident, policy: Policy) -> str:

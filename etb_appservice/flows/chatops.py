@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from etb_appservice.domain.approvals import Approval
-from etb_appservice.domain.clearance import Actor, Decision, Subject, decide
+from etb_appservice.domain.clearance import Actor, Decision, decide
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import MessageReceived, Trust
 from etb_appservice.domain.ids import EventId, RoomId, new_id
@@ -36,7 +36,7 @@ from etb_appservice.flows.listening import Asked, Listener
 from etb_appservice.flows.pace import Pace
 from etb_appservice.flows.questions import Questions, typed
 from etb_appservice.flows.removals import learned
-from etb_appservice.flows.standing import actor_of
+from etb_appservice.flows.standing import actor_of, subject_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Clock, CommandRun, EtbReads, Meter, Refusals, Room, Vitals
 
@@ -130,7 +130,7 @@ class Chatops:
             contents={"arguments": asked.text, "result": run.result},
         )
         if answer.text:
-            await turn.emit("answer", answer_to(fact, answer.text))
+            await turn.emit("answer", replace(answer_to(fact, answer.text), signed_only=answer.signed_only))
         self._meter.command(name if asked.command else "unknown", answer.status, self._clock.monotonic() - began)
 
     async def run_held(self, turn: Turn, room: Room, approval: Approval, asked: Asked) -> None:
@@ -187,7 +187,7 @@ class Chatops:
             return
         await self._went_on(turn, held, asked, answer)
         if answer.text:
-            await turn.emit("answer", answer_to(fact, answer.text))
+            await turn.emit("answer", replace(answer_to(fact, answer.text), signed_only=answer.signed_only))
 
     async def _went_on(self, turn: Turn, held: Held, asked: Asked, answer: Answer) -> None:
         """A command that had waited: its run goes on in the log."""
@@ -265,8 +265,7 @@ class Chatops:
         return Answer(f"{mistake}\n\nUsage: `{self._policy.commands.prefixes[0]}{one.usage}`", "FAILED")
 
     def _decide(self, actor: Actor, one: Command, room: Room) -> Decision:
-        subject = Subject(classification=room.classification, is_control_room=place_of(room) == "control")
-        return decide(actor, one.needs, subject)
+        return decide(actor, one.needs, subject_of(room, self._policy))
 
     def _unknown(self, room: Room, name: str) -> Answer:
         prefix = self._policy.commands.prefixes[0]

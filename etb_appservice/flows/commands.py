@@ -33,7 +33,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NewType, TypeVar
 
-from etb_appservice.domain.clearance import Actor, Decision, Right, Subject, decide
+from etb_appservice.domain.clearance import Actor, Decision, Right, decide
 from etb_appservice.domain.effects import EtbEffect
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, IncidentId, UserId, Username
@@ -43,6 +43,7 @@ from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.approvals import hold
 from etb_appservice.flows.questions import Questions, typed
+from etb_appservice.flows.standing import subject_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandRun, CommandStatus, EtbReads, Known, Refusals, Room, Vitals, Work
 
@@ -82,6 +83,8 @@ class Answer:
     text: str
     status: CommandStatus = "SUCCESS"
     result: str = ""
+    signed_only: bool = False
+    """Whether only devices may read it that their owners have verified, wherever it is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +171,7 @@ class Call:
 
     def may(self, right: Right) -> Decision:
         """Whether the asker may do what needs more than the command as such does."""
-        subject = Subject(classification=self.room.classification, is_control_room=self.room.kind == "control")
-        return decide(self.actor, right, subject)
+        return decide(self.actor, right, subject_of(self.room, self.policy))
 
     async def known(self) -> Known:
         """Our last copy of the incident; UsageError when there is none yet."""

@@ -22,6 +22,8 @@ from etb_appservice.domain.facts import (
     CatchUpDue,
     ChartDue,
     CommanderDue,
+    DeviceDue,
+    DevicesSeen,
     Done,
     DuplicateFound,
     DutyDue,
@@ -193,6 +195,8 @@ class Decider:
                 | AnnouncementDue()
                 | TombstoneSeen()
                 | StateChanged()
+                | DevicesSeen()
+                | DeviceDue()
             ):
                 await self.life.due(turn, fact, looked)
             case UsersSeen() | RightsDoubted() | RightsDue() | RightsSweepDue() | OnCallSeen() | DutyDue():

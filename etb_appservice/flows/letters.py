@@ -28,9 +28,20 @@ async def write_to(
     notify: bool = False,
     about: str = "",
     incident_id: IncidentId | None = None,
+    signed_only: bool = False,
 ) -> None:
-    """Say something to one person alone, once per `key`. `notify` rings their phone; for the rest see `Letter`."""
-    fact = LetterDue(user_id=user_id, text=text, notify=notify, about=about, incident_id=incident_id)
+    """Say something to one person alone, once per `key`. `notify` rings their phone; for the rest see `Letter`.
+
+    What comes out of a room in which only signed devices are given keys must be `signed_only` here too.
+    """
+    fact = LetterDue(
+        user_id=user_id,
+        text=text,
+        notify=notify,
+        about=about,
+        incident_id=incident_id,
+        signed_only=signed_only,
+    )
     await turn.follow(fact, ("letter", user_id, *key), lane=f"direct/{user_id}")
 
 
@@ -50,6 +61,7 @@ class Letters:
             notify=fact.notify,
             about=fact.about,
             incident_id=fact.incident_id,
+            signed_only=fact.signed_only,
         )
         await turn.work.cases.put(spec.war_room, letter)
         if room is None:
@@ -92,6 +104,7 @@ class Letters:
                     room_id=room_id,
                     content=letter.text,
                     notify=letter.notify,
+                    signed_only=letter.signed_only,
                     mentions=(room.person,) if letter.notify else (),
                 ),
             )

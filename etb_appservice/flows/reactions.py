@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
-from etb_appservice.domain.clearance import Right, Subject, decide
+from etb_appservice.domain.clearance import Right, decide
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import EventRedacted, ReactionReceived
 from etb_appservice.domain.ids import EventId, UserId, Username
@@ -25,7 +25,7 @@ from etb_appservice.domain.text import code, plain
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.flows import tasks
 from etb_appservice.flows.cadence import Cadences
-from etb_appservice.flows.standing import actor_of
+from etb_appservice.flows.standing import actor_of, subject_of
 from etb_appservice.flows.timeline import forget_message, of_message, withdraw, write_down
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Message, Room
@@ -69,7 +69,7 @@ class Reactions:
         does = self._policy.reactions.action(fact.key)
         actor = await actor_of(turn.work, room, fact.sender, self._policy)
         if room.kind == "incident":
-            decision = decide(actor, Right.RESPONDER, Subject(classification=room.classification))
+            decision = decide(actor, Right.RESPONDER, subject_of(room, self._policy, by_reaction=True))
             if not decision.allowed:
                 await self._ignored(turn, room, fact, decision.reason)
                 return

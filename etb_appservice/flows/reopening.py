@@ -3,15 +3,14 @@
 Whoever may not know of the incident learns nothing: an unknown number and a forbidden one answer the same.
 """
 
-from etb_appservice.domain.clearance import Right, Subject, decide
+from etb_appservice.domain.clearance import Actor, Right, decide
 from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.effects import ChangeIncident
-from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.commands import Answer, Call
-from etb_appservice.flows.standing import actor_of
+from etb_appservice.flows.standing import actor_of, subject_of
 from etb_appservice.ports import Room, Work
 
 OPEN = "OPEN"
@@ -29,7 +28,7 @@ async def reopen_elsewhere(call: Call, number: str) -> Answer:
         incident
         for room, incident in await ended(call.work)
         if incident.number.casefold() == wanted
-        and (is_operator or await _may(call.work, room, call.actor.user_id, call.policy))
+        and (is_operator or await _may(call.work, room, call.actor, call.policy))
     ]
     if not found:
         return Answer(_NONE, "REFUSED")
@@ -56,6 +55,6 @@ async def ended(work: Work) -> list[tuple[Room, Incident]]:
     return found
 
 
-async def _may(work: Work, room: Room, user_id: UserId, policy: Policy) -> bool:
-    actor = await actor_of(work, room, user_id, policy)
-    return decide(actor, Right.RESPONDER, Subject(classification=room.classification)).allowed
+async def _may(work: Work, room: Room, asker: Actor, policy: Policy) -> bool:
+    actor = await actor_of(work, room, asker.user_id, policy, is_cross_signed=asker.is_cross_signed)
+    return decide(actor, Right.RESPONDER, subject_of(room, policy)).allowed

@@ -1,4 +1,4 @@
-"""A room's life besides its work: how it ends with its incident, comes back, is announced, goes on elsewhere.
+"""A room's life besides its work: how it ends, comes back, is announced, goes on elsewhere, minds devices.
 
 One door for `decide`, so that each part stays a flow of its own.
 """
@@ -8,6 +8,8 @@ from typing import assert_never
 
 from etb_appservice.domain.facts import (
     AnnouncementDue,
+    DeviceDue,
+    DevicesSeen,
     DuplicateFound,
     Fact,
     IncidentDoubted,
@@ -19,6 +21,7 @@ from etb_appservice.domain.facts import (
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.flows.announcements import announcement_due
 from etb_appservice.flows.closings import Closings
+from etb_appservice.flows.devices import DevicesNow, UnsignedDevices
 from etb_appservice.flows.guard import StateGuard
 from etb_appservice.flows.missing import Missing, Presence, Swept
 from etb_appservice.flows.turn import Turn
@@ -26,9 +29,17 @@ from etb_appservice.flows.upgrades import Upgrades
 from etb_appservice.ports import Store
 
 LifeFact = (
-    ReadOnlyDue | DuplicateFound | IncidentDoubted | SweepDue | AnnouncementDue | TombstoneSeen | StateChanged
+    ReadOnlyDue
+    | DuplicateFound
+    | IncidentDoubted
+    | SweepDue
+    | AnnouncementDue
+    | TombstoneSeen
+    | StateChanged
+    | DevicesSeen
+    | DeviceDue
 )
-LifeLook = Presence | Swept
+LifeLook = Presence | Swept | DevicesNow
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,7 @@ class RoomLife:
     missing: Missing
     upgrades: Upgrades
     guard: StateGuard
+    devices: UnsignedDevices
 
     async def look(self, fact: Fact) -> LifeLook | None:
         """What deciding needs from outside."""
@@ -49,6 +61,8 @@ class RoomLife:
             case SweepDue():
                 async with self.store.view() as view:
                     return await self.missing.silent(view)
+            case DeviceDue():
+                return await self.devices.look(self.store, fact)
             case _:
                 return None
 
@@ -74,5 +88,9 @@ class RoomLife:
                 await self.upgrades.replaced(turn, fact)
             case StateChanged():
                 await self.guard.changed(turn, fact)
+            case DevicesSeen():
+                await self.devices.seen(turn, fact)
+            case DeviceDue():
+                await self.devices.due(turn, fact, looked if isinstance(looked, DevicesNow) else None)
             case _:
                 assert_never(fact)

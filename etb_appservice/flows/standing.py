@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from etb_appservice.domain.clearance import Actor, may_know
+from etb_appservice.domain.clearance import Actor, Subject, may_know
 from etb_appservice.domain.ids import IncidentId, UserId, Username, WarRoomId, war_room_id
 from etb_appservice.domain.incident import Incident, OnCall
 from etb_appservice.domain.policy import Policy
@@ -39,10 +39,21 @@ async def actor_of(
     return replace(actor, is_cross_signed=is_cross_signed, is_joined=is_joined)
 
 
+def subject_of(room: Room, policy: Policy, *, by_reaction: bool = False) -> Subject:
+    """What a command in a room is about. A reaction names no device, and serves only what does no harm."""
+    signed = policy.rooms.signed_devices_only(room.kind, room.classification)
+    return Subject(
+        classification=room.classification,
+        is_control_room=room.kind == "control",
+        needs_signed_device=signed and not by_reaction,
+    )
+
+
 async def open_to(work: Work, policy: Policy, actor: Actor, *, to_operators: bool = False) -> list[Incident]:
     """The open incidents that somebody may know of and be let into, oldest first, whatever room they ask from.
 
-    `to_operators`: an operator who is cleared for an incident may know of it without being its responder.
+    Those of a level that asks for it only from a device that they have verified. `to_operators`: an operator who
+    is cleared for an incident may know of it without being its responder.
     """
     everyone = await _everyone(work)
     found = []
@@ -95,6 +106,8 @@ async def _if_permitted(
     room = await work.rooms.of_incident(incident_id)
     # The room may lag behind a change of the incident's level: the stricter of both decides.
     level = max(level_of(incident, policy), room.classification if room else level_of(incident, policy))
+    if policy.rooms.signed_devices_only("incident", level) and not actor.is_cross_signed:
+        return None
     return incident if may_know(actor, level).allowed else None
 
 

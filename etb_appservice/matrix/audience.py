@@ -31,6 +31,8 @@ class Audience:
     shared_history: bool
     present: frozenset[UserId]
     """Who is joined or invited by the tables, permitted or not."""
+    signed_only: bool = False
+    """Whether only devices that their owners have signed are given the key, by the room's level of now."""
 
 
 AudienceOf = Callable[[RoomId, Collection[UserId]], Awaitable[Audience | None]]
@@ -38,7 +40,7 @@ AudienceOf = Callable[[RoomId, Collection[UserId]], Awaitable[Audience | None]]
 
 
 def audience_from(store: Store, policy: Policy) -> AudienceOf:
-    """Reads the audience from the tables."""
+    """Reads the audience from the tables, and what the room's level asks for from the rules."""
     permitted = _Permitted(store, policy)
 
     async def audience_of(room_id: RoomId, just_invited: Collection[UserId]) -> Audience | None:
@@ -57,6 +59,7 @@ def audience_from(store: Store, policy: Policy) -> AudienceOf:
             keys_to_invited=room.keys_to_invited,
             shared_history=room.visibility == "shared",
             present=frozenset(present),
+            signed_only=policy.rooms.signed_devices_only(room.kind, room.classification),
         )
 
     return audience_of

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from etb_appservice.domain.effects import (
+    AcceptIdentity,
     FollowUpgrade,
     Invite,
     LeaveRoom,
@@ -102,7 +103,8 @@ class Hands:
             case OpenRoom(spec=spec):
                 return await self._rooms.open(spec, was_tried=_was_tried(attempt))
             case Say():
-                return await self._send(effect.room_id, attempt, content_of(effect, attempt.key, self._render))
+                content = content_of(effect, attempt.key, self._render)
+                return await self._send(effect.room_id, attempt, content, signed_only=effect.signed_only)
             case SendFile():
                 file = await self._attachments.encrypted_file(effect)
                 done = await self._send(effect.room_id, attempt, content_of_file(effect, file, attempt.key))
@@ -123,6 +125,9 @@ class Hands:
                 return await self._remove(effect)
             case LeaveRoom(room_id=room_id):
                 return await self._leave(room_id)
+            case AcceptIdentity(user_id=user_id):
+                await self._crypto.accept_identity(user_id)
+                return Done(detail="accepted")
 
     async def membership_changed(self, room_id: RoomId, user_id: UserId) -> None:
         """Somebody came or went: the next message gets a new key, and their devices are asked for again."""
@@ -131,7 +136,7 @@ class Hands:
 
     # --- messages -----------------------------------------------------------------------------------------
 
-    async def _send(self, room_id: RoomId, attempt: Try, content: Json) -> Done:
+    async def _send(self, room_id: RoomId, attempt: Try, content: Json, *, signed_only: bool = False) -> Done:
         found = await self._recipients.of(room_id)
         if found is None:
             raise Broken(f"{room_id} is not a room of ours: nothing is said there")
@@ -149,6 +154,7 @@ class Hands:
             people,
             rotation=self._rotation,
             shared_history=audience.shared_history,
+            signed_only=signed_only or audience.signed_only,
         )
         envelope = dict(encrypted.content)
         if RELATION in content:

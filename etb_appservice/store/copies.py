@@ -4,10 +4,11 @@ Room names, cards, incidents, users and on-call lists are sealed; ids, levels an
 are asked for.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Row, Text, bindparam, text
+from sqlalchemy import Row, SmallInteger, Text, bindparam, text
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username, WarRoomId
@@ -63,6 +64,11 @@ _INSIDE = text(
     "SELECT DISTINCT members.user_id FROM members JOIN rooms ON rooms.room_id = members.room_id"
     " WHERE rooms.kind = :kind AND members.membership IN ('join', 'invite') ORDER BY members.user_id"
 )
+_JOINED = text(
+    "SELECT members.room_id, members.user_id FROM members JOIN rooms ON rooms.room_id = members.room_id"
+    " WHERE rooms.is_current AND rooms.encrypted AND rooms.classification IN :levels"
+    " AND members.membership = 'join'"
+).bindparams(bindparam("levels", expanding=True, type_=SmallInteger()))
 _SHARED = text(
     "SELECT rooms.room_id FROM members JOIN rooms ON rooms.room_id = members.room_id"
     " WHERE members.user_id = :user_id AND members.membership IN ('join', 'invite') AND rooms.encrypted"
@@ -180,6 +186,17 @@ class SqlRooms:
         """`leave` where we know of none."""
         who = {"room_id": room_id, "user_id": user_id}
         return await self._desk.ask(lambda transaction: transaction.value(_MEMBERSHIP, who) or "leave", few=True)
+
+    async def joined(self, levels: Collection[Classification]) -> Mapping[RoomId, Sequence[UserId]]:
+        """Rooms without anybody are left out."""
+
+        def job(transaction: Transaction) -> Mapping[RoomId, Sequence[UserId]]:
+            found: dict[RoomId, list[UserId]] = defaultdict(list)
+            for row in transaction.rows_among(_JOINED, {"levels": [int(level) for level in levels]}):
+                found[row.room_id].append(row.user_id)
+            return {room_id: sorted(people) for room_id, people in found.items()}
+
+        return await self._desk.ask(job)
 
     async def shared_with(self, user_id: UserId) -> Sequence[RoomId]:
         """All generations."""

@@ -262,6 +262,10 @@ class JsClient:
         finally:
             self._answers.pop(number, None)
 
+    async def verify(self, recovery_key: str | None = None) -> None:
+        """Have this device signed: by the person's identity out of secret storage, else by a new one."""
+        await self.call("verify", recoveryKey=recovery_key)
+
     async def join(self, room: str, *, via: Sequence[str] = (), accept_history: bool = True) -> str:
         """Join by id or alias and wait for the sync that shows it; the room id."""
         answer = await self.call("join", room=room, via=list(via) or None, acceptSharedHistory=accept_history)

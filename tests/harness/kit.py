@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,9 @@ import etb_appservice.commands
 from etb_appservice.domain.audit import AuditEntry, first_break
 from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.classification import Classification, ClassificationMap
+from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.effects import (
+    AcceptIdentity,
     Effect,
     FollowUpgrade,
     Invite,
@@ -76,6 +78,7 @@ from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.commands import Command, find
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.devices import UnsignedDevices
 from etb_appservice.flows.duty import Duty
 from etb_appservice.flows.export import Exports
 from etb_appservice.flows.followups import FollowUps
@@ -186,6 +189,8 @@ class World:
     """Where the bytes of files wait; the house sets it."""
     invited: list[tuple[RoomId, UserId]] = field(default_factory=list)
     left: list[RoomId] = field(default_factory=list)
+    accepted: list[UserId] = field(default_factory=list)
+    """Whose replaced identity counts."""
     pinned: dict[RoomId, list[EventId]] = field(default_factory=dict)
     state: dict[tuple[RoomId, str, str], dict[str, Any]] = field(default_factory=dict)
     forged: set[tuple[RoomId, str, str]] = field(default_factory=set)
@@ -309,12 +314,18 @@ class World:
                 self.aliases[spec.alias_localpart] = replacement
                 there = tuple(sorted(self.members.get(replacement, {}).items()))
                 return Done(room_id=replacement, detail="followed", members=((BOT, "join"), *there))
-            case LeaveRoom(room_id=room_id):
-                self.left.append(room_id)
-                return Done(detail="left")
+            case LeaveRoom() | AcceptIdentity():
+                return self._write_down(effect)
             case Remove(room_id=room_id, user_id=user_id):
                 self._push(member(room_id, user_id, "leave", sender=BOT, event_id=f"$kick{number}"))
                 return Done(detail="removed")
+
+    def _write_down(self, effect: LeaveRoom | AcceptIdentity) -> Done:
+        if isinstance(effect, AcceptIdentity):
+            self.accepted.append(effect.user_id)
+            return Done(detail="accepted")
+        self.left.append(effect.room_id)
+        return Done(detail="left")
 
     def _restore(self, effect: RestoreState, event_id: EventId) -> Done:
         where = (effect.room_id, effect.event_type, effect.state_key)
@@ -431,6 +442,16 @@ class Keyless:
         return self.devices
 
 
+@dataclass
+class Verified:
+    """`ports.Devices`: everybody's devices are signed, but for these."""
+
+    doubted: list[SeenDevice] = field(default_factory=list)
+
+    async def unsigned(self, user_ids: Collection[UserId]) -> Sequence[SeenDevice]:
+        return [one for one in self.doubted if one.user_id in user_ids]
+
+
 class CrashingStore:
     """The store of a process that dies at its commit number `at`: before it (rolled back) or right after it."""
 
@@ -488,6 +509,7 @@ class House:
         self.meter = Counts()
         self.signs = Signs()
         self.keyless = Keyless()
+        self.devices = Verified()
         self.lane_of: dict[str, str] = {}
         self.woken: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.crashes = 0
@@ -539,6 +561,7 @@ class House:
                 Missing(self.etb, self.policy),
                 Upgrades(self.policy, incidents),
                 StateGuard(self.policy),
+                UnsignedDevices(self.devices, self.policy),
             ),
             Papers(
                 Exports(self.store, press, self.policy),

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
@@ -118,6 +119,32 @@ async def test_shared_rooms_are_encrypted_ones_of_ours_with_the_person_in_them(s
         await work.rooms.set_member(RoomId("!stranger"), bob, "join")
         assert await work.rooms.shared_with(bob) == ["!invited", "!joined"]
         assert await work.rooms.shared_with(UserId("@nobody:x")) == []
+
+
+async def test_who_is_in_the_rooms_of_some_levels_is_one_read(store: SqlStore) -> None:
+    levels = (Classification.CONFIDENTIAL, Classification.TOP_SECRET)
+    async with store.work() as work:
+        assert await work.rooms.joined(levels) == {}
+        rows: dict[str, dict[str, Any]] = {
+            "a": {"classification": Classification.CONFIDENTIAL},
+            "b": {"classification": Classification.TOP_SECRET, "generation": 1, "is_current": False},
+            "c": {"classification": Classification.TOP_SECRET, "kind": "control"},
+            "d": {"classification": Classification.INTERNAL},
+            "e": {"classification": Classification.CONFIDENTIAL, "encrypted": False},
+            "empty": {"classification": Classification.CONFIDENTIAL},
+        }
+        for name, changes in rows.items():
+            room = replace(
+                ROOM, war_room=WarRoomId(name), room_id=RoomId(f"!{name}"), incident_id=IncidentId(name)
+            )
+            await work.rooms.put(replace(room, **changes))
+        for name in "abcde":
+            await work.rooms.set_member(RoomId(f"!{name}"), UserId("@z:x"), "join")
+            await work.rooms.set_member(RoomId(f"!{name}"), UserId("@a:x"), "join")
+            await work.rooms.set_member(RoomId(f"!{name}"), UserId("@gone:x"), "leave")
+            await work.rooms.set_member(RoomId(f"!{name}"), UserId("@asked:x"), "invite")
+        assert await work.rooms.joined(levels) == {"!a": ["@a:x", "@z:x"], "!c": ["@a:x", "@z:x"]}
+        assert await work.rooms.joined(()) == {}
 
 
 INCIDENT = Incident(

@@ -199,3 +199,22 @@ async def test_only_the_recovery_key_is_needed_when_everything_here_is_lost(
     assert again.established.actor.device_id != bot.established.actor.device_id
     assert old_position
     await again.stop()
+
+
+async def test_only_signed_devices_are_given_a_key_where_that_is_asked_for(bot: Bot, person: Person) -> None:
+    alice, bob = await person("alice"), await person("bob", cross_signing=False)
+    room = await _room_with(bot, alice, bob)
+    everybody = [alice.user_id, bob.user_id]
+    said = await bot.say(room, "for signed devices", everybody, signed_only=True)
+    assert (await alice.wait_for(room=room, event_id=said, type="m.room.message")).body == "for signed devices"
+    unread = await bob.wait_for(room=room, event_id=said, failure=True)
+    assert unread.failure == "MEGOLM_KEY_WITHHELD_FOR_UNVERIFIED_DEVICE"
+    assert [one.device_id for one in await bot.cipher.unsigned_devices(everybody)] == [bob.device_id]
+    await bob.verify()
+    while await bot.cipher.unsigned_devices(everybody):
+        await bot.sync(wait_ms=1_000)
+    said_later = await bot.say(room, "now you too", everybody, signed_only=True)
+    assert (await bob.wait_for(room=room, event_id=said_later, type="m.room.message")).body == "now you too"
+    await bot.cipher.retry_refused()
+    handed_over = await bob.wait_for(room=room, event_id=said, type="m.room.message")
+    assert handed_over.body == "for signed devices"

@@ -12,6 +12,7 @@ from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.outcomes import Broken, Refused, Unsure
 from etb_appservice.matrix.messages import EFFECT_FIELD
 from etb_appservice.matrix.results import Decrypted, KeyMissing, Undecryptable
+from tests.conftest import Person
 from tests.harness.bot import Bot, DictKeepsakes
 from tests.harness.hands import Workbench, eventually
 from tests.harness.synapse import Slot, Synapse
@@ -257,6 +258,27 @@ async def test_who_is_invited_holds_keys_only_where_the_level_allows(
     assert event is not None
     await alice.sync()
     assert isinstance(await alice.cipher.decrypt(event), Decrypted) is can_read
+
+
+@pytest.mark.parametrize("level", [Classification.INTERNAL, Classification.CONFIDENTIAL])
+async def test_an_unverified_device_reads_only_what_the_room_and_the_message_allow(
+    shared: Workbench, person: Person, level: Classification
+) -> None:
+    bob = await person("bob", cross_signing=False)
+    room_id = await shared.open(shared.spec(16 + int(level), level=level))
+    await shared.do(Invite(room_id=room_id, user_id=UserId(bob.user_id)), f"v/{level}")
+    await bob.wait_for_invite(room=room_id)
+    await bob.join(room_id)
+    await shared.member(room_id, bob.user_id, "join")
+    for_all = await shared.do(Say(room_id=room_id, content="for all"), f"v/{level}/all")
+    for_signed = await shared.do(Say(room_id=room_id, content="x", signed_only=True), f"v/{level}/signed")
+    is_strict = level is Classification.CONFIDENTIAL
+    assert (for_all.unread_by == (bob.user_id,)) is is_strict
+    assert for_signed.unread_by == (bob.user_id,)
+    seen = await bob.wait_for(room=room_id, event_id=for_all.event_id, failure=is_strict)
+    withheld = await bob.wait_for(room=room_id, event_id=for_signed.event_id, failure=True)
+    assert withheld.failure == "MEGOLM_KEY_WITHHELD_FOR_UNVERIFIED_DEVICE"
+    assert (withheld.failure if is_strict else None) == seen.failure
 
 
 async def test_a_strangers_room_is_left_and_an_invitation_declined(shared: Workbench) -> None:

@@ -56,3 +56,21 @@ def test_a_registration_reserves_our_names_and_escapes_them(tmp_path: Path) -> N
     assert made["sender_localpart"] != "etb"
     assert made["io.element.msc4190"] is True
     assert made["rate_limited"] is False
+
+
+def test_verified_devices_are_asked_for_from_confidential_on_unless_written_otherwise(tmp_path: Path) -> None:
+    row = "visibility: joined, federate: false, title_in_state: false, keys_to_invited: false"
+    rules = (
+        f"{{public: {{{row}, signed_devices_only: true}}, restricted: {{{row}}}, "
+        f"top_secret: {{{row}, signed_devices_only: false}}}}"
+    )
+    text = f"{MINIMAL}rooms: {{rules: {rules}}}\ndevices: {{remove_after_hours: 0.5}}\n"
+    made = policy(load(write(tmp_path, text), {}).settings)
+    asked = {level.name for level in Classification if made.rooms.signed_devices_only("incident", level)}
+    assert asked == {"PUBLIC", "CONFIDENTIAL", "RESTRICTED"}
+    assert made.devices.remove_after_s == 1800
+    default = policy(load(write(tmp_path, MINIMAL), {}).settings)
+    asked = {level.name for level in Classification if default.rooms.signed_devices_only("control", level)}
+    assert asked == {"CONFIDENTIAL", "RESTRICTED", "TOP_SECRET"}
+    assert default.devices.remove_after_s == 24 * 3600
+    assert not any(default.rooms.signed_devices_only("direct", level) for level in Classification)

@@ -181,3 +181,29 @@ def test_from_outside_a_room_its_responders_rule_holds_all_but_being_there() -> 
         )  # fmt: skip
         there = decide(replace(actor, is_joined=True), right, Subject(classification=level))
         assert may_know(actor, level) == there
+
+
+def test_where_devices_must_be_verified_nothing_counts_from_another_one() -> None:
+    actor = Actor(
+        user_id=UserId("@a:x.org"),
+        username=Username("a"),
+        clearance=Classification.TOP_SECRET,
+        is_active=True,
+        is_operator=True,
+        is_joined=True,
+        is_responder=True,
+        is_commander=True,
+        roles=frozenset({"admin"}),
+    )
+    for control in (False, True):
+        subject = Subject(
+            classification=Classification.CONFIDENTIAL, is_control_room=control, needs_signed_device=True
+        )
+        for right in Right:
+            refused = decide(actor, right, subject)
+            assert not refused.allowed
+            assert "Verify this one in your client's settings" in refused.reason
+            signed = decide(replace(actor, is_cross_signed=True), right, subject)
+            assert signed == decide(
+                replace(actor, is_cross_signed=True), right, replace(subject, needs_signed_device=False)
+            )

@@ -13,7 +13,9 @@ from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.declared import Declaration
+from etb_appservice.domain.devices import SeenDevice, UnsignedDevice
 from etb_appservice.domain.effects import (
+    AcceptIdentity,
     AddTimelineEntry,
     CancelRunbook,
     ChangeIncident,
@@ -42,6 +44,8 @@ from etb_appservice.domain.facts import (
     CatchUpDue,
     ChartDue,
     CommanderDue,
+    DeviceDue,
+    DevicesSeen,
     Done,
     DuplicateFound,
     DutyDue,
@@ -136,6 +140,7 @@ EFFECTS: list[Effect] = [
     Invite(room_id=ROOM, user_id=USER, reason="r"),
     Remove(room_id=ROOM, user_id=USER, reason="r"),
     LeaveRoom(room_id=ROOM),
+    AcceptIdentity(user_id=USER),
     SetVoice(room_id=ROOM, is_read_only=True),
     RestoreState(room_id=ROOM, event_type="m.room.name", state_key="", entitled=(USER,)),
     FollowUpgrade(
@@ -242,6 +247,16 @@ ENTRIES: list[Entry] = [
         living=LIVING,
         is_open=False,
     ),
+    UnsignedDevice(
+        id="@a:x.org/PHONE",
+        user_id=USER,
+        device_id="PHONE",
+        name="Element",
+        is_replaced=True,
+        since_ms=1,
+        remove_ms=2,
+        removed_ms=3,
+    ),
     Guest(id=Username("a"), user_id=USER, roles=("reporter", "on call"), obstacle="refused", is_open=True),
     Letter(id="1", text="t", notify=True, about="page/1/2", event_id=EVENT),
     Page(id="1", targets=(Username("a"),), users=(USER,), by="b", at_ms=1, escalation_ids=("e",), left_out=("x",)),
@@ -296,6 +311,12 @@ FACTS: list[Fact] = [
     DuplicateFound(incident_id=INCIDENT_ID, duplicate=IncidentId("j")),
     IncidentDoubted(incident_id=INCIDENT_ID, sightings=1, tries=2),
     SweepDue(),
+    DevicesSeen(
+        war_room=WarRoomId("w"),
+        people=(USER,),
+        unsigned=(SeenDevice(user_id=USER, device_id="PHONE", name="Element", is_replaced=True),),
+    ),
+    DeviceDue(war_room=WarRoomId("w"), device="@a:x.org/PHONE", since_ms=1),
     TombstoneSeen(**ORIGIN, replacement=RoomId("!n")),
     AnnouncementDue(text="t"),
     ServiceStarted(),
