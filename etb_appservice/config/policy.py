@@ -17,7 +17,7 @@ from etb_appservice.domain.policy import (
     RolePolicy,
     RunbookPolicy,
 )
-from etb_appservice.domain.rooms import RoomPolicy
+from etb_appservice.domain.rooms import RoomPolicy, RoomRules
 from etb_appservice.domain.text import folded
 
 _HOUR_MS = 3600 * 1000
@@ -34,7 +34,16 @@ def policy(settings: Settings) -> Policy:
             additional_creators=rooms.additional_creators,
             rotation_period_ms=rooms.rotation_hours * _HOUR_MS,
             rotation_period_msgs=rooms.rotation_messages,
-            rules=rooms.rule_table(),
+            rules={
+                level: RoomRules(
+                    row.visibility,
+                    row.federate,
+                    row.title_in_state,
+                    row.keys_to_invited,
+                    signed_devices_only=row.signed_devices_only is not False,
+                )
+                for level, row in rooms.rule_table().items()
+            },
         ),
         people=PeopleMap(settings.people.template, dict(settings.people.entries)),
         classification=ClassificationMap(

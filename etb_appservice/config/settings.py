@@ -39,7 +39,7 @@ from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.policy import ReactionPolicy
 from etb_appservice.domain.reactions import ReactionAction
-from etb_appservice.domain.rooms import DEFAULT_RULES, RoomRules, Visibility
+from etb_appservice.domain.rooms import DEFAULT_RULES, Visibility
 from etb_appservice.flows.commands import find
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -255,17 +255,6 @@ class RoomRow(Section):
     """Whether only devices that their owners have verified are given keys, and may command. Without it: from
     CONFIDENTIAL on."""
 
-    def over(self, rules: RoomRules) -> RoomRules:
-        """The level's rules, with its defaults for what isn't written."""
-        signed = self.signed_devices_only
-        return RoomRules(
-            self.visibility,
-            self.federate,
-            self.title_in_state,
-            self.keys_to_invited,
-            rules.signed_devices_only if signed is None else signed,
-        )
-
 
 class Rooms(Section):
     """What incident rooms are like."""
@@ -293,12 +282,20 @@ class Rooms(Section):
                 )
         return self
 
-    def rule_table(self) -> dict[Classification, RoomRules]:
+    def rule_table(self) -> dict[Classification, RoomRow]:
         """The whole table: what is written, and the defaults for the rest."""
-        return {
-            level: self.rules[level].over(rules) if level in self.rules else rules
-            for level, rules in DEFAULT_RULES.items()
-        }
+        table: dict[Classification, RoomRow] = {}
+        for level, rules in DEFAULT_RULES.items():
+            row = self.rules.get(level) or RoomRow(
+                visibility=rules.visibility,
+                federate=rules.federate,
+                title_in_state=rules.title_in_state,
+                keys_to_invited=rules.keys_to_invited,
+            )
+            if row.signed_devices_only is None:
+                row = row.model_copy(update={"signed_devices_only": rules.signed_devices_only})
+            table[level] = row
+        return table
 
 
 class People(Section):
