@@ -148,6 +148,29 @@ async def test_news_that_comes_between_a_query_and_the_reading_of_its_answer_is_
     assert _queries(server) == before + 1
 
 
+async def test_news_that_comes_while_a_device_is_judged_is_not_lost(
+    actor: MakeActor, server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    directory = bot.cipher.directory
+    keys = server.devices[alice.mxid][alice.device_id]
+    assert keys is not None
+    signatures = dict(keys["signatures"][alice.mxid])
+    _unsign(server, alice)
+    judge = directory._judge
+
+    async def slowly(device: Any) -> Trust:
+        verdict = await judge(device)
+        keys["signatures"][alice.mxid].update(signatures)
+        await directory.outdate([alice.mxid])
+        return verdict
+
+    with monkeypatch.context() as patched:
+        patched.setattr(directory, "_judge", slowly)
+        assert [one.device_id for one in await bot.cipher.unsigned_devices([alice.mxid])] == [alice.device_id]
+    assert await bot.cipher.unsigned_devices([alice.mxid]) == ()
+
+
 async def test_rooms_full_of_strangers_leave_little_in_memory(actor: MakeActor) -> None:
     bot = await actor("bot")
     directory = bot.cipher.directory
