@@ -331,10 +331,10 @@ async def test_the_card_is_sent_anew_for_whoever_had_no_other_device(house: Hous
 
 async def test_the_next_message_follows_the_level_of_the_room(house: House) -> None:
     await house.open_for_alice()
-    audience_of = audience_from(house.db, house.policy.rooms)
+    audience_of = audience_from(house.db, house.policy)
 
     async def is_strict(room_id: RoomId) -> bool:
-        audience = await audience_of(room_id)
+        audience = await audience_of(room_id, ())
         assert audience is not None
         return audience.signed_only
 

@@ -1,7 +1,10 @@
 """Rooms whose keys only signed devices are given: who gets one, who is told why not, and what follows."""
 
+import random
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from etb_appservice.matrix.results import (
     Decrypted,
@@ -264,6 +267,47 @@ async def test_many_unsigned_devices_drive_out_nobody_who_was_refused_by_mishap(
         await say(bot, alice, bob)
         await bot.cipher.forget_sessions(ROOM)
     assert {one.reason for one in bot.cipher.refused_devices()} == {"no_one_time_key", "unsigned"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_happens_nobody_holds_a_key_above_what_their_device_was_worth(
+    actor: MakeActor, server: KeyServer, seed: int
+) -> None:
+    """People come and go, devices are signed, rules change, keys are handed over, in any order."""
+    chance = random.Random(seed)
+    bot = await actor("bot")
+    people = {name: await actor(name) for name in ("alice", "bob", "carol")}
+    sign = {name: unsign(server, people[name]) for name in ("bob", "carol")}
+    inside = set(people)
+    said: list[tuple[Encrypted, bool, frozenset[str], frozenset[str]]] = []
+    for _ in range(40):
+        match chance.choice(["say", "say", "say", "open", "sign", "move", "retry", "news"]):
+            case "say" | "open" as how:
+                there = [people[name] for name in sorted(inside)]
+                is_strict = how == "say"
+                sealed = await say(bot, *there, signed_only=is_strict)
+                said.append((sealed, is_strict, frozenset(inside), frozenset(people.keys() - sign.keys())))
+            case "sign" if sign and chance.random() < 0.5:
+                name = chance.choice(sorted(sign))
+                sign.pop(name)()
+                await bot.sync(changed=(people[name].mxid,))
+            case "move":
+                name = chance.choice(sorted(people))
+                inside ^= {name}
+                await bot.cipher.forget_sessions(ROOM)
+                await bot.cipher.members_changed([people[name].mxid])
+            case "retry":
+                await bot.cipher.retry_refused()
+            case _:
+                await bot.sync(changed=tuple(one.mxid for one in people.values()))
+    for name, person in people.items():
+        await person.sync()
+        for sealed, is_strict, there_then, signed_then in said:
+            reads = isinstance(await person.cipher.decrypt(event(bot.mxid, sealed.content)), Decrypted)
+            if name not in there_then or (is_strict and name in sign):
+                assert not reads, f"{name} was not there, or never signed their device"
+            elif not is_strict or name in signed_then:
+                assert reads, f"{name} was there, on a device that was good enough"
 
 
 async def second_device(actor: MakeActor, server: KeyServer, owner: Actor) -> Actor:
