@@ -709,9 +709,10 @@ class MatrixHands(Protocol):
 class Devices(Protocol):
     """People's devices, as far as their homeservers tell."""
 
-    async def unsigned(self, user_ids: Collection[UserId]) -> Sequence[SeenDevice]:
+    async def unsigned(self, user_ids: Collection[UserId], *, afresh: bool = False) -> Sequence[SeenDevice]:
         """Those that their owner's accepted identity has not signed, by owner and device.
 
+        `afresh`: homeservers are asked, whatever is known; of whoever shares no room with us they tell nothing.
         Of whom can't be asked now, what was seen last is told. Raises no outcome; may take a homeserver's time.
         """
         ...

@@ -25,7 +25,7 @@ class CipherDevices:
     def __init__(self, cipher: Crypto) -> None:
         self._cipher = cipher
 
-    async def unsigned(self, user_ids: Collection[UserId]) -> Sequence[SeenDevice]:
+    async def unsigned(self, user_ids: Collection[UserId], *, afresh: bool = False) -> Sequence[SeenDevice]:
         """By owner and device."""
         return [
             SeenDevice(
@@ -34,7 +34,7 @@ class CipherDevices:
                 name=one.name,
                 is_replaced=one.is_replaced,
             )
-            for one in await self._cipher.unsigned_devices(sorted(user_ids))
+            for one in await self._cipher.unsigned_devices(sorted(user_ids), afresh=afresh)
         ]
 
 
@@ -67,10 +67,10 @@ class DeviceWatch:
             for war_room, room in rooms.items()
             if room.room_id in joined or war_room in known
         }
-        everybody = {user_id for some in people.values() for user_id in some}
-        found: dict[UserId, list[SeenDevice]] = defaultdict(list)
-        for device in await self.devices.unsigned(everybody) if everybody else ():
-            found[device.user_id].append(device)
+        found = await self._unsigned(
+            {user_id for some in people.values() for user_id in some},
+            {entry.user_id for some in known.values() for entry in some if entry.removed_ms is not None},
+        )
         for war_room, some in people.items():
             room = rooms[war_room]
             is_asked = self.policy.rooms.signed_devices_only(room.kind, room.classification)
@@ -84,6 +84,18 @@ class DeviceWatch:
                     str(self.own.clock.now_ms()),
                     lane=room.incident_id or room.room_id or "",
                 )
+
+    async def _unsigned(
+        self, everybody: Collection[UserId], removed: Collection[UserId]
+    ) -> Mapping[UserId, Sequence[SeenDevice]]:
+        """By owner. Whoever was removed may share no room with us, so that no news of their devices comes."""
+        found: dict[UserId, list[SeenDevice]] = defaultdict(list)
+        inside = {user_id for user_id in everybody if user_id not in removed}
+        seen = [*(await self.devices.unsigned(inside) if inside else ())]
+        seen += await self.devices.unsigned(removed, afresh=True) if removed else ()
+        for device in seen:
+            found[device.user_id].append(device)
+        return found
 
     def _people(
         self, room: Room, joined: Mapping[RoomId, Sequence[UserId]], known: Collection[UnsignedDevice]

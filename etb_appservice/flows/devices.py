@@ -59,7 +59,7 @@ class UnsignedDevices:
             entry = await view.cases.get(fact.war_room, UnsignedDevice, fact.device)
         if entry is None or not entry.is_open:
             return None
-        return DevicesNow(tuple(await self._devices.unsigned([entry.user_id])))
+        return DevicesNow(tuple(await self._devices.unsigned([entry.user_id], afresh=True)))
 
     async def seen(self, turn: Turn, fact: DevicesSeen) -> None:
         """Bring what is known of a room to what was seen."""

@@ -173,10 +173,12 @@ class Cipher:
         trust = await self._directory.trust_in(targets.values())
         return {target for target in targets if trust.get(target) is Trust.CROSS_SIGNED}
 
-    async def unsigned_devices(self, user_ids: Sequence[str]) -> tuple[Unsigned, ...]:
+    async def unsigned_devices(self, user_ids: Sequence[str], *, afresh: bool = False) -> tuple[Unsigned, ...]:
         """See results.Crypto."""
 
         async def look() -> tuple[Unsigned, ...]:
+            if afresh:
+                await self._directory.outdate(user_ids)
             _, targets = await self._targets(frozenset(user_ids))
             trust = await self._directory.trust_in(targets.values())
             return tuple(

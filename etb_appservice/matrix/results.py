@@ -160,9 +160,11 @@ class Crypto(Protocol):
         """
         ...
 
-    async def unsigned_devices(self, user_ids: Sequence[str]) -> tuple[Unsigned, ...]:
+    async def unsigned_devices(self, user_ids: Sequence[str], *, afresh: bool = False) -> tuple[Unsigned, ...]:
         """Which devices of these people would be left out by `signed_only`, by owner and device.
 
+        `afresh` asks the homeserver even where nothing is known to have changed: of people who share no room with
+        us it tells no changes.
         Of whom the homeserver can't be asked now, what was seen last is told. Raises no outcome.
         """
         ...

@@ -447,8 +447,10 @@ class Verified:
     """`ports.Devices`: everybody's devices are signed, but for these."""
 
     doubted: list[SeenDevice] = field(default_factory=list)
+    asked_afresh: list[UserId] = field(default_factory=list)
 
-    async def unsigned(self, user_ids: Collection[UserId]) -> Sequence[SeenDevice]:
+    async def unsigned(self, user_ids: Collection[UserId], *, afresh: bool = False) -> Sequence[SeenDevice]:
+        self.asked_afresh += sorted(user_ids) if afresh else ()
         return [one for one in self.doubted if one.user_id in user_ids]
 
 

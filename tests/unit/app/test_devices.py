@@ -35,11 +35,13 @@ async def test_the_ciphers_words_in_ours() -> None:
     asked: list[list[str]] = []
 
     class Cipher:
-        async def unsigned_devices(self, user_ids: list[str]) -> tuple[Unsigned, ...]:
-            asked.append(user_ids)
+        async def unsigned_devices(self, user_ids: list[str], *, afresh: bool) -> tuple[Unsigned, ...]:
+            asked.append([*user_ids, str(afresh)])
             return (Unsigned("@b:x", "D", "Phone", is_replaced=True),)
 
     devices = CipherDevices(cast("Crypto", Cipher()))
     found = await devices.unsigned({UserId("@b:x"), UserId("@a:x")})
-    assert asked == [["@a:x", "@b:x"]]
+    assert asked == [["@a:x", "@b:x", "False"]]
+    await devices.unsigned([UserId("@a:x")], afresh=True)
+    assert asked[1:] == [["@a:x", "True"]]
     assert found == [SeenDevice(user_id=UserId("@b:x"), device_id="D", name="Phone", is_replaced=True)]

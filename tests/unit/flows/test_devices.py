@@ -102,6 +102,10 @@ async def test_after_the_time_its_owner_is_removed_and_the_operators_are_told(se
     assert not removed(secret)
     await secret.advance(0.2 * HOUR)
     assert removed(secret) == [(await secret.room_id(), ALICE)]
+    assert secret.devices.asked_afresh == [ALICE], "not on old news"
+    await look(secret)
+    await look(secret)
+    assert secret.devices.asked_afresh == [ALICE] * 3, "who shares no room with us is told of by nobody"
     assert "`@alice:x.org` was removed from the room, since their device `LAPTOP`" in secret.troubles()[-1]
     [note] = [one for one in await secret.audit() if one.tag == "person.removed"]
     assert (note.details["user"], note.details["device"], note.details["why"]) == (ALICE, "LAPTOP", "unsigned")

@@ -254,6 +254,15 @@ async def test_unsigned_devices_are_named_and_our_own_is_none_of_them(actor: Mak
     assert await bot.cipher.unsigned_devices(everybody) == ()
 
 
+async def test_who_shares_no_room_with_us_is_asked_for_afresh(actor: MakeActor, server: KeyServer) -> None:
+    bot, bob = await actor("bot"), await actor("bob")
+    sign = unsign(server, bob)
+    assert len(await bot.cipher.unsigned_devices([bob.mxid])) == 1
+    sign()
+    assert len(await bot.cipher.unsigned_devices([bob.mxid])) == 1, "no sync tells of it"
+    assert await bot.cipher.unsigned_devices([bob.mxid], afresh=True) == ()
+
+
 async def test_many_unsigned_devices_drive_out_nobody_who_was_refused_by_mishap(
     actor: MakeActor, server: KeyServer, monkeypatch: Any
 ) -> None:
