@@ -295,6 +295,8 @@ class Room:
     """Whose direct chat it is; stored sealed."""
     federates: bool = True
     """Whether users of other homeservers can be in it, fixed when it was made; stored sealed."""
+    hosts: tuple[str, ...] | None = None
+    """The homeservers that its ACL admits, as last asked for; None when it has no ACL; stored sealed."""
 
 
 class Rooms(Protocol):

@@ -5,7 +5,17 @@ from etb_appservice.domain.effects import DeclareIncident
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.changes import hint, word
-from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Call, Reply, Rest, UsageError, command
+from etb_appservice.flows.commands import (
+    CONTROL,
+    DIRECT,
+    NOT_FOR_PARTNERS,
+    Answer,
+    Call,
+    Reply,
+    Rest,
+    UsageError,
+    command,
+)
 from etb_appservice.flows.declared import await_room
 
 _LONGEST_TITLE = 200
@@ -33,6 +43,8 @@ async def declare(call: Call, severity: str, title: Rest) -> Answer:
 
     The answer names its number; a second one names its room, to which you are invited if you are cleared for it.
     """
+    if call.actor.partner:
+        return Answer(NOT_FOR_PARTNERS, "REFUSED")
     level, name = word(severity, "severity"), " ".join(title.split())
     if len(name) > _LONGEST_TITLE:
         raise UsageError(f"That title is too long: at most {_LONGEST_TITLE} characters.")

@@ -7,6 +7,7 @@ from etb_appservice.domain.text import plain
 from etb_appservice.flows.admission import admit, bring_in
 from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Call, command
 from etb_appservice.flows.declared import room_link
+from etb_appservice.flows.partners import bring_in_theirs
 from etb_appservice.flows.permitted import people_of
 from etb_appservice.flows.standing import open_to
 
@@ -34,15 +35,23 @@ async def join(call: Call, number: str) -> Answer:
         return Answer(_REFUSAL, "REFUSED")
     [incident] = found
     turn, asker = call.turn, call.actor.user_id
-    by_role = call.username not in await people_of(call.work, incident)
-    if await admit(turn, war_room_id(incident.id), call.username, by=asker, why="asked to join", by_role=by_role):
+    by_role = not call.actor.partner and call.username not in await people_of(call.work, incident)
+    if not call.actor.partner and await admit(
+        turn, war_room_id(incident.id), call.username, by=asker, why="asked to join", by_role=by_role
+    ):
         await turn.follow(PeopleDue(incident_id=incident.id), ("people", turn.ref, "joins"), lane=incident.id)
     room = await call.work.rooms.of_incident(incident.id)
     name = plain(incident.number)
     if room is None or room.room_id is None:
         return Answer(f"The room of **{name}** is being opened. You are invited as soon as it is there.")
     link = f"[{name}]({room_link(room.room_id, call.policy)})"
-    match await bring_in(turn, room, room.room_id, asker, by=asker):
+    if call.actor.partner:
+        came = await bring_in_theirs(turn, room, asker, call.policy, by=asker)
+    else:
+        came = await bring_in(turn, room, room.room_id, asker, by=asker)
+    match came:
+        case "later":
+            return Answer(f"The room of **{name}** is being replaced. You are invited as soon as that is done.")
         case "joined":
             return Answer(f"You are in the room of {link} already.")
         case "invited before":

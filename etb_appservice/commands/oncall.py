@@ -6,7 +6,7 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.text import code, lasting, plain
-from etb_appservice.flows.commands import EVERYWHERE, Answer, Asking, Call, answered, command
+from etb_appservice.flows.commands import EVERYWHERE, NOT_FOR_PARTNERS, Answer, Asking, Call, answered, command
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ async def look(asking: Asking) -> Rows | None:
 @command(needs=Right.MEMBER, where=EVERYWHERE, prepare=look, reads_only=True)
 async def oncall(call: Call) -> Answer:
     """Show who is on call in each rotation, now."""
+    if call.actor.partner:
+        return Answer(NOT_FOR_PARTNERS, "REFUSED")
     old = ""
     if isinstance(call.before, Rows):
         every = call.before.every

@@ -5,6 +5,7 @@ from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.incident import Responder
 from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
+from etb_appservice.flows.partners import theirs
 from etb_appservice.flows.surroundings import FIXES, Surroundings, obstacle, responders
 
 _MOST = 100
@@ -40,7 +41,8 @@ async def who(call: Call) -> Answer:
 async def _present(call: Call, user_id: UserId, responder: Responder | None, state: str) -> str:
     username = responder.username if responder else call.policy.people.username(user_id)
     if username is None:
-        return f"- {code(user_id)}: not linked to an ETB user; {state}"
+        of = ", ".join(one.name for one in theirs(call.policy, user_id))
+        return f"- {code(user_id)}: {f'of partner {code(of)}' if of else 'not linked to an ETB user'}; {state}"
     roles = ", ".join(responder.roles) if responder else "no role here"
     why = responder.obstacle if responder else await _obstacle(call, username)
     doubt = f"; {FIXES[why]}" if why else ""

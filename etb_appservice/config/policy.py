@@ -2,6 +2,7 @@
 
 from etb_appservice.config.settings import Settings
 from etb_appservice.domain.classification import ClassificationMap
+from etb_appservice.domain.partners import Partner
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import (
     AnnouncementPolicy,
@@ -34,6 +35,7 @@ def policy(settings: Settings) -> Policy:
             additional_creators=rooms.additional_creators,
             rotation_period_ms=rooms.rotation_hours * _HOUR_MS,
             rotation_period_msgs=rooms.rotation_messages,
+            servers=frozenset(rooms.servers),
             rules={
                 level: RoomRules(
                     row.visibility,
@@ -102,6 +104,17 @@ def policy(settings: Settings) -> Policy:
             members=frozenset(settings.announcements.members),
             classification=settings.announcements.classification,
             severity=settings.announcements.severity,
+        ),
+        partners=tuple(
+            Partner(
+                name=name,
+                servers=frozenset(row.servers),
+                people=frozenset(row.people),
+                patterns=row.patterns,
+                ceiling=row.ceiling,
+                roles=frozenset(row.roles),
+            )
+            for name, row in settings.partners.items()
         ),
         read_only_after_hours=settings.closing.read_only_after_hours,
         exports_at_end=settings.closing.export,

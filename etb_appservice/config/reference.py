@@ -50,9 +50,12 @@ def _section(name: str, info: FieldInfo) -> str:
     if model is None:
         return ""
     lines = [f"## {name}\n", _prose(model.__doc__), "", "| key | value | default | meaning |", "|---|---|---|---|"]
+    above = "<name>." if get_origin(info.annotation) is dict else ""
     for key, field in model.model_fields.items():
         inner = section_in(field.annotation)
-        lines.append(f"| `{key}` | {_kind(field)} | {_default(model, key, field)} | {_prose(field.description)} |")
+        lines.append(
+            f"| `{above}{key}` | {_kind(field)} | {_default(model, key, field)} | {_prose(field.description)} |"
+        )
         if inner is not None:
             lines += [
                 f"| `{key}.<level>.{deep}` | {_kind(below)} | | {_prose(below.description)} |"

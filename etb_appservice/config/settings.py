@@ -23,6 +23,8 @@ from etb_appservice.config.values import (
     Localpart,
     MatrixUser,
     Minutes,
+    PartnerName,
+    Pattern,
     PeopleTemplate,
     Percent,
     RoomVersion,
@@ -37,6 +39,7 @@ from etb_appservice.config.values import (
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId, Username
+from etb_appservice.domain.partners import server_of
 from etb_appservice.domain.policy import ReactionPolicy
 from etb_appservice.domain.reactions import ReactionAction
 from etb_appservice.domain.rooms import DEFAULT_RULES, Visibility
@@ -269,6 +272,9 @@ class Rooms(Section):
     """After how many hours a room's key is replaced."""
     rotation_messages: Count = 100
     """After how many messages a room's key is replaced."""
+    servers: tuple[ServerName, ...] = ()
+    """Further homeservers of our own organisation. Only these, our own and those of partners that were let in may
+    take part in a room; people elsewhere are not invited."""
     rules: dict[Level, RoomRow] = Field(default_factory=dict)
     """The table per classification. A level that isn't named keeps its default."""
 
@@ -313,6 +319,29 @@ class People(Section):
             if user_id in seen:
                 raise ValueError(f"entries: {seen[user_id]} and {username} have the same Matrix id")
             seen[user_id] = username
+        return self
+
+
+class PartnerRow(Section):
+    """One partner organisation, by its name in commands. `partner admit` lets it into an incident."""
+
+    servers: tuple[ServerName, ...] = Field(min_length=1)
+    """Its homeservers."""
+    people: tuple[MatrixUser, ...] = ()
+    """Who of these homeservers belongs to it; they are invited wherever it is let in."""
+    patterns: tuple[Pattern, ...] = ()
+    """The same by the part of their names before the colon, with `*` for any characters. With neither people nor
+    patterns everybody on its homeservers belongs to it."""
+    ceiling: Level = Classification.PUBLIC
+    """The highest level of incidents it may be let into."""
+    roles: tuple[OurRole, ...] = ()
+    """What its people may do there: as a `responder` or a `commander` do; with none they read, talk and ask."""
+
+    @model_validator(mode="after")
+    def _at_home(self) -> Self:
+        for user_id in self.people:
+            if server_of(user_id) not in self.servers:
+                raise ValueError(f"people: {user_id} is on none of the partner's servers")
         return self
 
 
@@ -523,6 +552,7 @@ class Settings(Section):
     gateway: Gateway = Field(default_factory=Gateway)
     rooms: Rooms = Field(default_factory=Rooms)
     people: People = Field(default_factory=People)
+    partners: dict[PartnerName, PartnerRow] = Field(default_factory=dict)
     control_room: ControlRoom = Field(default_factory=ControlRoom)
     classification: ClassificationSettings
     commands: Commands = Field(default_factory=Commands)
@@ -544,6 +574,32 @@ class Settings(Section):
     def bot_id(self) -> UserId:
         """The bot's Matrix id."""
         return UserId(f"@{self.bot.localpart}:{self.homeserver.domain}")
+
+    @model_validator(mode="after")
+    def _servers_are_one_s(self) -> Self:
+        """A homeserver is ours or a partner's, and people on it have an ETB account or belong to the partner."""
+        ours = {self.homeserver.domain, *self.rooms.servers}
+        whole: dict[str, str] = {}
+        shared: dict[str, str] = {}
+        for name, row in self.partners.items():
+            for server in row.servers:
+                if server in ours:
+                    raise ValueError(f"partners.{name}.servers: {server} is one of ours")
+                is_whole = not row.people and not row.patterns
+                other = whole.get(server) or (shared.get(server) if is_whole else None)
+                if other is not None:
+                    raise ValueError(
+                        f"partners.{name}.servers: {server} is {other}'s too: then both must say by people or"
+                        " patterns who of it is theirs"
+                    )
+                (whole if is_whole else shared)[server] = name
+        theirs = whole.keys() | shared.keys()
+        for username, user_id in self.people.entries.items():
+            if server_of(user_id) in theirs:
+                raise ValueError(f"people.entries: {username} is on a partner's homeserver, where nobody is ETB's")
+        if self.people.template.partition(":")[2] in theirs:
+            raise ValueError("people.template makes ids on a partner's homeserver, where nobody is ETB's")
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

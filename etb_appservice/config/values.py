@@ -187,6 +187,8 @@ Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=366 * 24
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000)]
 Minutes = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=366 * 24 * 60)]
 Emoji = Annotated[str, AfterValidator(_emoji)]
+PartnerName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
+Pattern = Annotated[str, Field(pattern=r"^[a-z0-9._=/+*-]{1,100}$")]
 Percent = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100)]
 RoomVersion = Annotated[str, BeforeValidator(_number_as_text), Field(pattern=r"^[A-Za-z0-9.-]{1,32}$")]
 Token = Annotated[SecretStr, AfterValidator(_token)]

@@ -59,6 +59,8 @@ class Actor:
     """What ETB's roles of theirs mean here."""
     etb_roles: tuple[str, ...] = ()
     """ETB's own names of their roles, by which a category lets people in."""
+    partner: str = ""
+    """The partner organisation, let in here, to which they belong: such people have no ETB user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decisio
 
 def _kept_out(actor: Actor, subject: Subject) -> str:
     """Why somebody may not know of an incident at all; empty when they may."""
-    if actor.username is None:
+    if actor.username is None and not actor.partner:
         return "Your Matrix account is not linked to an ETB user. Ask an operator to link it."
     if not actor.is_active:
         return "Your ETB account is not active."
@@ -136,6 +138,8 @@ def _doubt(actor: Actor, action: Right | Approving, subject: Subject) -> str:
 
 def _as_second_person(actor: Actor, approving: Approving) -> str:
     """Why somebody can't be the second pair of eyes; empty when they can."""
+    if actor.partner:
+        return "People of a partner approve nothing."
     is_same = actor.username is not None and actor.username == approving.requester
     if is_same or actor.user_id == approving.requester_id:
         return "You asked for it: somebody else has to approve."

@@ -477,6 +477,15 @@ class ChartDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AclsDue:
+    """Whether a room's server ACL is as it shall be is looked at, or of all rooms behind `after`."""
+
+    kind: Literal["AclsDue"] = "AclsDue"
+    war_room: WarRoomId | None = None
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectAnswered:
     """How an effect ended. Comes in the lane of the fact that asked for it."""
 
@@ -518,6 +527,7 @@ Fact = (
     | DevicesSeen
     | DeviceDue
     | ServiceStarted
+    | AclsDue
     | Troubled
     | LetterDue
     | QuestionEnds

@@ -130,7 +130,7 @@ class Responder:
     """Of `reporter`, `assignee`, `on call`, roles held in the incident, `let in`, in this order."""
     user_id: UserId | None
     obstacle: str = ""
-    """Empty when the person may be invited; else `unmapped`, `clearance`, `inactive` or `unknown`."""
+    """Empty when the person may be invited; else `unmapped`, `server`, `clearance`, `inactive` or `unknown`."""
 
 
 @dataclass(frozen=True, slots=True)

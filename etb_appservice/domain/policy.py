@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId
-from etb_appservice.domain.partners import Partner
+from etb_appservice.domain.partners import Partner, server_of
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.reactions import ReactionAction, bare
 from etb_appservice.domain.rooms import RoomPolicy
@@ -209,6 +209,11 @@ class Policy:
     outbox: Backoff = field(default_factory=lambda: Backoff(tries=300))
     own_users: str = "@_etb_"
     """What the ids of our ghosts begin with; the bot's id is in `rooms.bot`."""
+
+    def is_at_home(self, user_id: UserId) -> bool:
+        """Whether somebody's homeserver is one of our organisation, so that rooms of ours admit it."""
+        server = server_of(user_id)
+        return server == self.server_name or server in self.rooms.servers
 
     def is_ours(self, user_id: UserId) -> bool:
         """Whether a Matrix id is the bot or one of our ghosts."""

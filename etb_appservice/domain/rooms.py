@@ -4,13 +4,14 @@ What servers can read of a room (name, topic, alias, state) is limited by classi
 the incident's number. Encryption never hides state events (Matrix specification, "End-to-End Encryption").
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import IncidentId, UserId, WarRoomId, direct_id, war_room_id
+from etb_appservice.domain.ids import IncidentId, RoomId, UserId, WarRoomId, direct_id, war_room_id
 from etb_appservice.domain.incident import Incident
+from etb_appservice.domain.partners import SERVER_ACL, acl_hosts, server_acl, server_of
 
 Visibility = Literal["shared", "invited", "joined"]
 RoomKind = Literal["incident", "control", "space", "direct", "announce"]
@@ -68,6 +69,8 @@ class RoomPolicy:
     """A break-glass account; a creator in room version 12, power level 100 before it."""
     rotation_period_ms: int = 7 * 24 * 3600 * 1000
     rotation_period_msgs: int = 100
+    servers: frozenset[str] = frozenset()
+    """Further homeservers of our own organisation."""
     rules: Mapping[Classification, RoomRules] = field(default_factory=lambda: dict(DEFAULT_RULES))
 
     def signed_devices_only(self, kind: RoomKind, level: Classification) -> bool:
@@ -110,6 +113,12 @@ class RoomSpec:
         """Whether users of other homeservers can be in it, for as long as it exists."""
         return bool(self.creation_content["m.federate"])
 
+    @property
+    def hosts(self) -> tuple[str, ...] | None:
+        """The homeservers that its ACL admits; None for a room that needs none."""
+        found = [one["content"]["allow"] for one in self.initial_state if one["type"] == SERVER_ACL]
+        return tuple(found[0]) if found else None
+
 
 def incident_room(
     incident: Incident,
@@ -118,12 +127,20 @@ def incident_room(
     *,
     generation: int = 1,
     mark: str = "",
+    servers: Iterable[str] = (),
+    is_for_partners: bool = False,
+    predecessor: RoomId | None = None,
 ) -> RoomSpec:
     """The room of an incident. Name and topic hold the title only where the rules let servers read it.
 
     `mark`: a word before the name, such as that it is a drill; no more for servers to read than the title.
+    `servers`: homeservers of partners that were let in. `is_for_partners`: it federates whatever its level's rule
+    says, for it takes the place of one that didn't, `predecessor`.
     """
     rules = policy.rules[classification]
+    if is_for_partners:
+        rules = replace(rules, federate=True)
+    before = {"predecessor": {"room_id": predecessor}} if predecessor else {}
     words = [mark, incident.number, incident.title] if rules.title_in_state else [incident.number]
     open_title = " ".join(filter(None, words))[:200]
     return _spec(
@@ -132,7 +149,8 @@ def incident_room(
         alias=_alias(policy, incident.id, generation),
         name=open_title,
         topic=f"Incident {incident.number}. Send !help for what the bot can do." if rules.title_in_state else "",
-        extra={INCIDENT_FIELD: incident.id, GENERATION_FIELD: generation},
+        extra={INCIDENT_FIELD: incident.id, GENERATION_FIELD: generation, **before},
+        servers=(*policy.servers, *servers),
         generation=generation,
         rules=rules,
         classification=classification,
@@ -176,6 +194,7 @@ def direct_room(user_id: UserId, policy: RoomPolicy) -> RoomSpec:
     """The chat with one person alone, for what only they are told. Its alias names nobody.
 
     It counts as `PUBLIC`, so that whoever is known may ask there; what is said in it is chosen for its reader.
+    Their homeserver is the only other one in it.
     """
     war_room = direct_id(user_id)
     return _spec(
@@ -187,13 +206,16 @@ def direct_room(user_id: UserId, policy: RoomPolicy) -> RoomSpec:
         extra={INCIDENT_FIELD: war_room, GENERATION_FIELD: 1},
         generation=1,
         rules=RoomRules("invited", True, True, True, False),
+        servers=(server_of(user_id),),
         classification=Classification.PUBLIC,
         policy=policy,
     )
 
 
-def announcement_room(classification: Classification, policy: RoomPolicy) -> RoomSpec:
-    """Where stakeholders read of incidents up to this level. Only the bot speaks there."""
+def announcement_room(
+    classification: Classification, policy: RoomPolicy, members: Iterable[UserId] = ()
+) -> RoomSpec:
+    """Where stakeholders read of incidents up to this level, on their homeservers. Only the bot speaks there."""
     spec = _spec(
         kind="announce",
         war_room=ANNOUNCEMENTS,
@@ -203,6 +225,7 @@ def announcement_room(classification: Classification, policy: RoomPolicy) -> Roo
         extra={INCIDENT_FIELD: ANNOUNCEMENTS, GENERATION_FIELD: 1},
         generation=1,
         rules=policy.rules[classification],
+        servers=map(server_of, members),
         classification=classification,
         policy=policy,
     )
@@ -226,6 +249,7 @@ def _spec(
     rules: RoomRules,
     classification: Classification,
     policy: RoomPolicy,
+    servers: Iterable[str] = (),
 ) -> RoomSpec:
     creation: dict[str, Any] = {"m.federate": rules.federate, **extra}
     if policy.additional_creators and has_privileged_creators(policy.version):
@@ -248,6 +272,8 @@ def _spec(
         _state("m.room.history_visibility", {"history_visibility": rules.visibility}),
         _state("m.room.guest_access", {"guest_access": "forbidden"}),
     ]
+    if rules.federate:
+        state.append(_state(SERVER_ACL, server_acl(acl_hosts(server_of(policy.bot), servers))))
     return RoomSpec(
         kind=kind,
         war_room=war_room,

@@ -14,7 +14,7 @@ from etb_appservice.domain.approvals import CODE_LENGTH, LETTERS, Approval, Appr
 from etb_appservice.domain.clearance import Actor, Approving, decide
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import ApprovalEnds, HeldDue
-from etb_appservice.domain.ids import Username, WarRoomId, new_id
+from etb_appservice.domain.ids import RoomId, Username, WarRoomId, new_id
 from etb_appservice.domain.living import Living
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.questions import Held
@@ -154,6 +154,16 @@ async def granted(work: Work, fact: HeldDue) -> Approval | None:
     if approval is None or approval.state != "APPROVED" or work.now_ms() >= approval.expires_ms:
         return None
     return approval
+
+
+async def move(turn: Turn, room: Room, room_id: RoomId, policy: Policy) -> None:
+    """The war room has moved into another room: what waits stands there, and is answered there."""
+    for approval in await turn.work.cases.of(room.war_room, Approval, only_open=True):
+        # The message that asked stays behind: a reply to it would point at nothing.
+        held = replace(approval.held, room_id=room_id, thread_root=None)
+        await _put(
+            turn, room, replace(approval, held=held, living=replace(approval.living, reply_to=None)), policy
+        )
 
 
 async def again(turn: Turn, room: Room, approval: Approval, *, due_ms: int | None) -> None:

@@ -64,6 +64,7 @@ LATE = "late"
 """Known once the asker of a late command has said that they still want it."""
 APPROVED = "approved"
 """Known once a command was approved: by whom."""
+NOT_FOR_PARTNERS = "This is for people who have an ETB user, and people of a partner have none."
 MOST_ARGUMENT_CHARACTERS = 4096
 QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»"}
 
@@ -165,6 +166,8 @@ class Call:
     @property
     def username(self) -> Username:
         """Who asks, as ETB knows them; operators who aren't linked have no such name."""
+        if self.actor.partner:
+            raise UsageError(NOT_FOR_PARTNERS)
         if self.actor.username is None:
             raise UsageError("Your Matrix account is not linked to an ETB user. Ask an operator to link it.")
         return self.actor.username

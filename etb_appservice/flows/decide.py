@@ -16,6 +16,7 @@ from etb_appservice.domain.effects import (
     Say,
 )
 from etb_appservice.domain.facts import (
+    AclsDue,
     AnnouncementDue,
     ApprovalEnds,
     CardDue,
@@ -185,6 +186,7 @@ class Decider:
                 | CatchUpDue()
                 | LetterDue()
                 | KeptOutDue()
+                | AclsDue()
             ):
                 await self._fell_due(turn, fact, looked)
             case (
@@ -203,6 +205,7 @@ class Decider:
                 await self._of_people(turn, fact, looked)
             case ServiceStarted():
                 await self.rooms.service_started(turn, fact)
+                await self.rooms.look_at_acls(turn)
                 await self.duty.service_started(turn)
                 await self.life.missing.keep_sweeping(turn)
             case Troubled():
@@ -238,7 +241,15 @@ class Decider:
     async def _fell_due(
         self,
         turn: Turn,
-        fact: IncidentDue | PeopleDue | CardDue | UpdateDue | CommanderDue | CatchUpDue | LetterDue | KeptOutDue,
+        fact: IncidentDue
+        | PeopleDue
+        | CardDue
+        | UpdateDue
+        | CommanderDue
+        | CatchUpDue
+        | LetterDue
+        | KeptOutDue
+        | AclsDue,
         looked: Looked,
     ) -> None:
         match fact:
@@ -261,6 +272,8 @@ class Decider:
                 await self.letters.due(turn, fact)
             case KeptOutDue(after=after):
                 await look_where_kept_out(turn, after)
+            case AclsDue():
+                await self.rooms.acls_due(turn, fact)
             case _:
                 assert_never(fact)
 
@@ -335,7 +348,8 @@ class Decider:
         await self.papers.answered(turn, fact)
         match effect, answer:
             case OpenRoom(), Done():
-                await self.rooms.opened(turn, effect, answer)
+                if not await self.life.upgrades.opened(turn, effect, answer):
+                    await self.rooms.opened(turn, effect, answer)
                 room = await turn.work.rooms.by_war_room(effect.war_room)
                 if room is not None and room.incident_id is not None:
                     await self._follow(turn, room.incident_id)

@@ -8,6 +8,7 @@ Deciding twice changes nothing: an unchanged incident, seen by webhook and by po
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.announcements import announce_change
 from etb_appservice.flows.declared import room_is_open
+from etb_appservice.flows.federation import put_acl
 from etb_appservice.flows.invitations import bring_in
 from etb_appservice.flows.removals import learned, put_out_whom_it_must
 from etb_appservice.flows.surroundings import (
@@ -181,6 +183,7 @@ class Incidents:
                 encrypted=True,
                 name=spec.name,
                 federates=spec.federates,
+                hosts=spec.hosts,
             )
         )
         await turn.emit_as(
@@ -195,8 +198,7 @@ class Incidents:
 
     def spec(self, incident: Incident, level: Classification) -> RoomSpec:
         """What the incident's room shall be."""
-        mark = MARK if is_drill(incident, self._policy) else ""
-        return incident_room(incident, level, self._policy.rooms, mark=mark)
+        return room_spec(incident, level, self._policy)
 
     async def _reshape(self, turn: Turn, room: Room, room_id: RoomId, spec: RoomSpec) -> Room:
         """A changed level changes who may be there, then what servers may read, before anything is said."""
@@ -223,7 +225,7 @@ class Incidents:
                 details={"from": room.classification.name, "to": changed.classification.name},
             )
             await self._tell_of_federation(turn, room, room_id, spec)
-        return changed
+        return await put_acl(turn, changed, self._policy)
 
     async def _tell_of_federation(self, turn: Turn, before: Room, room_id: RoomId, spec: RoomSpec) -> None:
         """Whether a room federates can't be changed: the operators learn when its level no longer allows it."""
@@ -258,6 +260,29 @@ class Incidents:
         holders = await turn.work.rooms.members(room_id, *wanted)
         await turn.work.rooms.put(replace(room, card=card, card_holders=tuple(holders)))
         await turn.emit("card", Say(room_id=room_id, content=card, purpose="card"))
+
+
+def room_spec(
+    incident: Incident,
+    level: Classification,
+    policy: Policy,
+    *,
+    generation: int = 1,
+    servers: Sequence[str] = (),
+    is_for_partners: bool = False,
+    predecessor: RoomId | None = None,
+) -> RoomSpec:
+    """What an incident's room shall be; see `domain.rooms.incident_room`."""
+    return incident_room(
+        incident,
+        level,
+        policy.rooms,
+        generation=generation,
+        mark=MARK if is_drill(incident, policy) else "",
+        servers=servers,
+        is_for_partners=is_for_partners,
+        predecessor=predecessor,
+    )
 
 
 async def link(turn: Turn, space_id: RoomId, room_id: RoomId, policy: Policy, *, again: int = 0) -> None:

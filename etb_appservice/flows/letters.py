@@ -77,6 +77,7 @@ class Letters:
                 name=spec.name,
                 person=fact.user_id,
                 federates=spec.federates,
+                hosts=spec.hosts,
             )
             await turn.work.rooms.put(room)
             await turn.emit_as(

@@ -63,8 +63,11 @@ async def why_not(call: Call, name: Username) -> str:
         if kept is None or call.turn.now_ms - kept[1] > call.policy.clearance.hold_s * 1000:
             return f"ETB does not answer, so I can't see whether {code(name)} may come in. Try again."
         user = kept[0]
-    if call.policy.people.user_id(name) is None:
+    user_id = call.policy.people.user_id(name)
+    if user_id is None:
         return f"ETB user {code(name)} {FIXES['unmapped']}"
+    if not call.policy.is_at_home(user_id):
+        return f"ETB user {code(name)} {FIXES['server']}"
     last = await call.work.incidents.get(call.incident_id)
     level = call.room.classification
     if last is not None:

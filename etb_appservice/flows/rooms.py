@@ -7,7 +7,15 @@ who comes otherwise is a stranger's guest and is recorded as such.
 from dataclasses import replace
 
 from etb_appservice.domain.effects import AddTimelineEntry, Invite, LeaveRoom, OpenRoom, Pin, Say
-from etb_appservice.domain.facts import CardDue, CatchUpDue, Done, MembershipChanged, PeopleDue, ServiceStarted
+from etb_appservice.domain.facts import (
+    AclsDue,
+    CardDue,
+    CatchUpDue,
+    Done,
+    MembershipChanged,
+    PeopleDue,
+    ServiceStarted,
+)
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import RoomSpec, announcement_room, control_room, incidents_space
@@ -15,10 +23,12 @@ from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.announcements import say_kept
 from etb_appservice.flows.catchup import is_late
 from etb_appservice.flows.declared import room_is_open
+from etb_appservice.flows.federation import acls_due, look_at_acls
 from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
 from etb_appservice.flows.removals import INSIDE, came, sweep_rooms
+from etb_appservice.flows.standing import is_let_in
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.upgrades import is_awaited
@@ -51,6 +61,14 @@ class Rooms:
         await look_where_kept_out(turn)
         await sweep_rooms(turn)
         await self._settle_announcements(turn)
+
+    async def look_at_acls(self, turn: Turn) -> None:
+        """Which homeservers may take part is looked at in every room."""
+        await look_at_acls(turn, self._policy)
+
+    async def acls_due(self, turn: Turn, fact: AclsDue) -> None:
+        """The same, later."""
+        await acls_due(turn, fact, self._policy)
 
     async def opened(self, turn: Turn, asked: OpenRoom, done: Done) -> None:
         """A room of ours is there: take it into use. The fact of an incident's room comes in its lane."""
@@ -111,7 +129,8 @@ class Rooms:
 
     async def _write_instead(self, turn: Turn, fact: MembershipChanged) -> None:
         """Whoever wants a chat with the bot gets one that the bot made: encrypted, and with nobody else in it."""
-        if self._policy.people.username(fact.sender) is not None:
+        is_known = self._policy.people.username(fact.sender) is not None
+        if is_known or await is_let_in(turn.work, fact.sender, self._policy):
             text = "You invited me to a chat. I talk with you here: send `!help` for what I can do."
             await write_to(turn, fact.sender, text, "invited me", str(turn.now_ms // _LETTER_EVERY_MS))
 
@@ -159,6 +178,7 @@ class Rooms:
                 encrypted=spec.encrypted,
                 name=spec.name,
                 federates=spec.federates,
+                hosts=spec.hosts,
             )
         )
         await turn.emit_as(f"open/{spec.war_room}/{spec.generation}", OpenRoom(war_room=spec.war_room, spec=spec))
@@ -219,7 +239,7 @@ class Rooms:
     async def _settle_announcements(self, turn: Turn) -> None:
         """The room for stakeholders holds whom the configuration names; who else is there is swept out."""
         rules = self._policy.announcements
-        spec = announcement_room(rules.classification, self._policy.rooms)
+        spec = announcement_room(rules.classification, self._policy.rooms, rules.members)
         room = await turn.work.rooms.by_war_room(spec.war_room)
         if room is None:
             if rules.members:

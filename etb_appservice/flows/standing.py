@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from etb_appservice.domain.clearance import Actor, Subject, may_know
 from etb_appservice.domain.ids import IncidentId, UserId, Username, WarRoomId, war_room_id
 from etb_appservice.domain.incident import Incident, OnCall
+from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted, Role, shown
 from etb_appservice.flows.permitted import Why, circle_of, permission
@@ -35,6 +36,12 @@ async def actor_of(
         if room.kind == "incident":
             found = await permission(work, room, user_id, policy, circle=circle)
             actor = replace(actor, barred=BARRED.get(found.why, ""))
+    if actor.username is None and policy.partners:
+        let_in = await _let_in(work, room if room.incident_id else None)
+        actor = _as_partner(actor, policy, {name for names in let_in.values() for name in names})
+        if room.incident_id is None:
+            # What they may do is of one incident; elsewhere they may ask which there are.
+            actor = replace(actor, is_responder=False, roles=frozenset())
     is_joined = room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
     return replace(actor, is_cross_signed=is_cross_signed, is_joined=is_joined)
 
@@ -70,6 +77,8 @@ class _Everyone:
 
     on_call: tuple[OnCall, ...]
     standing: Mapping[WarRoomId, list[Role | Admitted]]
+    let_in: Mapping[WarRoomId, set[str]]
+    """Names of partners."""
 
     def roles(self, incident: Incident, username: Username | None) -> Collection[str]:
         """As what somebody belongs to an incident."""
@@ -84,7 +93,7 @@ async def _everyone(work: Work) -> _Everyone:
         standing[war_room].append(role)
     for war_room, admitted in await work.cases.all_open(Admitted):
         standing[war_room].append(admitted)
-    return _Everyone(tuple(on_call[0]) if on_call else (), standing)
+    return _Everyone(tuple(on_call[0]) if on_call else (), standing, await _let_in(work, None))
 
 
 async def _if_permitted(
@@ -100,7 +109,12 @@ async def _if_permitted(
     if known is None:
         return None
     incident = known.incident
-    actor = _toward(actor, incident, everyone.roles(incident, actor.username), policy)
+    if actor.partner:
+        # Of several incidents each may know another partner of theirs; into what it was let, they may come.
+        here = everyone.let_in.get(war_room_id(incident.id), set())
+        actor = replace(_as_partner(actor, policy, here), is_responder=True)
+    else:
+        actor = _toward(actor, incident, everyone.roles(incident, actor.username), policy)
     if to_operators and actor.is_operator:
         actor = replace(actor, is_responder=True)
     room = await work.rooms.of_incident(incident_id)
@@ -136,3 +150,45 @@ def _toward(actor: Actor, incident: Incident, held: Collection[str], policy: Pol
         is_responder=bool(held) or policy.roles.lets_in(actor.etb_roles, incident.category),
         is_commander=shown("INCIDENT_COMMANDER") in held,
     )
+
+
+async def is_let_in(work: Work, user_id: UserId, policy: Policy) -> bool:
+    """Whether somebody is of a partner that was let into any incident."""
+    if not any(one.includes(user_id) for one in policy.partners):
+        return False
+    let_in = await _let_in(work, None)
+    return _partner_of(user_id, policy, {name for names in let_in.values() for name in names}) is not None
+
+
+async def _let_in(work: Work, room: Room | None) -> Mapping[WarRoomId, set[str]]:
+    """The names of partners by the war room into which they were let; of one incident's room, or of all."""
+    found: dict[WarRoomId, set[str]] = defaultdict(set)
+    if room is not None:
+        found[room.war_room] = {
+            one.id for one in await work.cases.of(room.war_room, PartnerAdmitted, only_open=True)
+        }
+        return found
+    for war_room, admitted in await work.cases.all_open(PartnerAdmitted):
+        found[war_room].add(admitted.id)
+    return found
+
+
+def _as_partner(actor: Actor, policy: Policy, let_in: Collection[str]) -> Actor:
+    """Somebody of a partner, if one of theirs is let in; what they may do is configured with it."""
+    if policy.people.username(actor.user_id) is not None:
+        return actor
+    partner = _partner_of(actor.user_id, policy, let_in)
+    if partner is None:
+        return replace(actor, partner="", clearance=None, is_active=False, roles=frozenset())
+    return replace(
+        actor,
+        partner=partner.name,
+        clearance=partner.ceiling,
+        is_active=True,
+        is_responder="responder" in partner.roles,
+        roles=partner.roles,
+    )
+
+
+def _partner_of(user_id: UserId, policy: Policy, let_in: Collection[str]) -> Partner | None:
+    return next((one for one in policy.partners if one.name in let_in and one.includes(user_id)), None)

@@ -28,6 +28,8 @@ FIXES = {
     "clearance": "is not cleared for the level of this incident. Clearance and level are set in ETB; "
     "this is looked at every five minutes.",
     "inactive": "has an ETB account that is locked or not active; this is looked at every five minutes.",
+    "server": "has a Matrix account on a homeserver that is not one of ours. Add it under `rooms.servers` in the "
+    "configuration and restart.",
     "unknown": "could not be looked up in ETB yet; this is tried again every minute.",
     "stranger": "is not among its people: ETB doesn't name them, and nobody has let them in.",
     "role": "no longer has the role in ETB by which they were let in.",
@@ -146,8 +148,11 @@ def level_of(incident: Incident, policy: Policy) -> Classification:
 
 async def obstacle(work: Work, name: Username, level: Classification, policy: Policy, around: Surroundings) -> str:
     """What keeps somebody out of a room of this level: see `Responder.obstacle`; empty when nothing does."""
-    if policy.people.user_id(name) is None:
+    user_id = policy.people.user_id(name)
+    if user_id is None:
         return "unmapped"
+    if not policy.is_at_home(user_id):
+        return "server"
     if name in around.users:
         user = around.users[name]
     else:

@@ -16,6 +16,7 @@ _OBSTACLES = {
     "unmapped": "not invited: no Matrix id is configured",
     "clearance": "not invited: clearance too low",
     "inactive": "not invited: the ETB account is not active",
+    "server": "not invited: the homeserver is not one of ours",
     "unknown": "not invited: unknown to ETB",
 }
 _MARKS = {"EMERGENCY": "🟣", "CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "🟡", "LOW": "🟢", "INFO": "🔵"}

@@ -32,6 +32,7 @@ class Shown(NamedTuple):
     holders: tuple[UserId, ...]
     person: UserId | None = None
     federates: bool = True
+    hosts: tuple[str, ...] | None = None
 
 
 @cache

@@ -93,7 +93,9 @@ class SqlRooms:
                 "card",
                 "rooms",
                 f"{room.war_room}/{room.generation}",
-                encode_shown(Shown(room.name, room.card, room.card_holders, room.person, room.federates)),
+                encode_shown(
+                    Shown(room.name, room.card, room.card_holders, room.person, room.federates, room.hosts)
+                ),
             )
             transaction.change(
                 _PUT_ROOM,
@@ -234,6 +236,7 @@ def _room(transaction: Transaction, row: Row[tuple[object, ...]] | None) -> Room
         card_holders=shown.holders,
         person=shown.person,
         federates=shown.federates,
+        hosts=shown.hosts,
     )
 
 

@@ -1,4 +1,4 @@
-"""A partner on another homeserver: invited where the level allows it, kept out where it doesn't.
+"""Somebody of ours on another homeserver: invited where the level allows it, kept out where it doesn't.
 
 The two servers speak TLS on loopback and check each other's certificates.
 """
@@ -34,6 +34,7 @@ async def scene(
         folder, first, first.slots[0], etb,
         people={"entries": {"carol": second.mxid("carol")}},
         classification={"default": "INTERNAL", "by_category": {"Security": "RESTRICTED"}},
+        rooms={"servers": [second.server_name]},
     ) as scene:  # fmt: skip
         await etb.set_oncall(None)
         await scene.account("alice")
@@ -49,7 +50,7 @@ async def carol(servers: tuple[Synapse, Synapse]) -> AsyncIterator[JsClient]:
         yield client
 
 
-async def test_a_partner_is_invited_reads_the_card_and_is_answered(scene: Scene, carol: JsClient) -> None:
+async def test_who_is_elsewhere_is_invited_reads_the_card_and_is_answered(scene: Scene, carol: JsClient) -> None:
     alice = await scene.person("alice")
     incident = await scene.etb.declare(title="Checkout is slow", reporter="alice", assignee="carol")
     room = await scene.join(alice, incident)
@@ -68,7 +69,7 @@ async def test_a_partner_is_invited_reads_the_card_and_is_answered(scene: Scene,
     assert (await scene.ask(alice, room, "!status")).body
 
 
-async def test_a_partner_can_not_enter_a_restricted_room(scene: Scene, carol: JsClient) -> None:
+async def test_who_is_elsewhere_can_not_enter_a_restricted_room(scene: Scene, carol: JsClient) -> None:
     operator, control = await scene.operator()
     alice = await scene.person("alice")
     incident = await scene.etb.declare(

@@ -12,7 +12,9 @@ from etb_appservice.domain.rooms import (
     DEFAULT_RULES,
     RoomPolicy,
     RoomSpec,
+    announcement_room,
     control_room,
+    direct_room,
     has_privileged_creators,
     incident_room,
     incidents_space,
@@ -91,6 +93,29 @@ def test_every_incident_room_is_encrypted_from_its_first_state_and_by_invitation
     assert state(spec, "m.room.join_rules") == {"join_rule": "invite"}
     assert state(spec, "m.room.guest_access") == {"guest_access": "forbidden"}
     assert {one["state_key"] for one in spec.initial_state} == {""}
+
+
+@pytest.mark.parametrize("level", Classification)
+def test_a_room_that_federates_admits_our_homeservers_and_those_of_partners(level: Classification) -> None:
+    policy = replace(POLICY, servers=frozenset({"branch.org"}))
+    if DEFAULT_RULES[level].federate:
+        assert incident_room(INCIDENT, level, POLICY).hosts == ("x.org",)
+    else:
+        assert incident_room(INCIDENT, level, POLICY, servers=["cert.net"]).hosts is None
+    spec = incident_room(INCIDENT, level, policy, servers=["cert.net:1"], is_for_partners=True)
+    assert spec.federates
+    assert spec.hosts == ("branch.org", "cert.net", "x.org")
+    assert state(spec, "m.room.server_acl")["deny"] == []
+    assert spec.initial_state[0]["type"] == "m.room.encryption"
+
+
+def test_other_rooms_admit_nobody_who_is_not_meant_to_be_there() -> None:
+    policy = replace(POLICY, servers=frozenset({"branch.org"}))
+    assert control_room(policy).hosts is None
+    assert incidents_space(policy).hosts is None
+    assert direct_room(UserId("@ann:cert.net"), policy).hosts == ("cert.net", "x.org")
+    announced = announcement_room(Classification.INTERNAL, policy, [UserId("@dan:press.net")])
+    assert announced.hosts == ("press.net", "x.org")
 
 
 @pytest.mark.parametrize("version", ["10", "11"])

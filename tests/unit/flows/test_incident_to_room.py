@@ -13,7 +13,7 @@ from etb_appservice.domain.ids import IncidentId, RoomId, UserId, Username
 from etb_appservice.domain.incident import Deadline, OnCall
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.people import PeopleMap
-from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, control_room
+from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, RoomPolicy, control_room
 from etb_appservice.etb import parse
 from etb_appservice.etb.spelling import Spelling
 from etb_appservice.flows import invitations
@@ -745,17 +745,18 @@ async def test_the_configured_map_decides_where_etb_states_no_classification(hou
 # --- control room and Space -------------------------------------------------------------------------------
 
 
-async def test_people_of_our_own_homeserver_find_their_rooms_in_the_space_and_partners_do_not(
+async def test_people_of_our_own_homeserver_find_their_rooms_in_the_space_and_others_do_not(
     make_house: MakeHouse,
 ) -> None:
-    people = {Username("alice"): ALICE, Username("bob"): UserId("@bob:partner.example")}
-    house = await make_house(policy=replace(policy_of(), people=PeopleMap("", people)))
+    people = {Username("alice"): ALICE, Username("bob"): UserId("@bob:branch.example")}
+    rooms = RoomPolicy(bot=BOT, servers=frozenset({"branch.example"}))
+    house = await make_house(policy=replace(policy_of(), people=PeopleMap("", people), rooms=rooms))
     house.know("alice", "bob")
     await house.start_service()
     await house.report(incident())
     await house.report(incident(id=NO_2, number="INC-2"))
     await house.settle()
-    assert house.world.guests(await house.room_id()) == [ALICE, "@bob:partner.example"]
+    assert house.world.guests(await house.room_id()) == [ALICE, "@bob:branch.example"]
     assert house.world.guests(house.space()) == [OPERATOR, ALICE]
 
 

@@ -38,6 +38,7 @@ from etb_appservice.domain.effects import (
     TriggerEscalation,
 )
 from etb_appservice.domain.facts import (
+    AclsDue,
     AnnouncementDue,
     ApprovalEnds,
     CardDue,
@@ -274,6 +275,7 @@ ENTRIES: list[Entry] = [
     PartnerAdmitted(id="CERT B", by=USER, at_ms=1, people=(USER,), is_open=False),
 ]
 FACTS: list[Fact] = [
+    AclsDue(war_room=WarRoomId("w"), after="v"),
     MessageReceived(
         **ORIGIN,
         device_id="D",
