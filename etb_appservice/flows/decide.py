@@ -13,6 +13,7 @@ from etb_appservice.domain.effects import (
     FollowUpgrade,
     Invite,
     OpenRoom,
+    PutState,
     Say,
 )
 from etb_appservice.domain.facts import (
@@ -74,6 +75,7 @@ from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.duty import Duty, Standing
+from etb_appservice.flows.federation import acl_refused
 from etb_appservice.flows.followups import FollowUps
 from etb_appservice.flows.incidents import Fetched, Incidents
 from etb_appservice.flows.invitations import look_where_kept_out
@@ -405,7 +407,9 @@ class Decider:
                 pass
 
     async def _refused(self, turn: Turn, effect: Effect) -> None:
-        """ETB may have refused it for having the incident no longer."""
+        """ETB may have refused it for having the incident no longer; an ACL must not be thought to stand."""
+        if isinstance(effect, PutState):
+            await acl_refused(turn, effect)
         if isinstance(effect, EtbEffect) and not isinstance(effect, DeclareIncident):
             await doubt(turn, effect.incident_id)
 

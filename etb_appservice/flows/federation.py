@@ -62,9 +62,16 @@ async def put_acl(turn: Turn, room: Room, policy: Policy) -> Room:
         return room
     changed = replace(room, hosts=hosts)
     await turn.work.rooms.put(changed)
-    await turn.emit("acl", acl_state(room.room_id, hosts))
+    await turn.emit(f"acl/{room.room_id}/{'/'.join(hosts)}", acl_state(room.room_id, hosts))
     await turn.note("room.acl", subject=room.war_room, details={"hosts": ",".join(hosts)})
     return changed
+
+
+async def acl_refused(turn: Turn, effect: PutState) -> None:
+    """The homeserver took no ACL, which operators are told: it is asked for again at the next look."""
+    room = await turn.work.rooms.by_id(effect.room_id)
+    if effect.event_type == SERVER_ACL and room is not None:
+        await turn.work.rooms.put(replace(room, hosts=None))
 
 
 def acl_state(room_id: RoomId, hosts: Sequence[str]) -> PutState:

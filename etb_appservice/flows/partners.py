@@ -19,6 +19,7 @@ from etb_appservice.domain.incident import Incident, urgency
 from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
+from etb_appservice.domain.upgrades import Upgrade
 from etb_appservice.flows.admission import Came, bring_in
 from etb_appservice.flows.federation import partner_servers, partners_in, put_acl
 from etb_appservice.flows.incidents import room_spec
@@ -143,30 +144,50 @@ async def revoke(turn: Turn, room: Room, admitted: PartnerAdmitted, policy: Poli
     room_id = room.room_id
     assert room_id is not None  # noqa: S101 - the command came from it
     await turn.work.cases.put(room.war_room, replace(admitted, is_open=False))
-    partner = next((one for one in policy.partners if one.name == admitted.id), None)
-    gone = 0
-    for user_id in await turn.work.rooms.members(room_id, "join", "invite"):
-        is_theirs = user_id in admitted.people or (partner is not None and partner.includes(user_id))
-        if not is_theirs or (await permission(turn.work, room, user_id, policy)).allowed:
-            continue
-        gone += 1
-        await turn.work.rooms.set_member(room_id, user_id, "leave")
-        reason = "Your organisation no longer takes part in this incident."
-        await turn.emit(f"remove/{user_id}", Remove(room_id=room_id, user_id=user_id, reason=reason))
-        await turn.note(
-            "person.removed", actor=by, subject=room.war_room, details={"user": user_id, "why": "partner revoked"}
-        )
-    await put_acl(turn, room, policy)
+    gone: set[UserId] = set()
+    for place in [room, *await _before(turn.work, room)]:
+        gone |= await _put_out(turn, place, admitted, policy, by=by)
+        await put_acl(turn, place, policy)
     await turn.note(
-        "partner.revoked", actor=by, subject=room.war_room, details={"partner": admitted.id, "people": gone}
+        "partner.revoked", actor=by, subject=room.war_room, details={"partner": admitted.id, "people": len(gone)}
     )
     await write_down(
         turn, room, "OTHER", f"Partner revoked: {admitted.id}", server=policy.server_name, by=by,
-        description=f"{gone} of its people removed.",
+        description=f"{len(gone)} of its people removed.",
     )  # fmt: skip
     text = f"**Partner {plain(admitted.id)} is no longer let in**, by {code(by)}. They can't read what follows."
     await turn.emit("partner", Say(room_id=room_id, content=text, purpose="notice"))
-    return f"Revoked. {gone} of theirs removed, their homeservers shut out."
+    return f"Revoked. {len(gone)} of theirs removed, their homeservers shut out."
+
+
+async def _before(work: Work, room: Room) -> list[Room]:
+    """The rooms that this one has followed: theirs may still sit there."""
+    found = [await work.rooms.by_id(one.before) for one in await work.cases.of(room.war_room, Upgrade)]
+    return [one for one in found if one is not None and not one.is_current]
+
+
+async def _put_out(
+    turn: Turn, room: Room, admitted: PartnerAdmitted, policy: Policy, *, by: UserId
+) -> set[UserId]:
+    """Remove a partner's people from one room, but for whoever may stay for another reason; who was removed."""
+    if room.room_id is None:
+        return set()
+    partner = next((one for one in policy.partners if one.name == admitted.id), None)
+    gone: set[UserId] = set()
+    for user_id in await turn.work.rooms.members(room.room_id, "join", "invite"):
+        is_theirs = user_id in admitted.people or (partner is not None and partner.includes(user_id))
+        if not is_theirs or (await permission(turn.work, room, user_id, policy)).allowed:
+            continue
+        gone.add(user_id)
+        await turn.work.rooms.set_member(room.room_id, user_id, "leave")
+        reason = "Your organisation no longer takes part in this incident."
+        await turn.emit(
+            f"remove/{room.room_id}/{user_id}", Remove(room_id=room.room_id, user_id=user_id, reason=reason)
+        )
+        await turn.note(
+            "person.removed", actor=by, subject=room.war_room, details={"user": user_id, "why": "partner revoked"}
+        )
+    return gone
 
 
 async def listed(work: Work, room: Room, policy: Policy) -> str:

@@ -22,7 +22,7 @@ from etb_appservice.domain.effects import (
 from etb_appservice.domain.facts import Trust
 from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.incident import EtbUser
-from etb_appservice.domain.outcomes import Broken
+from etb_appservice.domain.outcomes import Broken, Refused
 from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.policy import CommandPolicy, Policy, RolePolicy
 from etb_appservice.domain.rooms import RoomPolicy
@@ -290,6 +290,32 @@ async def test_above_its_ceiling_a_partner_s_homeservers_are_shut_out(house: Hou
     assert "may know incidents up to CONFIDENTIAL only" in await house.ask(BOB, "!invite @eve:cert.net")
     await house.report(incident(stated=Classification.INTERNAL, updated_at_ms=3000))
     await house.settle()
+    assert acl(house, await house.room_id()) == ["cert.net", "cert.org", "x.org"]
+
+
+async def test_a_partner_s_people_are_removed_from_rooms_before_this_one_too(house: House) -> None:
+    await admit(house)
+    before = await house.room_id()
+    await house.moves(ANN, "join")
+    await house.says(OPERATOR, "", before, what="tombstone", replacement="!theirs")
+    await house.settle()
+    after = await house.room_id()
+    assert after == "!theirs"
+    for user in (BOB, ANN):
+        await house.moves(user, "join", after)
+    event_id = await house.says(BOB, "!partner revoke cert", after)
+    await house.settle()
+    assert house.answers(event_id) == ["Revoked. 1 of theirs removed, their homeservers shut out."]
+    removed = [(one.room_id, one.user_id) for one in house.world.order if isinstance(one, Remove)]
+    assert removed == [(after, ANN), (before, ANN)]
+    assert (acl(house, before), acl(house, after)) == (["x.org"], ["x.org"])
+
+
+async def test_an_acl_that_was_refused_is_asked_for_again(house: House) -> None:
+    house.world.fail(PutState, Refused("denies the local server"), only=lambda one: one.event_type == ACL)
+    await admit(house)
+    assert "denies the local server" in house.troubles()[-1]
+    await house.start_service()
     assert acl(house, await house.room_id()) == ["cert.net", "cert.org", "x.org"]
 
 

@@ -2,11 +2,13 @@
 
 from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.partners import Partner, PartnerAdmitted
+from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.rooms import RoomPolicy
 from etb_appservice.flows.permitted import Permission, permission
-from tests.harness.kit import ALICE, CAROL, House, MakeHouse, policy_of
+from tests.harness.kit import ALICE, BOT, CAROL, House, MakeHouse, policy_of
 
 ANN = UserId("@ann:partner.example")
 
@@ -26,6 +28,14 @@ async def test_a_stranger_and_whoever_etb_does_not_name_may_not(house: House) ->
     await house.open_for_alice()
     assert (await asked(house, "@x:elsewhere.org")).why == "stranger"
     assert not (await asked(house, CAROL)).allowed
+
+
+async def test_on_a_homeserver_that_is_not_ours_even_whom_etb_names_may_not(house: House) -> None:
+    await house.open_for_alice()
+    away = PeopleMap("", {Username("alice"): UserId("@alice:elsewhere.org")})
+    assert (await asked(house, "@alice:elsewhere.org", policy_of(people=away))).why == "stranger"
+    rooms = RoomPolicy(bot=BOT, servers=frozenset({"elsewhere.org"}))
+    assert (await asked(house, "@alice:elsewhere.org", policy_of(people=away, rooms=rooms))).allowed
 
 
 async def test_the_word_of_etb_ends_with_its_time(house: House) -> None:
