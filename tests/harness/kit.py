@@ -312,8 +312,7 @@ class World:
                 return Done(event_id=event_id)
             case FollowUpgrade(replacement=replacement, spec=spec):
                 self.aliases[spec.alias_localpart] = replacement
-                for one in spec.initial_state:
-                    self.state[replacement, one["type"], one["state_key"]] = one["content"]
+                self.state.update({(replacement, one["type"], ""): one["content"] for one in spec.initial_state})
                 there = tuple(sorted(self.members.get(replacement, {}).items()))
                 return Done(room_id=replacement, detail="followed", members=((BOT, "join"), *there))
             case LeaveRoom() | AcceptIdentity():
