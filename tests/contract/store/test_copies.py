@@ -40,6 +40,7 @@ ROOM = Room(
     card=replace(CARD, title="Fire"),
     card_holders=(UserId("@a:x"), UserId("@b:x")),
     federates=False,
+    hosts=("b.org", "x.org"),
 )
 
 

@@ -120,6 +120,29 @@ def test_only_an_active_person_cleared_for_the_level_may_enter(
         assert decision.reason == ("inactive" if not active else "clearance")
 
 
+@pytest.mark.parametrize("level", Classification)
+@pytest.mark.parametrize("roles", [set(), {"responder"}, {"commander"}])
+def test_somebody_of_a_partner_needs_no_etb_user_and_never_knows_more_than_its_ceiling(
+    level: Classification, roles: set[OurRole]
+) -> None:
+    ann = Actor(
+        user_id=UserId("@ann:b.org"),
+        partner="b",
+        clearance=Classification.CONFIDENTIAL,
+        is_active=True,
+        is_joined=True,
+        is_cross_signed=True,
+        is_responder="responder" in roles,
+        roles=frozenset(roles),
+    )
+    subject, within = Subject(classification=level), level <= Classification.CONFIDENTIAL
+    assert decide(ann, Right.MEMBER, subject).allowed is within
+    assert decide(ann, Right.RESPONDER, subject).allowed is (within and bool(roles))
+    assert decide(ann, Right.COMMANDER, subject).allowed is (within and "commander" in roles)
+    assert not decide(ann, Right.OPERATOR, subject).allowed
+    assert decide(ann, APPROVING, subject).reason == "People of a partner approve nothing."
+
+
 APPROVING = Approving(role="commander", requester_id=UserId("@alice:x"), requester=Username("alice"))
 SECOND = Actor(
     user_id=UserId("@bob:x"),

@@ -110,6 +110,7 @@ from etb_appservice.store.codec import (
     decode_effect,
     decode_entry,
     decode_fact,
+    decode_shown,
     encode_effect,
     encode_entry,
     encode_fact,
@@ -414,3 +415,8 @@ def test_the_codec_of_the_port_writes_and_reads() -> None:
 def test_whole_texts_hold_no_nul_and_no_half_pair() -> None:
     assert whole("a\x00b\ud83dc🧯é") == "a\ufffdb\ufffdc🧯é"
     assert whole("plain") == "plain"
+
+
+def test_a_room_that_was_kept_before_there_were_acls_has_none() -> None:
+    kept = decode_shown(b'{"name": "INC-1", "card": null, "holders": [], "federates": true}')
+    assert (kept.name, kept.hosts) == ("INC-1", None)
