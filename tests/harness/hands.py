@@ -154,9 +154,15 @@ class Workbench:
         )
 
     def spec(
-        self, number: int = 1, *, version: str = "12", level: Classification = Classification.CONFIDENTIAL
+        self,
+        number: int = 1,
+        *,
+        version: str = "12",
+        level: Classification = Classification.CONFIDENTIAL,
+        servers: Sequence[str] = (),
     ) -> RoomSpec:
-        return incident_room(an_incident(number), level, self.policy(version))
+        """`servers`: other homeservers that may take part."""
+        return incident_room(an_incident(number), level, self.policy(version), servers=servers)
 
     async def do(self, effect: MatrixEffect, key: str, **more: object) -> Done:
         return await self.hands.do(effect, a_try(key, self.clock, **more))

@@ -18,7 +18,7 @@ async def test_far_people_are_invited_and_who_can_not_be_reached_is_refused_by_n
     try:
         bench = await Workbench.start(first, first.slots[0], tmp_path)
         try:
-            room_id = await bench.open(bench.spec(1))
+            room_id = await bench.open(bench.spec(1, servers=[second.server_name]))
             async with await second.user("far") as far:
                 invite = Invite(room_id=room_id, user_id=UserId(far.user_id))
                 assert (await bench.do(invite, "f/1")).detail == "invited"
