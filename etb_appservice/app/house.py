@@ -25,6 +25,7 @@ from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.poll import Poller
 from etb_appservice.etb.watched import PeopleWatch
 from etb_appservice.etb.webhook import WebhookIntake
+from etb_appservice.flows.breakglass import BreakGlasses
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chart import Charts
@@ -224,6 +225,7 @@ class House:
         await self._find_modules()
         await self._accept_started()
         await intake.recheck_waiting()
+        await decider.life.glass.end_overdue(base.store, self.codec)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._inbox.run(), name="inbox")
             group.create_task(self._outbox.run(), name="outbox")
@@ -302,6 +304,7 @@ class House:
                 Upgrades(base.policy, incidents),
                 StateGuard(base.policy),
                 UnsignedDevices(CipherDevices(established.cipher), base.policy),
+                BreakGlasses(base.policy),
             ),
             papers=Papers(
                 Exports(base.store, press, base.policy),

@@ -69,7 +69,7 @@ async def cancel(call: Call, what: Rest | None = None) -> Answer:
 
 
 async def _stop(call: Call, run: RunbookRun) -> Answer:
-    run = replace(run, cancelled_by=call.username)
+    run = replace(run, cancelled_by=call.name)
     await runbooks.put(call.turn, call.room, run)
     await call.turn.note("runbook.cancelled", actor=call.actor.user_id, subject=run.id)
     if not run.execution_id:

@@ -50,7 +50,7 @@ async def escalate(call: Call, reason: Rest | None = None) -> Answer:
     return await call.etb(
         TriggerEscalation(
             incident_id=call.incident_id,
-            reason=f"{why} (asked for by {call.username} in the incident's room)",
+            reason=f"{why} (asked for by {call.name} in the incident's room)",
             ref=call.run_id,
             policy_id=call.before.policy_id if isinstance(call.before, Bound) else "",
         )

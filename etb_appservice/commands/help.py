@@ -6,7 +6,7 @@ from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, Command, com
 from etb_appservice.flows.reference import each, people
 
 
-@command(needs=Right.MEMBER, where=EVERYWHERE, example="help status", reads_only=True)
+@command(needs=Right.WITNESS, where=EVERYWHERE, example="help status", reads_only=True)
 async def help(call: Call, about: str | None = None) -> Answer:  # noqa: A001 - the command's name
     """List the commands, or explain one."""
     place = place_of(call.room)

@@ -92,7 +92,7 @@ async def page(call: Call, target: Person, text: Rest | None = None) -> Answer:
         known.incident,
         call.policy,
         page_id=call.run_id,
-        by=call.username,
+        by=call.name,
         whom=whom,
         text=" ".join((text or "").split()),
     )

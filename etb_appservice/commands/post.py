@@ -19,7 +19,7 @@ async def post(call: Call, text: Rest) -> Answer:
 
     It says when the next one is due, by severity; the commander is reminded then.
     """
-    now, who = call.turn.now_ms, call.username
+    now, who = call.turn.now_ms, call.name
     next_ms = await cadence.updated(call.turn, call.room, call.policy)
     flat = " ".join(text.split())
     kept = Post(id=new_id(now), text=text, by=who, at_ms=now, event_id=call.event_id, next_ms=next_ms)

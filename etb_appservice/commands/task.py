@@ -56,7 +56,7 @@ async def task(
                 call.turn,
                 call.room,
                 rest,
-                by=call.username,
+                by=call.name,
                 server=call.policy.server_name,
                 event_id=call.event_id,
             )
@@ -91,7 +91,7 @@ async def _done(call: Call, words: list[str]) -> Answer:
         call.room,
         found,
         withdrawn=False,
-        by=call.username,
+        by=call.name,
         server=call.policy.server_name,
         event_id=call.event_id,
     )
@@ -121,7 +121,7 @@ async def _assign(call: Call, words: list[str]) -> Answer:
         call.room,
         found,
         name,
-        by=call.username,
+        by=call.name,
         server=call.policy.server_name,
         event_id=call.event_id,
     )

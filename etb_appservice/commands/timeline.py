@@ -62,7 +62,7 @@ async def _add(call: Call, text: str) -> Answer:
         flat if len(flat) <= _TITLE else f"{flat[: _TITLE - 1]}…",
         server=call.policy.server_name,
         description=text if len(flat) > _TITLE else "",
-        by=call.username,
+        by=call.name,
         event_id=call.event_id,
     )
     return Answer(f"On the timeline: {plain(flat, _TITLE)}")

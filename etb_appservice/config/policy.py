@@ -7,6 +7,7 @@ from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import (
     AnnouncementPolicy,
     ApprovalPolicy,
+    BreakGlassPolicy,
     CadencePolicy,
     ClearancePolicy,
     CommandPolicy,
@@ -71,6 +72,12 @@ def policy(settings: Settings) -> Policy:
             needed=settings.approvals.needed,
             role=settings.approvals.role,
             within_s=settings.approvals.minutes * 60.0,
+        ),
+        break_glass=BreakGlassPolicy(
+            first=frozenset(settings.break_glass.first),
+            second=frozenset(settings.break_glass.second),
+            most_hours=settings.break_glass.most_hours,
+            review_after_hours=settings.break_glass.review_after_hours,
         ),
         runbooks=RunbookPolicy(watch_s=settings.runbooks.watch_minutes * 60.0),
         keys=KeyPolicy(

@@ -17,6 +17,7 @@ from etb_appservice.config.values import (
     Emoji,
     EncryptionKey,
     EtbUsername,
+    GlassHolder,
     HeaderSecret,
     Level,
     ListenAddress,
@@ -408,6 +409,33 @@ class Approvals(Section):
         return self
 
 
+class BreakGlassSettings(Section):
+    """Break-glass: two people, one of each role, may together let somebody into an incident's room for a while.
+
+    Not the same as `rooms.additional_creators`, which is of the homeserver and asks nobody.
+    """
+
+    first: tuple[GlassHolder, ...] = ()
+    """Who holds the first role: Matrix ids and `operator`, which count also while ETB is away, or what ETB's roles
+    mean here (`roles.meaning`), as far as ETB confirmed them not too long ago. With nobody it is off."""
+    second: tuple[GlassHolder, ...] = ()
+    """Who holds the second role. One of each has to agree, and nobody agrees with themselves."""
+    most_hours: int = Field(default=8, ge=1, le=7 * 24)
+    """For how many hours somebody may be let in at most."""
+    review_after_hours: int = Field(default=24, ge=1, le=31 * 24)
+    """After how many hours at the latest the control room is reminded to have it reviewed; when it has ended it is
+    reminded at once, and then daily."""
+
+    @model_validator(mode="after")
+    def _two_people(self) -> Self:
+        if bool(self.first) is not bool(self.second):
+            raise ValueError("`first` and `second` must both have holders, or neither")
+        holders = {*self.first, *self.second}
+        if len(holders) == 1 and next(iter(holders)).startswith("@"):
+            raise ValueError("`first` and `second` are the same one person: nobody could ever agree")
+        return self
+
+
 class RunbookSettings(Section):
     """Runs of runbooks."""
 
@@ -561,6 +589,7 @@ class Settings(Section):
     cadence: Cadence = Field(default_factory=Cadence)
     reactions: Reactions = Field(default_factory=Reactions)
     approvals: Approvals = Field(default_factory=Approvals)
+    break_glass: BreakGlassSettings = Field(default_factory=BreakGlassSettings)
     runbooks: RunbookSettings = Field(default_factory=RunbookSettings)
     duty: Duty = Field(default_factory=Duty)
     devices: Devices = Field(default_factory=Devices)

@@ -7,12 +7,13 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.reactions import bare
 
@@ -100,6 +101,13 @@ def _user_id(value: str) -> UserId:
     return UserId(value)
 
 
+def _glass_holder(value: str) -> str:
+    if value not in {"operator", *get_args(OurRole)} and not is_user_id(value):
+        words = ", ".join(get_args(OurRole))
+        raise ValueError(f"must be a Matrix user id, `operator`, or one of {words}")
+    return value
+
+
 def _people_template(value: str) -> str:
     if value and (value.count("{username}") != 1 or not is_user_id(value.replace("{username}", "a"))):
         raise ValueError("must be a Matrix user id with {username} in it, such as @{username}:example.org")
@@ -180,6 +188,7 @@ WebUrl = Annotated[str, AfterValidator(_web_url)]
 ServerName = Annotated[str, AfterValidator(_server_name)]
 Localpart = Annotated[str, AfterValidator(_localpart)]
 MatrixUser = Annotated[UserId, AfterValidator(_user_id)]
+GlassHolder = Annotated[str, AfterValidator(_glass_holder)]
 EtbUsername = Annotated[Username, Field(min_length=1, max_length=200)]
 PeopleTemplate = Annotated[str, AfterValidator(_people_template)]
 Level = Annotated[Classification, BeforeValidator(_level)]

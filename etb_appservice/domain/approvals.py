@@ -11,6 +11,7 @@ A reaction is never an approval: it is not encrypted and names no device.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from etb_appservice.domain.breakglass import GlassRole
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.living import Living
 from etb_appservice.domain.questions import Held
@@ -53,6 +54,8 @@ class Approval:
     state: ApprovalState = "OPEN"
     living: Living = field(default_factory=Living)
     is_open: bool = True
+    glass: tuple[GlassRole, ...] = ()
+    """Break-glass only: the roles of which an approver needs one. Such a request is answered from any room."""
 
 
 def code_of(word: str) -> str:

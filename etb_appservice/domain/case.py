@@ -5,7 +5,7 @@ settled stays for the record. All of it is stored sealed.
 """
 
 from etb_appservice.domain.approvals import Approval
-from etb_appservice.domain.breakglass import BreakGlass
+from etb_appservice.domain.breakglass import BreakGlass, GlassReview
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.declared import Declaration
@@ -49,6 +49,7 @@ Entry = (
     | Media
     | UnsignedDevice
     | BreakGlass
+    | GlassReview
     | PartnerAdmitted
 )
 

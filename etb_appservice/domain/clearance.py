@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
+from etb_appservice.domain.breakglass import GlassRole
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import UserId, Username
 
@@ -26,15 +27,20 @@ class Right(Enum):
     """To be the incident's commander, or to hold that role in ETB."""
     OPERATOR = "operator"
     """To be one of the configured operators, in the control room."""
+    WITNESS = "witness"
+    """To be a member, or to hold a break-glass role, whose word counts in any room."""
+    BREAK_GLASS = "break-glass"
+    """To hold one of the two break-glass roles, on a device of one's own identity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approving:
-    """To approve what somebody else asked for, as one who holds `role`."""
+    """To approve what somebody else asked for, as one who holds `role`, or one of the break-glass roles."""
 
     role: OurRole
     requester_id: UserId
     requester: Username | None
+    glass: frozenset[GlassRole] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,10 @@ class Actor:
     """ETB's own names of their roles, by which a category lets people in."""
     partner: str = ""
     """The partner organisation, let in here, to which they belong: such people have no ETB user."""
+    glass: frozenset[GlassRole] = frozenset()
+    """The break-glass roles they hold."""
+    is_let_in: bool = False
+    """Whether break-glass lets them into this room now: then they are a responder there, whatever ETB says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +92,7 @@ class Decision:
 
 
 _YES = Decision(allowed=True, reason="permitted")
+_ONLY_VERIFIED = "This works only from a device that you have verified: a homeserver could add others."
 
 
 def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decision:
@@ -94,8 +105,19 @@ def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decisio
         if not actor.is_operator:
             return _no("This needs the role operator.")
         if not actor.is_cross_signed:
-            return _no("This works only from a device that you have verified: a homeserver could add others.")
+            return _no(_ONLY_VERIFIED)
+    wanted = _glass_of(action)
+    if wanted:
+        return _as_holder(actor, wanted)
+    if subject.is_control_room or (action is Right.WITNESS and actor.glass):
         return _YES
+    if actor.is_let_in and action in {Right.MEMBER, Right.WITNESS, Right.RESPONDER}:
+        return _YES
+    return _in_incident(actor, action, subject)
+
+
+def _in_incident(actor: Actor, action: Right | Approving, subject: Subject) -> Decision:
+    """What ETB has to say of somebody."""
     if action is Right.OPERATOR:
         return _no("This works in the control room only, for operators.")
     if obstacle := _kept_out(actor, subject):
@@ -149,6 +171,21 @@ def _as_second_person(actor: Actor, approving: Approving) -> str:
             "Verify this one in your client's settings, then send it again."
         )
     return ""
+
+
+def _glass_of(action: Right | Approving) -> frozenset[GlassRole]:
+    """The break-glass roles of which an action needs one; empty when it needs none."""
+    if isinstance(action, Approving):
+        return action.glass
+    return frozenset({"first", "second"}) if action is Right.BREAK_GLASS else frozenset()
+
+
+def _as_holder(actor: Actor, wanted: frozenset[GlassRole]) -> Decision:
+    """By the configuration alone, so that it can be decided while ETB is away."""
+    if actor.glass.isdisjoint(wanted):
+        named = f"the break-glass role {next(iter(wanted))}" if len(wanted) == 1 else "a break-glass role"
+        return _no(f"This needs {named}.")
+    return _YES if actor.is_cross_signed else _no(_ONLY_VERIFIED)
 
 
 def may_know(actor: Actor, level: Classification) -> Decision:

@@ -344,6 +344,43 @@ class DeviceDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlassGiven:
+    """Two people have agreed to let somebody into a war room for a while."""
+
+    kind: Literal["BreakGlassGiven"] = "BreakGlassGiven"
+    war_room: WarRoomId
+    grant: str
+    user_id: UserId
+    by: tuple[UserId, ...]
+    reason: str
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlassEnds:
+    """The time of somebody who was let in is over, or was ended; overtaken when it was given anew since."""
+
+    kind: Literal["BreakGlassEnds"] = "BreakGlassEnds"
+    war_room: WarRoomId
+    grant: str
+    user_id: UserId
+    by: UserId | None = None
+    """Who ends it before its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlassReviewDue:
+    """It is time to remind the operators that somebody has to look at it; `look` counts."""
+
+    kind: Literal["BreakGlassReviewDue"] = "BreakGlassReviewDue"
+    war_room: WarRoomId
+    grant: str
+    look: int
+    is_over: bool
+    """Whether it is reminded of for having ended, or for lasting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStarted:
     """The service came up: the control room and the Space must exist."""
 
@@ -526,6 +563,9 @@ Fact = (
     | AnnouncementDue
     | DevicesSeen
     | DeviceDue
+    | BreakGlassGiven
+    | BreakGlassEnds
+    | BreakGlassReviewDue
     | ServiceStarted
     | AclsDue
     | Troubled

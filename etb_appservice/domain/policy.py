@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from etb_appservice.domain.breakglass import GlassRole
 from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.ids import UserId
@@ -179,6 +180,37 @@ class AnnouncementPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakGlassPolicy:
+    """Who may together let somebody in for a while; off unless both roles have holders.
+
+    A holder is named by Matrix id, by `operator`, or by what an ETB role means here.
+    """
+
+    first: frozenset[str] = frozenset()
+    second: frozenset[str] = frozenset()
+    most_hours: int = 8
+    review_after_hours: int = 24
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody could do it."""
+        return bool(self.first and self.second)
+
+    def held(self, user_id: UserId, also: Iterable[str]) -> frozenset[GlassRole]:
+        """Which of the two roles somebody holds; `also`: what they are besides their id.
+
+        >>> terms = BreakGlassPolicy(frozenset({"@a:x"}), frozenset({"operator"}))
+        >>> sorted(terms.held(UserId("@a:x"), ["operator"])), sorted(terms.held(UserId("@b:x"), []))
+        (['first', 'second'], [])
+        """
+        if not self.is_on:
+            return frozenset()
+        words = {user_id, *also}
+        roles: tuple[tuple[GlassRole, frozenset[str]], ...] = (("first", self.first), ("second", self.second))
+        return frozenset(role for role, holders in roles if holders & words)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """All of it."""
 
@@ -199,6 +231,7 @@ class Policy:
     announcements: AnnouncementPolicy = field(default_factory=AnnouncementPolicy)
     devices: DevicePolicy = field(default_factory=DevicePolicy)
     partners: tuple[Partner, ...] = ()
+    break_glass: BreakGlassPolicy = field(default_factory=BreakGlassPolicy)
     read_only_after_hours: int = 72
     """How long after an incident's end its room can still be written in."""
     exports_at_end: bool = False

@@ -3,7 +3,8 @@
     hold ─► OPEN ─► approve … approve ─► APPROVED ─► HeldDue ─► the command runs, as its asker ─► RUN
 
 Who may approve is decided by `clearance.decide` alone; a reaction is never looked at. The command is checked again
-when it runs: what holds is the state at that moment.
+when it runs: what holds is the state at that moment. A request for break-glass needs the other of two roles, whose
+holders may be in no room together: it alone is found by its code from any room.
 """
 
 import secrets
@@ -11,10 +12,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from etb_appservice.domain.approvals import CODE_LENGTH, LETTERS, Approval, ApprovalState, Approved, code_of
+from etb_appservice.domain.breakglass import GlassRole
 from etb_appservice.domain.clearance import Actor, Approving, decide
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import ApprovalEnds, HeldDue
-from etb_appservice.domain.ids import RoomId, Username, WarRoomId, new_id
+from etb_appservice.domain.ids import RoomId, Username, new_id
 from etb_appservice.domain.living import Living
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.questions import Held
@@ -42,22 +44,25 @@ async def hold(
     requester: Username | None,
     is_signed: bool,
     policy: Policy,
+    glass: tuple[GlassRole, ...] = (),
 ) -> Approval:
     """Ask for approval of a command; `what` says in Markdown what it would do."""
     terms = policy.approvals
+    role = "operator" if room.kind == "control" else terms.role
     approval = Approval(
         id=new_id(turn.now_ms),
         code=await _new_code(turn.work),
         held=held,
         what=what,
         requester=requester,
-        needed=terms.needed,
-        role="operator" if room.kind == "control" else terms.role,
+        needed=1 if glass else terms.needed,
+        role=f"break-glass {' or '.join(glass)}" if glass else role,
         asked_ms=turn.now_ms,
         expires_ms=turn.now_ms + int(terms.within_s * 1000),
         is_signed=is_signed,
         # A reply out of a thread would stand in nobody's thread: the request is for the whole room.
         living=Living(reply_to=None if held.thread_root else held.event_id),
+        glass=glass,
     )
     await _put(turn, room, approval, policy)
     await turn.follow(
@@ -77,10 +82,16 @@ async def hold(
 
 async def approve(turn: Turn, room: Room, actor: Actor, word: str, policy: Policy) -> tuple[str, CommandStatus]:
     """Somebody approves: what to say to them, and how their command ended."""
-    approval = await _by_code(turn.work, room.war_room, word)
-    if approval is None:
+    found = await _by_code(turn.work, room, actor, word)
+    if found is None:
         return _unknown(word), "FAILED"
-    action = Approving(role=policy.approvals.role, requester_id=approval.held.caller, requester=approval.requester)
+    home, approval = found
+    action = Approving(
+        role=policy.approvals.role,
+        requester_id=approval.held.caller,
+        requester=approval.requester,
+        glass=frozenset(approval.glass),
+    )
     decision = decide(actor, action, subject_of(room, policy))
     if not decision.allowed:
         await turn.note("approval.refused", actor=actor.user_id, subject=approval.id)
@@ -96,8 +107,8 @@ async def approve(turn: Turn, room: Room, actor: Actor, word: str, policy: Polic
     is_enough = len(approval.by) >= approval.needed
     if is_enough:
         approval = replace(approval, state="APPROVED")
-        await again(turn, room, approval, due_ms=None)
-    await _put(turn, room, approval, policy)
+        await again(turn, home, approval, due_ms=None)
+    await _put(turn, home, approval, policy)
     await turn.note(
         "approval.given", actor=actor.user_id, subject=approval.id, details={"count": len(approval.by)}
     )
@@ -106,19 +117,20 @@ async def approve(turn: Turn, room: Room, actor: Actor, word: str, policy: Polic
 
 async def revoke(turn: Turn, room: Room, actor: Actor, word: str, policy: Policy) -> tuple[str, CommandStatus]:
     """Somebody takes their approval back, or withdraws what they asked for: what to say, and how it ended."""
-    approval = await _by_code(turn.work, room.war_room, word)
-    if approval is None:
+    found = await _by_code(turn.work, room, actor, word)
+    if found is None:
         return _unknown(word), "FAILED"
+    home, approval = found
     if ended := _ended(approval, turn.now_ms):
         return ended, "FAILED"
     if is_requester(approval, actor):
-        await withdraw(turn, room, approval, policy)
+        await withdraw(turn, home, approval, policy)
         return f"Withdrawn: {typed(approval.held)} is not run.", "SUCCESS"
     mine = _of(approval, actor)
     if mine is None:
         return "You have not approved that, and you did not ask for it.", "FAILED"
     approval = replace(approval, by=tuple(one for one in approval.by if one != mine), state="OPEN")
-    await _put(turn, room, approval, policy)
+    await _put(turn, home, approval, policy)
     await turn.note("approval.revoked", actor=actor.user_id, subject=approval.id)
     return f"Taken back ({_count(approval)}).", "SUCCESS"
 
@@ -169,7 +181,10 @@ async def move(turn: Turn, room: Room, room_id: RoomId, policy: Policy) -> None:
 async def again(turn: Turn, room: Room, approval: Approval, *, due_ms: int | None) -> None:
     """Have the command run, now or a little later."""
     fact = HeldDue(war_room=room.war_room, approval=approval.id)
-    await turn.follow(fact, ("held", approval.id, turn.ref), due_ms=due_ms)
+    # In the lane of the room where it was asked, whoever approves from elsewhere: it runs once, in order.
+    await turn.follow(
+        fact, ("held", approval.id, turn.ref), lane=room.incident_id or room.room_id or "", due_ms=due_ms
+    )
 
 
 async def wait_for_etb(turn: Turn, room: Room, approval: Approval) -> bool:
@@ -221,11 +236,20 @@ async def _put(turn: Turn, room: Room, approval: Approval, policy: Policy) -> No
     await turn.work.cases.put(room.war_room, shown)
 
 
-async def _by_code(work: Work, war_room: WarRoomId, word: str) -> Approval | None:
-    """The request of this room with that code: an open one, else the latest."""
+async def _by_code(work: Work, room: Room, actor: Actor, word: str) -> tuple[Room, Approval] | None:
+    """The request of this room with that code: an open one, else the latest; and where it stands.
+
+    Holders of a break-glass role are answered for such a request of any other room too.
+    """
     wanted = code_of(word)
-    found = [one for one in await work.cases.of(war_room, Approval) if one.code == wanted]
-    return next((one for one in found if one.is_open), found[-1] if found else None)
+    found = [one for one in await work.cases.of(room.war_room, Approval) if one.code == wanted]
+    here = next((one for one in found if one.is_open), found[-1] if found else None)
+    if actor.glass and (here is None or not here.is_open):
+        for war_room, one in await work.cases.all_open(Approval):
+            home = await work.rooms.by_war_room(war_room) if one.glass and one.code == wanted else None
+            if home is not None:
+                return home, one
+    return None if here is None else (room, here)
 
 
 async def _new_code(work: Work) -> str:

@@ -33,6 +33,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NewType, TypeVar
 
+from etb_appservice.domain.breakglass import GlassRole
 from etb_appservice.domain.clearance import Actor, Decision, Right, decide
 from etb_appservice.domain.effects import EtbEffect
 from etb_appservice.domain.facts import Done
@@ -172,6 +173,13 @@ class Call:
             raise UsageError("Your Matrix account is not linked to an ETB user. Ask an operator to link it.")
         return self.actor.username
 
+    @property
+    def name(self) -> Username:
+        """Who asks, as the record calls them: by their Matrix id where break-glass let them in without ETB."""
+        if self.actor.username is None and self.actor.is_let_in:
+            return Username(self.actor.user_id)
+        return self.username
+
     def may(self, right: Right) -> Decision:
         """Whether the asker may do what needs more than the command as such does."""
         return decide(self.actor, right, subject_of(self.room, self.policy))
@@ -212,9 +220,14 @@ class Call:
         )
         return Answer(prompt, "RUNNING")
 
-    async def hold(self, what: str, learned: Mapping[str, str] | None = None) -> Answer:
-        """Ask others for approval; the command is run again when they gave it. `what` is Markdown."""
-        if self.room.kind == "direct":
+    async def hold(
+        self, what: str, learned: Mapping[str, str] | None = None, *, glass: tuple[GlassRole, ...] = ()
+    ) -> Answer:
+        """Ask others for approval; the command is run again when they gave it. `what` is Markdown.
+
+        `glass`: the break-glass roles of which one holder is asked, wherever they are.
+        """
+        if self.room.kind == "direct" and not glass:
             return Answer("This needs approval by others: ask for it in a room with them.", "REFUSED")
         await hold(
             self.turn,
@@ -224,6 +237,7 @@ class Call:
             requester=self.actor.username,
             is_signed=self.actor.is_cross_signed,
             policy=self.policy,
+            glass=glass,
         )
         return Answer("", "RUNNING", result=f"{typed(self.held)} waits for approval")
 
@@ -274,10 +288,14 @@ class Command:
     """Whether it changes nothing, so that a late one is answered all the same."""
     asks_approval: bool = False
     """Whether it looks itself whether it needs approval."""
+    grammar: str = ""
+    """How it is typed after its name, where its signature doesn't say that."""
 
     @property
     def usage(self) -> str:
         """How it is typed, such as `queue [retry|drop] [row]`."""
+        if self.grammar:
+            return f"{self.name} {self.grammar}"
         return " ".join([self.name, *(_shown(p, self.kinds[p.name]) for p in self.parameters)])
 
 
@@ -292,6 +310,7 @@ def command(
     aliases: tuple[str, ...] = (),
     reads_only: bool = False,
     asks_approval: bool = False,
+    grammar: str = "",
 ) -> Callable[[Callable[..., Awaitable[Answer]]], Command]:
     """Make a command of a function; see the top of this module."""
 
@@ -318,6 +337,7 @@ def command(
             aliases=aliases,
             reads_only=reads_only,
             asks_approval=asks_approval,
+            grammar=grammar,
         )
 
     return made

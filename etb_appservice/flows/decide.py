@@ -20,6 +20,9 @@ from etb_appservice.domain.facts import (
     AclsDue,
     AnnouncementDue,
     ApprovalEnds,
+    BreakGlassEnds,
+    BreakGlassGiven,
+    BreakGlassReviewDue,
     CardDue,
     CatchUpDue,
     ChartDue,
@@ -201,6 +204,9 @@ class Decider:
                 | StateChanged()
                 | DevicesSeen()
                 | DeviceDue()
+                | BreakGlassGiven()
+                | BreakGlassEnds()
+                | BreakGlassReviewDue()
             ):
                 await self.life.due(turn, fact, looked)
             case UsersSeen() | RightsDoubted() | RightsDue() | RightsSweepDue() | OnCallSeen() | DutyDue():

@@ -10,6 +10,8 @@ WHO = {
     Right.RESPONDER: "responders of the incident",
     Right.COMMANDER: "the incident's commander",
     Right.OPERATOR: "operators",
+    Right.WITNESS: "everybody in the room who is linked to an ETB account, and holders of a break-glass role",
+    Right.BREAK_GLASS: "holders of a break-glass role",
 }
 _WHERE: dict[Place, str] = {
     "incident": "the incident's room",

@@ -8,6 +8,9 @@ from typing import assert_never
 
 from etb_appservice.domain.facts import (
     AnnouncementDue,
+    BreakGlassEnds,
+    BreakGlassGiven,
+    BreakGlassReviewDue,
     DeviceDue,
     DevicesSeen,
     DuplicateFound,
@@ -20,6 +23,7 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.flows.announcements import announcement_due
+from etb_appservice.flows.breakglass import BreakGlasses, GlassFact
 from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.devices import DevicesNow, UnsignedDevices
 from etb_appservice.flows.guard import StateGuard
@@ -38,6 +42,7 @@ LifeFact = (
     | StateChanged
     | DevicesSeen
     | DeviceDue
+    | GlassFact
 )
 LifeLook = Presence | Swept | DevicesNow
 
@@ -52,6 +57,7 @@ class RoomLife:
     upgrades: Upgrades
     guard: StateGuard
     devices: UnsignedDevices
+    glass: BreakGlasses
 
     async def look(self, fact: Fact) -> LifeLook | None:
         """What deciding needs from outside."""
@@ -84,6 +90,8 @@ class RoomLife:
                 await self.missing.sweep_due(turn, looked if isinstance(looked, Swept) else Swept(()))
             case AnnouncementDue():
                 await announcement_due(turn, fact)
+            case BreakGlassGiven() | BreakGlassEnds() | BreakGlassReviewDue():
+                await self.glass.due(turn, fact)
             case TombstoneSeen():
                 await self.upgrades.replaced(turn, fact)
             case StateChanged():

@@ -130,7 +130,8 @@ class Rooms:
     async def _write_instead(self, turn: Turn, fact: MembershipChanged) -> None:
         """Whoever wants a chat with the bot gets one that the bot made: encrypted, and with nobody else in it."""
         is_known = self._policy.people.username(fact.sender) is not None
-        if is_known or await is_let_in(turn.work, fact.sender, self._policy):
+        is_named = bool(self._policy.break_glass.held(fact.sender, ()))
+        if is_known or is_named or await is_let_in(turn.work, fact.sender, self._policy):
             text = "You invited me to a chat. I talk with you here: send `!help` for what I can do."
             await write_to(turn, fact.sender, text, "invited me", str(turn.now_ms // _LETTER_EVERY_MS))
 

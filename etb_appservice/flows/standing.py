@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.clearance import Actor, Subject, may_know
 from etb_appservice.domain.ids import IncidentId, UserId, Username, WarRoomId, war_room_id
 from etb_appservice.domain.incident import Incident, OnCall
@@ -43,7 +44,9 @@ async def actor_of(
             # What they may do is of one incident; elsewhere they may ask which there are.
             actor = replace(actor, is_responder=False, roles=frozenset())
     is_joined = room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
-    return replace(actor, is_cross_signed=is_cross_signed, is_joined=is_joined)
+    grant = await work.cases.get(room.war_room, BreakGlass, user_id) if room.kind == "incident" else None
+    is_let_in = grant is not None and grant.holds(work.now_ms())
+    return replace(actor, is_cross_signed=is_cross_signed, is_joined=is_joined, is_let_in=is_let_in)
 
 
 def subject_of(room: Room, policy: Policy, *, by_reaction: bool = False) -> Subject:
@@ -132,14 +135,20 @@ async def _known(work: Work, user_id: UserId, policy: Policy) -> Actor:
     if known and work.now_ms() - known[1] > policy.clearance.hold_s * 1000:
         known = None
     etb_roles = known[0].roles if known else ()
+    roles = policy.roles.of(etb_roles)
+    is_operator = user_id in policy.operators
+    is_active = known[0].is_active if known else False
+    # Whom the configuration names holds a break-glass role by that alone; whom only ETB knows, by its word.
+    also = [*(roles if is_active else ()), *(("operator",) if is_operator else ())]
     return Actor(
         user_id=user_id,
         username=username if known else None,
         clearance=known[0].clearance if known else None,
-        is_active=known[0].is_active if known else False,
-        is_operator=user_id in policy.operators,
-        roles=policy.roles.of(etb_roles),
+        is_active=is_active,
+        is_operator=is_operator,
+        roles=roles,
         etb_roles=etb_roles,
+        glass=policy.break_glass.held(user_id, also),
     )
 
 

@@ -26,6 +26,7 @@ from etb_appservice.domain.text import code, plain
 from etb_appservice.domain.upgrades import Upgrade
 from etb_appservice.flows import approvals
 from etb_appservice.flows.admission import bring_in
+from etb_appservice.flows.breakglass import bring_along
 from etb_appservice.flows.federation import partner_servers, partners_in
 from etb_appservice.flows.incidents import Incidents, room_spec
 from etb_appservice.flows.invitations import forget_invitations
@@ -175,6 +176,7 @@ class Upgrades:
             turn, after, "OTHER", title, server=self._policy.server_name, by="" if is_own else effect.by
         )
         await self._move_what_waits(turn, after, room_id)
+        await bring_along(turn, after)
         closing = await turn.work.cases.get(after.war_room, Closing, "closing")
         if closing is not None and closing.is_open and closing.is_read_only:
             await turn.emit("voice", SetVoice(room_id=room_id, is_read_only=True))

@@ -70,6 +70,7 @@ from etb_appservice.domain.policy import Backoff, CadencePolicy, CommandPolicy, 
 from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.rooms import RoomPolicy
+from etb_appservice.flows.breakglass import BreakGlasses
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chart import Charts
@@ -565,6 +566,7 @@ class House:
                 Upgrades(self.policy, incidents),
                 StateGuard(self.policy),
                 UnsignedDevices(self.devices, self.policy),
+                BreakGlasses(self.policy),
             ),
             Papers(
                 Exports(self.store, press, self.policy),

@@ -60,6 +60,14 @@ TABLE = [
     Bad("a word too few", "!severity", "`level` is missing.\n\nUsage: `!severity <level>`"),
     Bad("no such command", "!asign bob", f"I don't know `asign`. Did you mean `!assign`? {LISTS}"),
     Bad("a link as an argument", "!ack [x](y)", "I don't know what to do with “\\[x\\](y)”.\n\nUsage: `!ack`"),
+    Bad(
+        "break-glass where it is not set up", "!breakglass @x:y 4 please",
+        "Break-glass is not set up here. An operator does that under `break_glass` in the configuration.",
+    ),
+    Bad(
+        "a review by somebody without the role", "!breakglass review @x:y ok",
+        "Reviewing this needs the role compliance, auditor, admin or operator.",
+    ),
     # the wrong room
     Bad(
         "a command of an incident in the control room", "!assign bob",

@@ -79,6 +79,7 @@ def test_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
         ("control_room", "operators"), ("classification", "by_severity"), ("roles", "meaning"),
         ("roles", "by_category"), ("approvals", "commands"), ("approvals", "runbooks"),
         ("roles", "by_category"), ("announcements", "members"), ("partners", "cert"), ("rooms", "servers"),
+        ("break_glass", "first"), ("break_glass", "second"),
     }  # fmt: skip
     shown, default = load(full, {}).settings.model_dump(), load(plain, {}).settings.model_dump()
     different = {

@@ -42,9 +42,12 @@ def expected(
     if not joined:
         return "not in this room"
     if control:
-        return "" if operator else "role operator"
+        if not operator:
+            return "role operator"
+        return "a break-glass role" if right is Right.BREAK_GLASS else ""
     leads = standing in {"commands the incident", "commander", "admin"}
     missing = [
+        ("a break-glass role", right is Right.BREAK_GLASS),
         ("control room only", right is Right.OPERATOR),
         ("not linked", not known),
         ("not active", not active),
@@ -191,6 +194,44 @@ def test_in_the_control_room_another_operator_approves() -> None:
     assert not decide(replace(operator, is_operator=False), APPROVING, subject).allowed
     assert not decide(replace(operator, user_id=UserId("@alice:x")), APPROVING, subject).allowed
     assert not decide(replace(operator, is_cross_signed=False), APPROVING, subject).allowed
+
+
+HOLDER = Actor(user_id=UserId("@a:x"), is_joined=True, is_cross_signed=True, glass=frozenset({"first"}))
+SECRET = Subject(classification=Classification.TOP_SECRET)
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "reason"),
+    [
+        ({}, Right.BREAK_GLASS, ""),
+        ({}, Right.WITNESS, ""),
+        ({}, Right.MEMBER, "not linked"),
+        ({"is_cross_signed": False}, Right.BREAK_GLASS, "verified"),
+        ({"is_joined": False}, Right.BREAK_GLASS, "not in this room"),
+        ({"glass": frozenset()}, Right.BREAK_GLASS, "a break-glass role"),
+        ({}, replace(APPROVING, glass=frozenset({"second"})), "the break-glass role second"),
+        ({"glass": frozenset({"second"})}, replace(APPROVING, glass=frozenset({"second"})), ""),
+        ({}, replace(APPROVING, glass=frozenset({"first", "second"})), ""),
+        ({}, replace(APPROVING, glass=frozenset({"first"}), requester_id=UserId("@a:x")), "somebody else"),
+        ({"is_cross_signed": False}, replace(APPROVING, glass=frozenset({"first"})), "verified"),
+        ({}, APPROVING, "not linked"),
+    ],
+)
+def test_break_glass_is_decided_by_its_roles_alone(
+    changes: dict[str, Any], action: Right | Approving, reason: str
+) -> None:
+    decision = decide(replace(HOLDER, **changes), action, SECRET)
+    assert decision.allowed is (reason == "")
+    assert reason in decision.reason
+
+
+def test_who_is_let_in_is_a_responder_and_no_more() -> None:
+    guest = Actor(user_id=UserId("@a:x"), is_joined=True, is_cross_signed=True, is_let_in=True)
+    allowed = {right for right in Right if decide(guest, right, SECRET).allowed}
+    assert allowed == {Right.MEMBER, Right.WITNESS, Right.RESPONDER}
+    assert not decide(guest, replace(APPROVING, role="responder"), SECRET).allowed
+    assert not decide(guest, Right.MEMBER, replace(SECRET, is_control_room=True)).allowed
+    assert not decide(replace(guest, is_joined=False), Right.MEMBER, SECRET).allowed
 
 
 def test_from_outside_a_room_its_responders_rule_holds_all_but_being_there() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.approvals import Approval, Approved
-from etb_appservice.domain.breakglass import BreakGlass
+from etb_appservice.domain.breakglass import BreakGlass, GlassReview
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
@@ -41,6 +41,9 @@ from etb_appservice.domain.facts import (
     AclsDue,
     AnnouncementDue,
     ApprovalEnds,
+    BreakGlassEnds,
+    BreakGlassGiven,
+    BreakGlassReviewDue,
     CardDue,
     CatchUpDue,
     ChartDue,
@@ -222,6 +225,7 @@ ENTRIES: list[Entry] = [
         state="RUN",
         living=LIVING,
         is_open=False,
+        glass=("second",),
     ),
     RunbookRun(
         id="1",
@@ -271,7 +275,29 @@ ENTRIES: list[Entry] = [
     Closing(how="duplicate", ended_ms=1, plan=2, read_only_ms=3, is_read_only=True, is_unlinked=True),
     Media(id="mxc://x/m", filename="f", mime="m", size=3, sha256="00", at_ms=1, event_id=EVENT, is_open=False),
     BreakGlass(
-        id=USER, by=(USER, UserId("@b:x")), reason="r", from_ms=1, until_ms=2, reviewed_by=USER, is_open=False
+        id=USER,
+        by=(USER, UserId("@b:x")),
+        reason="r",
+        from_ms=1,
+        until_ms=2,
+        reviewed_by=USER,
+        is_open=False,
+        grant="1",
+    ),
+    GlassReview(
+        id="1",
+        user_id=USER,
+        by=(USER, UserId("@b:x")),
+        reason="r",
+        from_ms=1,
+        until_ms=2,
+        ended_ms=3,
+        ended_by=USER,
+        verdict="not-ok",
+        reviewed_by=USER,
+        reviewed_ms=4,
+        note="n",
+        is_open=False,
     ),
     PartnerAdmitted(id="CERT B", by=USER, at_ms=1, people=(USER,), is_open=False),
 ]
@@ -322,6 +348,9 @@ FACTS: list[Fact] = [
     DeviceDue(war_room=WarRoomId("w"), device="@a:x.org/PHONE", since_ms=1),
     TombstoneSeen(**ORIGIN, replacement=RoomId("!n")),
     AnnouncementDue(text="t"),
+    BreakGlassGiven(war_room=WarRoomId("w"), grant="1", user_id=USER, by=(USER,), reason="r", until_ms=2),
+    BreakGlassEnds(war_room=WarRoomId("w"), grant="1", user_id=USER, by=USER),
+    BreakGlassReviewDue(war_room=WarRoomId("w"), grant="1", look=2, is_over=True),
     ServiceStarted(),
     Troubled(key="k", text="t"),
     LetterDue(user_id=USER, text="t", notify=True),
