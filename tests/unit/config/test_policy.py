@@ -3,7 +3,7 @@ from pathlib import Path
 from etb_appservice.config import load, policy, registration
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import UserId, Username
-from etb_appservice.domain.policy import AnnouncementPolicy
+from etb_appservice.domain.policy import AnnouncementPolicy, BreakGlassPolicy
 from etb_appservice.domain.rooms import DEFAULT_RULES
 from tests.unit.config.test_load import MINIMAL, write
 
@@ -16,6 +16,7 @@ def test_a_policy_says_what_the_settings_say(tmp_path: Path) -> None:
         + 'cadence: {update_minutes: {LOW: 5}, snooze: {"⏰\ufe0f": 7}, stop: 🔕, commander_minutes: 0}\n'
         + 'reactions: {actions: {"❤\ufe0f": task}}\n'
         + "incidents: {drill_tags: [Test]}\nclosing: {read_only_after_hours: 0}\n"
+        + "break_glass: {first: [operator], second: ['@c:example.org', auditor], most_hours: 2}\n"
         + "announcements: {members: ['@d:example.org'], classification: public, severity: LOW}\n"
         + "people: {template: '@{username}:example.org'}\ncommands: {prefixes: ['!'], burst: 3}\n"
     )
@@ -38,6 +39,9 @@ def test_a_policy_says_what_the_settings_say(tmp_path: Path) -> None:
     assert (made.drill_tags, made.read_only_after_hours) == (("Test",), 0)
     assert made.announcements == AnnouncementPolicy(
         frozenset({UserId("@d:example.org")}), Classification.PUBLIC, "LOW"
+    )
+    assert made.break_glass == BreakGlassPolicy(
+        frozenset({"operator"}), frozenset({"@c:example.org", "auditor"}), most_hours=2
     )
     assert made.is_ours(UserId("@_etb_alice:example.org"))
     assert not made.is_ours(UserId("@_etb_alice:elsewhere.org"))
