@@ -360,7 +360,7 @@ async def test_who_is_let_in_runs_what_a_responder_may_there_and_for_that_time(h
     await house.report(incident(id=NO_2, number="INC-2"))
     await house.settle()
     await house.moves(DORA, "join", await house.room_id(NO_2))
-    assert "not linked" in await house.ask(DORA, "!status", await house.room_id(NO_2))
+    assert "not in this room" in await house.ask(DORA, "!status", await house.room_id(NO_2))
     # At once when the time is over, however late its timer is.
     house.clock.advance(4 * HOUR)
     assert not await is_allowed(house)
