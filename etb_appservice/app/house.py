@@ -61,6 +61,7 @@ from etb_appservice.matrix.codec import Decoder, encrypted_rooms
 from etb_appservice.matrix.files import Attachments
 from etb_appservice.matrix.gaps import GapFinder
 from etb_appservice.matrix.hands import Hands
+from etb_appservice.matrix.history import History
 from etb_appservice.matrix.identity import Established
 from etb_appservice.matrix.keysync import KeySync, RoomWatch, SeenEvent
 from etb_appservice.matrix.results import Rotation, SyncResult
@@ -263,6 +264,13 @@ class House:
             render,
             Rotation(rooms.rotation_period_msgs, rooms.rotation_period_ms),
             Attachments(self.base.store, server),
+            History(
+                self.base.store,
+                server,
+                established.cipher,
+                hours=self.base.policy.history_hours,
+                count=self.metrics.history,
+            ),
         )
 
     def _decider(self, established: Established) -> Decider:
@@ -401,6 +409,7 @@ class House:
         async def handled(result: SyncResult, position: str) -> None:
             self.vitals.keys_synced_s = self.base.clock.monotonic()
             self.vitals.key_requests_refused += result.key_requests_refused
+            self.metrics.key_requests_refused(result.key_requests_refused)
             for _ in range(result.olm_failures):
                 self.metrics.undecryptable("olm")
             sessions = [(RoomId(room), session) for room, session in (*result.new_sessions, *result.withheld)]

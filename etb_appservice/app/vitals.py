@@ -34,7 +34,7 @@ class HouseVitals:
         """Every part, the homeserver first."""
         return (
             Vital("service", self.is_leading, self._uptime()),
-            self._loop("keys", self.keys_synced_s, "room keys arrive by sync"),
+            self._loop("keys", self.keys_synced_s, f"room keys arrive by sync{self._refused_requests()}"),
             # The search for gaps runs in the background: nobody has to wait for it after a start.
             self._loop(
                 "rooms",
@@ -59,6 +59,11 @@ class HouseVitals:
         if age_s > _STALE_S:
             return Vital(name, is_well=False, text=f"the homeserver has not answered for {age_s:.0f} s")
         return Vital(name, is_well=True, text=well)
+
+    def _refused_requests(self) -> str:
+        """Whoever asks for keys instead of waiting for them is worth a look."""
+        asked = self.key_requests_refused
+        return f"; {asked} requests of others for keys refused since the start" if asked else ""
 
     def _etb(self) -> Vital:
         """Well only when everything that ETB is needed for is known to work, and was a short while ago."""

@@ -16,6 +16,7 @@ from etb_appservice.flows.commands import (
     command,
     person,
 )
+from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.named import Found, look_up, why_not
 from etb_appservice.flows.partners import bring_in_theirs, theirs
 from etb_appservice.flows.permitted import permission
@@ -54,7 +55,8 @@ async def invite(call: Call, user: Person) -> Answer:
     turn, asker = call.turn, call.actor.user_id
     if await admit(turn, call.room.war_room, name, by=asker, why="invited"):
         await turn.follow(PeopleDue(incident_id=call.incident_id), ("people", turn.ref, "invites"))
-    match await bring_in(turn, call.room, room_id, user_id, by=asker):
+    up_to = await history_up_to(turn, call.room, name, call.policy)
+    match await bring_in(turn, call.room, room_id, user_id, by=asker, history_up_to=up_to):
         case "banned":
             return Answer(f"{code(name)} ({code(user_id)}) was banned from this room. Ask an operator.", "FAILED")
         case "invited":

@@ -7,6 +7,7 @@ from etb_appservice.domain.text import plain
 from etb_appservice.flows.admission import admit, bring_in
 from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Call, command
 from etb_appservice.flows.declared import room_link
+from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.partners import bring_in_theirs
 from etb_appservice.flows.permitted import people_of
 from etb_appservice.flows.standing import open_to
@@ -48,7 +49,8 @@ async def join(call: Call, number: str) -> Answer:
     if call.actor.partner:
         came = await bring_in_theirs(turn, room, asker, call.policy, by=asker)
     else:
-        came = await bring_in(turn, room, room.room_id, asker, by=asker)
+        up_to = await history_up_to(turn, room, call.username, call.policy)
+        came = await bring_in(turn, room, room.room_id, asker, by=asker, history_up_to=up_to)
     match came:
         case "later":
             return Answer(f"The room of **{name}** is being replaced. You are invited as soon as that is done.")

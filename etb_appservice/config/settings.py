@@ -276,6 +276,8 @@ class Rooms(Section):
     servers: tuple[ServerName, ...] = ()
     """Further homeservers of our own organisation. Only these, our own and those of partners that were let in may
     take part in a room; people elsewhere are not invited."""
+    history_hours: int = Field(default=168, ge=0, le=24 * 366)
+    """How many hours back somebody who is invited can read, where `visibility` is `shared`; 0 for not at all."""
     rules: dict[Level, RoomRow] = Field(default_factory=dict)
     """The table per classification. A level that isn't named keeps its default."""
 

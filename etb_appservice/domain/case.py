@@ -16,6 +16,7 @@ from etb_appservice.domain.levels import SlaSeen
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.partners import PartnerAdmitted
+from etb_appservice.domain.past import Levels
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Question
 from etb_appservice.domain.reactions import Reaction
@@ -51,6 +52,7 @@ Entry = (
     | BreakGlass
     | GlassReview
     | PartnerAdmitted
+    | Levels
 )
 
 Standing = Role | Admitted | BreakGlass | PartnerAdmitted

@@ -27,7 +27,10 @@ class OpenRoom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invite:
-    """Invite a person. Someone who is in the room already counts as invited."""
+    """Invite a person. Someone who is in the room already counts as invited.
+
+    Whether the history that goes with it arrives or not, the invitation counts.
+    """
 
     kind: Literal["Invite"] = "Invite"
     room_id: RoomId
@@ -35,6 +38,8 @@ class Invite:
     reason: str = ""
     is_direct: bool = False
     """Whether their client should list the room among their direct chats."""
+    history_up_to: Classification | None = None
+    """The person's clearance, up to which they are given the keys of what was said before; None: of nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

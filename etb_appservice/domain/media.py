@@ -24,5 +24,7 @@ class Media:
     at_ms: int
     event_id: EventId | None = None
     """The event that refers to it; None while none does, or where its answer was lost."""
+    purpose: Literal["file", "history"] = "file"
+    """`history`: the room keys that an invitation carried, which no event refers to."""
     is_open: bool = True
     """Whether it is still there, as far as we know."""

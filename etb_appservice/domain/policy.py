@@ -236,6 +236,8 @@ class Policy:
     """How long after an incident's end its room can still be written in."""
     exports_at_end: bool = False
     """Whether the transcript of a room is made when its incident ends."""
+    history_hours: int = 168
+    """How far back an invitation carries the keys of what was said; 0: not at all."""
     drill_tags: tuple[str, ...] = ("drill", "exercise")
     """ETB's tags that make an incident a drill, without regard to case."""
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))

@@ -6,6 +6,7 @@ clearance or an account that ETB takes away removes them.
 
 from typing import Literal
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import Invite
 from etb_appservice.domain.ids import RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.roles import Admitted
@@ -31,7 +32,15 @@ async def admit(
     return True
 
 
-async def bring_in(turn: Turn, room: Room, room_id: RoomId, user_id: UserId, *, by: UserId) -> Came:
+async def bring_in(
+    turn: Turn,
+    room: Room,
+    room_id: RoomId,
+    user_id: UserId,
+    *,
+    by: UserId,
+    history_up_to: Classification | None = None,
+) -> Came:
     """Invite them, unless they are there, invited or banned; also whoever had left before."""
     match await turn.work.rooms.membership(room_id, user_id):
         case "join":
@@ -42,7 +51,8 @@ async def bring_in(turn: Turn, room: Room, room_id: RoomId, user_id: UserId, *, 
             return "banned"
         case _:
             await turn.work.rooms.set_member(room_id, user_id, "invite")
-            await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
+            invite = Invite(room_id=room_id, user_id=user_id, history_up_to=history_up_to)
+            await turn.emit(f"invite/{user_id}", invite)
             await turn.note(
                 "person.invited", actor=by, subject=room.war_room, details={"user": user_id, "roles": "let in"}
             )

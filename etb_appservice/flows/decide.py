@@ -387,6 +387,10 @@ class Decider:
             await self.life.upgrades.answered(turn, effect, answer)
         if isinstance(answer, NotDone) and answer.state == "refused":
             await self._refused(turn, effect)
+        if isinstance(effect, Invite) and isinstance(answer, Done) and "history" in answer.found:
+            await turn.note(
+                "history.shared", subject=effect.room_id, details={"user": effect.user_id, **answer.found}
+            )
         await turn.note(
             "effect.done" if isinstance(answer, Done) else f"effect.{answer.state}",
             subject=fact.key,

@@ -202,7 +202,7 @@ class Exports:
             posts=await view.cases.of(room.war_room, Post),
             runs=await view.cases.of(room.war_room, RunbookRun),
             commands=_without_redacted(commands, messages),
-            media=await view.cases.of(room.war_room, Media),
+            media=[one for one in await view.cases.of(room.war_room, Media) if one.purpose == "file"],
             is_whole=is_whole,
         )
 

@@ -25,6 +25,7 @@ from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.announcements import announce_change
 from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.federation import put_acl
+from etb_appservice.flows.history import begins, reclassified
 from etb_appservice.flows.invitations import bring_in
 from etb_appservice.flows.removals import learned, put_out_whom_it_must
 from etb_appservice.flows.surroundings import (
@@ -186,6 +187,7 @@ class Incidents:
                 hosts=spec.hosts,
             )
         )
+        await begins(turn, spec.war_room, spec.classification)
         await turn.emit_as(
             f"open/{spec.war_room}/{spec.generation}",
             OpenRoom(war_room=spec.war_room, spec=spec, urgency=urgency(incident.severity)),
@@ -219,6 +221,7 @@ class Incidents:
             content = {"history_visibility": spec.visibility}
             await turn.emit("visibility", _state(room_id, "m.room.history_visibility", content))
         if changed.classification is not room.classification:
+            await reclassified(turn, room.war_room, changed.classification)
             await turn.note(
                 "room.classified",
                 subject=room.war_room,

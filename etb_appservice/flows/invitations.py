@@ -20,6 +20,7 @@ from etb_appservice.domain.incident import Incident, Responder
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.removals import INSIDE
 from etb_appservice.flows.surroundings import FIXES
 from etb_appservice.flows.turn import Turn
@@ -58,7 +59,7 @@ async def bring_in(
         elif incident.is_over:
             after = before
         else:
-            after = await _let_in(turn, room, room_id, person, person.user_id, before, afresh=afresh)
+            after = await _let_in(turn, room, room_id, person, person.user_id, before, policy, afresh=afresh)
             if space is not None and space.room_id is not None:
                 await _show_space(turn, space.room_id, person.user_id, policy)
         await _keep(turn, room, before, replace(after, is_open=bool(after.obstacle) and incident.is_open))
@@ -116,6 +117,7 @@ async def _let_in(
     person: Responder,
     user_id: UserId,
     before: Guest,
+    policy: Policy,
     *,
     afresh: bool,
 ) -> Guest:
@@ -129,7 +131,8 @@ async def _let_in(
         if not afresh:
             return now
     await turn.work.rooms.set_member(room_id, user_id, "invite")
-    await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
+    up_to = await history_up_to(turn, room, person.username, policy)
+    await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id, history_up_to=up_to))
     await turn.note(
         "person.invited", subject=room.war_room, details={"user": user_id, "roles": ",".join(person.roles)}
     )

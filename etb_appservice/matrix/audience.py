@@ -10,6 +10,7 @@ permitted gets nothing. Must never count in somebody on a stranger's word.
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.permitted import permissions
@@ -33,6 +34,8 @@ class Audience:
     """Who is joined or invited by the tables, permitted or not."""
     signed_only: bool = False
     """Whether only devices that their owners have signed are given the key, by the room's level of now."""
+    level: Classification | None = None
+    """What the room is classified as."""
 
 
 AudienceOf = Callable[[RoomId, Collection[UserId]], Awaitable[Audience | None]]
@@ -60,6 +63,7 @@ def audience_from(store: Store, policy: Policy) -> AudienceOf:
             shared_history=room.visibility == "shared",
             present=frozenset(present),
             signed_only=policy.rooms.signed_devices_only(room.kind, room.classification),
+            level=room.classification,
         )
 
     return audience_of

@@ -23,18 +23,23 @@ from mautrix.crypto import InboundGroupSession
 from mautrix.types import EventID, RoomID, SessionID
 from olm.group_session import OlmGroupSessionError
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.outcomes import Failure, Later
 from etb_appservice.matrix.api import Actor, outcomes
+from etb_appservice.matrix.chronicle import hour_of, now_ms
+from etb_appservice.matrix.handover import Handover
 from etb_appservice.matrix.keeper import Keeper
 from etb_appservice.matrix.olm import MEGOLM, BadEvent, Machine, dict_of, key_of, text_of
 from etb_appservice.matrix.refusals import Devices, Refusals, Target
 from etb_appservice.matrix.results import (
     Decrypted,
     Encrypted,
+    Held,
     KeyMissing,
     Refusal,
     Rotation,
     SyncResult,
+    Told,
     Trust,
     Undecryptable,
     Unreadable,
@@ -63,6 +68,7 @@ class Cipher:
         self._directory = directory
         self._actor = machine.actor
         self.courier = Courier(machine)
+        self._handover = Handover(machine, directory, self.courier)
         self._rooms: dict[str, RoomSession] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._inbound: OrderedDict[tuple[str, str], InboundGroupSession] = OrderedDict()
@@ -89,10 +95,11 @@ class Cipher:
         rotation: Rotation | None = None,
         shared_history: bool = False,
         signed_only: bool = False,
+        level: Classification | None = None,
     ) -> Encrypted:
         """See results.Crypto."""
         rule = rotation or Rotation()
-        terms = Terms(frozenset(recipients) | {self._actor.mxid}, rule, shared_history, signed_only)
+        terms = Terms(frozenset(recipients) | {self._actor.mxid}, rule, shared_history, signed_only, level)
         return await self._keeper.run(lambda: self._encrypt(room_id, event_type, content, terms))
 
     async def _encrypt(
@@ -110,6 +117,10 @@ class Cipher:
                 if len(self._rooms) >= _LIVE_SESSIONS:
                     self._rooms.pop(next(iter(self._rooms)))  # its room's next message makes a new one
                 self._rooms[room_id] = session
+            hour = hour_of(now_ms())
+            if hour > session.hour:
+                await self._store.chronicle.said(session.group.id, hour, session.used)
+                session.hour = hour
             body = json.dumps({"room_id": room_id, "type": event_type, "content": dict(content)})
             session.used += 1
             sealed: dict[str, Any] = {
@@ -149,6 +160,7 @@ class Cipher:
             rotation=terms.rotation,
             shared_history=terms.shared_history,
             signed_only=terms.signed_only,
+            level=terms.level,
         )
         await self.courier.tell_withheld(session, unsigned)
         return session
@@ -206,6 +218,18 @@ class Cipher:
         for refusals in self.courier.memories:
             refusals.hold(user_ids, self._rooms)
         await self._keeper.run(lambda: self._directory.outdate(user_ids))
+
+    async def held(self, room_id: str, since_ms: int) -> Sequence[Held]:
+        """See results.Crypto."""
+        return await self._keeper.run(lambda: self._handover.held(room_id, since_ms))
+
+    async def export(self, room_id: str, starts: Mapping[str, int]) -> Sequence[dict[str, Any]]:
+        """See results.Crypto."""
+        return await self._keeper.run(lambda: self._handover.export(room_id, starts))
+
+    async def tell(self, user_id: str, event_type: str, content: Mapping[str, Any]) -> Told:
+        """See results.Crypto."""
+        return await self._keeper.run(lambda: self._handover.tell(user_id, event_type, content))
 
     def refused_devices(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""
@@ -419,11 +443,13 @@ class Terms:
     rotation: Rotation
     shared_history: bool
     signed_only: bool
+    level: Classification | None = None
+    """What the room is classified as."""
 
     def fit(self, session: RoomSession) -> bool:
         """Whether a session was made on these terms; when it is replaced is left aside."""
-        made_on = (session.recipients, session.shared_history, session.signed_only)
-        return made_on == (self.recipients, self.shared_history, self.signed_only)
+        made_on = (session.recipients, session.shared_history, session.signed_only, session.level)
+        return made_on == (self.recipients, self.shared_history, self.signed_only, self.level)
 
 
 class _Tally:

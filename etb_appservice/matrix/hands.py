@@ -2,6 +2,8 @@
 
     SendFile ──> upload, remembered
       │
+    Invite ──> invited ──> the keys of what was said before, if any are due; best effort
+
     Say ──> tried before, long ago or from another device? ──yes──> read the room back ──found──> Done
              │ no                                                        │ not there
              └──> encrypt for our own list of people ──> send under hash(key, bot, device) ──> Done
@@ -38,6 +40,7 @@ from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsu
 from etb_appservice.domain.rooms import voiced
 from etb_appservice.matrix.audience import AudienceOf, Recipients
 from etb_appservice.matrix.files import Attachments
+from etb_appservice.matrix.history import History
 from etb_appservice.matrix.messages import (
     EFFECT_FIELD,
     RELATION,
@@ -82,6 +85,7 @@ class Hands:
         render: Render,
         rotation: Rotation,
         attachments: Attachments,
+        history: History,
     ) -> None:
         self._server = server
         self._crypto = crypto
@@ -91,6 +95,7 @@ class Hands:
         self._render = render
         self._rotation = rotation
         self._attachments = attachments
+        self._history = history
 
     @property
     def device_id(self) -> str:
@@ -155,6 +160,7 @@ class Hands:
             rotation=self._rotation,
             shared_history=audience.shared_history,
             signed_only=signed_only or audience.signed_only,
+            level=audience.level,
         )
         envelope = dict(encrypted.content)
         if RELATION in content:
@@ -255,11 +261,20 @@ class Hands:
             await self._forget(room_id, user_id)
             membership = await self._server.membership(room_id, user_id)
             if membership in _PRESENT:
-                return Done(detail=f"was there: {membership}")
+                # Ours, if it was tried before: the first try may have ended between the invitation and the keys.
+                found = await self._give_history(invite) if _was_tried(attempt) else {}
+                return Done(detail=f"was there: {membership}", found=found)
             raise _invite_failure(invite, membership, failure, attempt) from failure
         self._recipients.was_invited(room_id, user_id)
         await self._forget(room_id, user_id)
-        return Done(detail="invited")
+        return Done(detail="invited", found=await self._give_history(invite))
+
+    async def _give_history(self, invite: Invite) -> dict[str, str]:
+        """After the invitation: whoever can't be invited is given nothing."""
+        if invite.history_up_to is None:
+            return {}
+        given = await self._history.give(invite.room_id, invite.user_id, invite.history_up_to)
+        return {"history": str(given.keys), "devices": str(given.devices)} if given else {}
 
     async def _remove(self, remove: Remove) -> Done:
         room_id, user_id = remove.room_id, remove.user_id

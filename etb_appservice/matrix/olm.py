@@ -47,6 +47,8 @@ _log = structlog.get_logger(__name__)
 _OLM_CACHE_LIMIT = 2_000
 _ID_LIMIT = 255
 _KEY_LENGTH = 43
+_MARKS = ("org.matrix.msc3061.shared_history", "m.shared_history", "shared_history")
+"""MSC3061 and MSC4268, in the spellings that are on the way."""
 _RECOUNT_S = 60.0
 _FALLBACK_PAUSE_S = 300.0
 
@@ -101,6 +103,12 @@ def dict_of(value: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise BadEvent(f"{what} is not an object")
     return value
+
+
+def is_marked(room_key: Mapping[str, Any]) -> bool:
+    """Whether a room key says that it may be passed on to people invited later: in any spelling, without a no."""
+    said = [room_key[name] for name in _MARKS if name in room_key]
+    return bool(said) and all(word is True for word in said)
 
 
 class Machine(OlmMachine):
@@ -203,7 +211,7 @@ class Machine(OlmMachine):
         )
         if session.id != session_id:
             raise BadEvent("the room key is not the one it says it is")
-        if not await self.crypto_store.keep_room_key(session):
+        if not await self.crypto_store.keep_room_key(session, is_marked=is_marked(content)):
             _log.warning("room key refused, its session belongs to another device", room=room_id, sender=sender)
             return Taken("m.room_key")
         return Taken("m.room_key", (room_id, session_id))

@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from etb_appservice.domain.classification import Classification
+
+HELD_LIMIT = 1_000
+"""More keys of one room than this are never looked through: anyone in a room can make any number."""
+
 
 class Trust(Enum):
     """What is known of the device a message was encrypted by. Always a device of the event's own sender."""
@@ -132,6 +137,34 @@ class SyncResult:
     olm_failures: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A room key that we hold, and what we know of its use. Times are UTC milliseconds."""
+
+    session_id: str
+    device: str
+    """The identity key of the device whose session it is."""
+    is_ours: bool
+    is_marked: bool
+    """Whether whoever made it says that it may be passed on to people invited later (MSC3061, MSC4268)."""
+    came_ms: int
+    """When it was made or came, by our clock."""
+    level: Classification | None
+    """Ours alone: the room's classification while it was used; None: not known."""
+    heard_ms: int | None
+    """Others' alone: the earliest message in it, by its sender's clock; None: none was ever read."""
+    start: int | None
+    """The index of the first message from the asked time on; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many devices were sent something, and how many were not: not signed by their owner, or without keys."""
+
+    reached: int
+    passed_over: int
+
+
 class Crypto(Protocol):
     """The bot's encryption. One per actor; `cipher.Cipher` is the real one.
 
@@ -149,10 +182,12 @@ class Crypto(Protocol):
         rotation: Rotation | None = None,
         shared_history: bool = False,
         signed_only: bool = False,
+        level: Classification | None = None,
     ) -> Encrypted:
         """Encrypt for all devices of `recipients` (our own tables; the bot itself may be among them).
 
-        A session whose recipients or their devices changed is dropped and made anew. Raises the four outcomes.
+        A session whose recipients or their devices changed is dropped and made anew; so is one that was made at
+        another `level` of the room. Raises the four outcomes.
 
         `signed_only`: only for devices of Trust.CROSS_SIGNED. Every other one is told once a session that it is
         not given the key (`m.room_key.withheld`, code `m.unverified`), and gets the key it was due once it is
@@ -197,6 +232,28 @@ class Crypto(Protocol):
 
         Devices that were told that they get none are given them once they are signed, and not named in the answer.
         Raises no outcome: what the homeserver can't do now is tried at the next call.
+        """
+        ...
+
+    async def held(self, room_id: str, since_ms: int) -> Sequence[Held]:
+        """The keys of a room, latest first, at most HELD_LIMIT: our own, and those in which somebody was heard.
+
+        `since_ms` is taken down to the full hour. Raises no outcome.
+        """
+        ...
+
+    async def export(self, room_id: str, starts: Mapping[str, int]) -> Sequence[dict[str, Any]]:
+        """These sessions (by id), each from an index on, as MSC4268 writes them. Some may be missing.
+
+        Must never give out what comes before the index. Raises no outcome.
+        """
+        ...
+
+    async def tell(self, user_id: str, event_type: str, content: Mapping[str, Any]) -> Told:
+        """Send an Olm-encrypted event to each device that this person's identity, as first seen, has signed.
+
+        Repeating is safe for whoever can take it twice. Raises Later when their devices can't be asked for or
+        reached now.
         """
         ...
 

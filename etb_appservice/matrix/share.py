@@ -23,6 +23,7 @@ from mautrix.types import DeviceIdentity, RoomID, SessionID, UserID
 from olm.group_session import OutboundGroupSession
 from olm.session import OlmSessionError
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.outcomes import Failure, Later
 from etb_appservice.matrix.api import Method, Path, call, outcomes
 from etb_appservice.matrix.olm import MEGOLM, OLM, BadEvent, Machine, dict_of, key_of
@@ -48,11 +49,15 @@ class RoomSession:
     rotation: Rotation
     shared_history: bool
     signed_only: bool
+    level: Classification | None
+    """What the room was classified as when it was made."""
     group: OutboundGroupSession
     first_key: str
     """The session key at index 0."""
     born: float
     used: int = 0
+    hour: int = 0
+    """The last hour whose first index is in the chronicle."""
     refused: set[Target] = field(default_factory=set)
     """Devices that don't have its key."""
     withheld: dict[Target, str] = field(default_factory=dict)
@@ -106,6 +111,7 @@ class Courier:
         rotation: Rotation,
         shared_history: bool,
         signed_only: bool = False,
+        level: Classification | None = None,
     ) -> RoomSession:
         """Make a session and hand its key to every device that can take it. Raises Later when none was told."""
         group = OutboundGroupSession()
@@ -117,6 +123,7 @@ class Courier:
             rotation=rotation,
             shared_history=shared_history,
             signed_only=signed_only,
+            level=level,
             group=group,
             first_key=group.session_key,
             born=time.monotonic(),
@@ -132,6 +139,9 @@ class Courier:
                     sender_key=account.identity_key,
                     room_id=RoomID(room_id),
                 ),
+            )
+            session.hour = await self._store.chronicle.made(
+                room_id, group.id, is_marked=shared_history, level=level
             )
         for refusals in self.memories:
             refusals.settle(room_id, recipients)

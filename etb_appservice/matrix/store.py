@@ -1,4 +1,4 @@
-"""The crypto database: mautrix's tables, plus two of ours, in a SQLite file or a PostgreSQL schema of their own.
+"""The crypto database: mautrix's tables, plus some of ours, in a SQLite file or a PostgreSQL schema of their own.
 
 It must never be used outside `keeper.Keeper.run`, and never together with another mautrix database in one task.
 `synchronous=FULL`, because a ratchet rolled back by a power cut would use a message key twice.
@@ -26,6 +26,8 @@ from mautrix.types import DeviceID, DeviceIdentity, IdentityKey, RoomID, Session
 from mautrix.util.async_db import Database, Scheme
 from yarl import URL
 
+from etb_appservice.matrix import chronicle
+
 _SQLITE_PREFIXES = ("sqlite+aiosqlite:///", "sqlite:///")
 _POSTGRES_PREFIXES = ("postgresql+asyncpg://", "postgresql+psycopg://", "postgresql://", "postgres://")
 _OUR_TABLES = (
@@ -49,6 +51,7 @@ _OUR_TABLES = (
         PRIMARY KEY (account_id, session_id, sender)
     )
     """,
+    *chronicle.TABLES,
 )
 _WITHHELD_PER_SENDER = 2_000
 """More notices than this from one person are not kept: anyone can send them."""
@@ -133,7 +136,7 @@ class CryptoStore(PgCryptoStore):
         await self.delete()
         tables = ["etb_to_device_seen"]
         if wipe:
-            tables += ["crypto_megolm_inbound_session", "etb_withheld"]
+            tables += ["crypto_megolm_inbound_session", "etb_withheld", *chronicle.NAMES]
         for table in tables:
             await self.db.execute(f"DELETE FROM {table} WHERE account_id=$1", self.account_id)  # noqa: S608 - constants
 
@@ -219,11 +222,20 @@ class CryptoStore(PgCryptoStore):
         row = await self.db.fetchrow(query, session_id, self.account_id)
         return None if row is None else (row["room_id"], row["sender_key"])
 
-    async def keep_room_key(self, session: InboundGroupSession) -> bool:
-        """Store a received room key unless we have one as good; False when somebody else's holds its place."""
+    @property
+    def chronicle(self) -> chronicle.Chronicle:
+        """What is known of the room keys we hold."""
+        return chronicle.Chronicle(self.db, self.account_id)
+
+    async def keep_room_key(self, session: InboundGroupSession, *, is_marked: bool = False) -> bool:
+        """Store a received room key unless we have one as good; False when somebody else's holds its place.
+
+        `is_marked`: its sender says that it may be passed on to people invited later.
+        """
         owner = await self.session_owner(session.id)
         if owner is not None and owner != (session.room_id, session.sender_key):
             return False
+        await self.chronicle.came(session.room_id, session.id, is_marked=is_marked, is_new=owner is None)
         if owner is not None:
             known = await self.get_group_session(session.room_id, SessionID(session.id))
             if known is not None and known.first_known_index <= session.first_known_index:

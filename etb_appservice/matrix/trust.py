@@ -93,6 +93,16 @@ class Directory:
         found = await self._read(user_ids)
         return {user_id: {d.device_id: d for d in found[user_id] if not d.deleted} for user_id in user_ids}
 
+    async def signed_devices_of(self, user_id: str) -> Devices | None:
+        """Those of the living devices that the identity first seen for this person has signed.
+
+        None when nobody can be asked now: what was last seen doesn't do where the past is given away.
+        """
+        if not await self._refresh((user_id,)):
+            return None
+        found = (await self._read((user_id,)))[user_id]
+        return {d.device_id: d for d in found if await self._trust_of(d) is Trust.CROSS_SIGNED}
+
     async def retry_outdated(self, user_ids: Sequence[str]) -> None:
         """Ask again for lists whose query failed and whose pause is over."""
         await self._refresh(user_ids)

@@ -52,6 +52,15 @@ class Metrics:
         self._refused = self._counter(
             "etb_keys_refused", "Devices that could not be given a room key when it was due, by reason.", "reason"
         )
+        self._requests = self._counter(
+            "etb_key_requests_refused", "Requests for room keys by other people's devices; all are refused."
+        )
+        self._histories = self._counter(
+            "etb_history_bundles",
+            "Invitations that were due the keys of what was said before; outcome `shared`, `nothing`, `no_device` "
+            "or `failed`.",
+            "outcome",
+        )
         self._calls = self._times(
             "etb_call_seconds",
             "Time of one HTTP call to a peer; status is the HTTP status or `error`.",
@@ -88,6 +97,14 @@ class Metrics:
     def keys_refused(self, reason: str, devices: int = 1) -> None:
         """Devices could not be given a room key."""
         self._refused.labels(self._word("reason", reason)).inc(max(devices, 0))
+
+    def key_requests_refused(self, requests: int) -> None:
+        """Other people's devices asked for room keys, in vain."""
+        self._requests.inc(max(requests, 0))
+
+    def history(self, outcome: str) -> None:
+        """An invitation that was due the keys of what was said before ended, as `matrix.history` says."""
+        self._histories.labels(self._word("outcome", outcome)).inc()
 
     def call(self, peer: Peer, status: str, seconds: float) -> None:
         """An HTTP call to a peer ended."""

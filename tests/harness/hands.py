@@ -27,6 +27,7 @@ from etb_appservice.matrix.codec import Decoder, encrypted_rooms
 from etb_appservice.matrix.files import Attachments
 from etb_appservice.matrix.gaps import GapFinder
 from etb_appservice.matrix.hands import Hands
+from etb_appservice.matrix.history import History
 from etb_appservice.matrix.results import Rotation
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver
@@ -85,6 +86,8 @@ class Workbench:
     transactions: Transactions
     gaps: GapFinder
     woken: list[str]
+    counted: list[str]
+    """How each handing over of history ended."""
     stack: AsyncExitStack
     clock: RealClock = field(default_factory=RealClock)
 
@@ -114,7 +117,9 @@ class Workbench:
             assert bot.established is not None
             server = Homeserver(bot.established.actor)
             rooms = RoomMaker(server, synapse.server_name, clock)
+            counted: list[str] = []
             return cls(
+                counted=counted,
                 synapse=synapse,
                 slot=slot,
                 bot=bot,
@@ -129,6 +134,7 @@ class Workbench:
                     render,
                     Rotation(),
                     Attachments(store, server),
+                    History(store, server, bot.cipher, hours=24, count=counted.append),
                 ),
                 decoder=Decoder(bot.cipher, encrypted_rooms(store), server.user_id, missed=lambda: None),
                 intake=intake,

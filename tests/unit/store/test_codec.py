@@ -99,6 +99,7 @@ from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.partners import PartnerAdmitted
+from etb_appservice.domain.past import Levels, Step
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.reactions import Reaction
@@ -142,7 +143,7 @@ EFFECTS: list[Effect] = [
     OpenRoom(war_room=WarRoomId("w"), spec=incident_room(INCIDENT, Classification.PUBLIC, POLICY, generation=2)),
     OpenRoom(war_room=WarRoomId("control"), spec=control_room(POLICY)),
     OpenRoom(war_room=WarRoomId("space"), spec=incidents_space(POLICY)),
-    Invite(room_id=ROOM, user_id=USER, reason="r"),
+    Invite(room_id=ROOM, user_id=USER, reason="r", history_up_to=Classification.INTERNAL),
     Remove(room_id=ROOM, user_id=USER, reason="r"),
     LeaveRoom(room_id=ROOM),
     AcceptIdentity(user_id=USER),
@@ -300,6 +301,8 @@ ENTRIES: list[Entry] = [
         is_open=False,
     ),
     PartnerAdmitted(id="CERT B", by=USER, at_ms=1, people=(USER,), is_open=False),
+    Media(id="mxc://x/k", filename="", mime="m", size=3, sha256="00", at_ms=1, purpose="history"),
+    Levels(steps=(Step(0, Classification.PUBLIC), Step(1 << 50, Classification.TOP_SECRET))),
 ]
 FACTS: list[Fact] = [
     AclsDue(war_room=WarRoomId("w"), after="v"),
