@@ -55,7 +55,7 @@ async def invite(call: Call, user: Person) -> Answer:
     turn, asker = call.turn, call.actor.user_id
     if await admit(turn, call.room.war_room, name, by=asker, why="invited"):
         await turn.follow(PeopleDue(incident_id=call.incident_id), ("people", turn.ref, "invites"))
-    up_to = await history_up_to(turn, call.room, name, call.policy)
+    up_to = await history_up_to(turn, call.room, user_id, call.policy)
     match await bring_in(turn, call.room, room_id, user_id, by=asker, history_up_to=up_to):
         case "banned":
             return Answer(f"{code(name)} ({code(user_id)}) was banned from this room. Ask an operator.", "FAILED")

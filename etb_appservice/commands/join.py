@@ -49,7 +49,7 @@ async def join(call: Call, number: str) -> Answer:
     if call.actor.partner:
         came = await bring_in_theirs(turn, room, asker, call.policy, by=asker)
     else:
-        up_to = await history_up_to(turn, room, call.username, call.policy)
+        up_to = await history_up_to(turn, room, asker, call.policy)
         came = await bring_in(turn, room, room.room_id, asker, by=asker, history_up_to=up_to)
     match came:
         case "later":

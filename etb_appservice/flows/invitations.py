@@ -131,7 +131,7 @@ async def _let_in(
         if not afresh:
             return now
     await turn.work.rooms.set_member(room_id, user_id, "invite")
-    up_to = await history_up_to(turn, room, person.username, policy)
+    up_to = await history_up_to(turn, room, user_id, policy)
     await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id, history_up_to=up_to))
     await turn.note(
         "person.invited", subject=room.war_room, details={"user": user_id, "roles": ",".join(person.roles)}

@@ -22,6 +22,7 @@ from etb_appservice.domain.pages import Page
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.text import code, lasting, mention, plain
+from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.letters import write_to
 from etb_appservice.flows.surroundings import Surroundings, level_of, obstacle
 from etb_appservice.flows.timeline import write_down
@@ -100,7 +101,9 @@ async def send_page(
     for name, user_id in whom.people:
         if await turn.work.rooms.membership(room.room_id, user_id) not in {"join", "invite"}:
             await turn.work.rooms.set_member(room.room_id, user_id, "invite")
-            await turn.emit(f"invite/{user_id}", Invite(room_id=room.room_id, user_id=user_id))
+            up_to = await history_up_to(turn, room, user_id, policy)
+            invite = Invite(room_id=room.room_id, user_id=user_id, history_up_to=up_to)
+            await turn.emit(f"invite/{user_id}", invite)
             await turn.note("person.invited", subject=room.war_room, details={"user": user_id, "roles": "paged"})
         let_in = await turn.work.cases.get(room.war_room, Admitted, name)
         if let_in is None or not let_in.is_open:

@@ -24,6 +24,7 @@ from etb_appservice.flows.announcements import say_kept
 from etb_appservice.flows.catchup import is_late
 from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.federation import acls_due, look_at_acls
+from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
@@ -261,7 +262,8 @@ class Rooms:
             if await turn.work.rooms.membership(room_id, user_id) in {"join", "invite"}:
                 continue
             await turn.work.rooms.set_member(room_id, user_id, "invite")
-            await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id))
+            up_to = await history_up_to(turn, room, user_id, self._policy)
+            await turn.emit(f"invite/{user_id}", Invite(room_id=room_id, user_id=user_id, history_up_to=up_to))
             await turn.note("person.invited", subject=room.war_room, details={"user": user_id, "roles": role})
 
     async def _link_all(self, turn: Turn, space_id: RoomId) -> None:

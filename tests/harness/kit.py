@@ -189,6 +189,8 @@ class World:
     documents: Callable[[str], Awaitable[bytes | None]] | None = None
     """Where the bytes of files wait; the house sets it."""
     invited: list[tuple[RoomId, UserId]] = field(default_factory=list)
+    history: dict[UserId, dict[str, str]] = field(default_factory=dict)
+    """What of the past an invitation carries to somebody, where it may carry any."""
     left: list[RoomId] = field(default_factory=list)
     accepted: list[UserId] = field(default_factory=list)
     """Whose replaced identity counts."""
@@ -292,8 +294,9 @@ class World:
                 return Done(detail=f"was there: {self.members[room_id][user_id]}")
             case Invite(room_id=room_id, user_id=user_id):
                 self.invited.append((room_id, user_id))
+                found = self.history.get(user_id, {}) if effect.history_up_to is not None else {}
                 self._push(member(room_id, user_id, "invite", sender=BOT, event_id=f"$invite{number}"))
-                return Done(detail="invited")
+                return Done(detail="invited", found=found)
             case Pin(room_id=room_id, event_id=pinned, instead_of=before):
                 pins = self.pinned.setdefault(room_id, [])
                 if pinned in pins:

@@ -115,6 +115,15 @@ def test_the_loops_of_the_homeserver_are_well_while_they_turn(clock: MovedClock,
     assert not part(house, "rooms").is_well
 
 
+def test_refused_requests_for_keys_are_told_with_the_keys(clock: MovedClock, good: PollerState) -> None:
+    house = vitals(clock, good)
+    house.keys_synced_s = clock.monotonic()
+    assert part(house, "keys").text == "room keys arrive by sync"
+    house.key_requests_refused = 3
+    told = "room keys arrive by sync; 3 requests of others for keys refused since the start"
+    assert part(house, "keys") == Vital("keys", True, told)
+
+
 def test_the_service_is_well_once_it_leads(clock: MovedClock, good: PollerState) -> None:
     house = vitals(clock, good)
     assert part(house, "service") == Vital("service", False, "is starting")
