@@ -63,7 +63,7 @@ class HouseVitals:
     def _refused_requests(self) -> str:
         """Whoever asks for keys instead of waiting for them is worth a look."""
         asked = self.key_requests_refused
-        return f"; {asked} requests of others for keys refused since the start" if asked else ""
+        return f"; requests of others for keys, all refused: {asked} since the start" if asked else ""
 
     def _etb(self) -> Vital:
         """Well only when everything that ETB is needed for is known to work, and was a short while ago."""

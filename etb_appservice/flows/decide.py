@@ -387,6 +387,11 @@ class Decider:
             await self.life.upgrades.answered(turn, effect, answer)
         if isinstance(answer, NotDone) and answer.state == "refused":
             await self._refused(turn, effect)
+        await self._noted(turn, fact)
+
+    async def _noted(self, turn: Turn, fact: EffectAnswered) -> None:
+        """In the audit log."""
+        effect, answer = fact.effect, fact.answer
         if isinstance(effect, Invite) and isinstance(answer, Done) and "history" in answer.found:
             await turn.note(
                 "history.shared", subject=effect.room_id, details={"user": effect.user_id, **answer.found}

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from olm.account import Account
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import Invite, MatrixEffect, Remove, Say, SendFile
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import RoomId, UserId
@@ -20,6 +21,7 @@ from etb_appservice.matrix.audience import AudienceOf
 from etb_appservice.matrix.cipher import Cipher
 from etb_appservice.matrix.files import Attachments
 from etb_appservice.matrix.hands import Hands
+from etb_appservice.matrix.history import History
 from etb_appservice.matrix.results import Crypto, Rotation
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver
@@ -99,6 +101,7 @@ class SealedWorld(World):
             render,
             Rotation(),
             cast(Attachments, None),
+            cast(History, _NoHistory()),
         )
 
     async def do(self, effect: MatrixEffect, attempt: Try) -> Done:
@@ -143,6 +146,13 @@ class SealedWorld(World):
     async def members_changed(self, user_ids: Any) -> None:
         assert self.cipher is not None
         await self.cipher.members_changed(user_ids)
+
+
+class _NoHistory:
+    """The past is handed over elsewhere (tests/unit/matrix_hands/test_chosen.py)."""
+
+    async def give(self, _room_id: RoomId, _user_id: UserId, _up_to: Classification) -> None:
+        """Nothing."""
 
 
 class _NoRooms:

@@ -103,6 +103,42 @@ async def test_in_a_room_that_shows_nobody_the_past_no_key_of_it_is_given(scene:
     assert await given(scene, "shared") == before
 
 
+async def test_a_request_for_keys_is_refused_counted_and_shown(scene: Scene) -> None:
+    incident = await scene.etb.declare(title="Mail is late", reporter="alice")
+    alice, room = await scene.enter("alice", incident)
+    ours = await scene.ask(alice, room, "!status")
+    stranger = await scene.person("heidi")
+    async with scene.as_bot() as bot:
+        events = await bot.messages(room)
+    [event] = [one for one in events if one["event_id"] == ours.event_id]
+    [device] = (await stranger.devices(scene.bot)).devices
+    body = {
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "room_id": room,
+        "session_id": event["content"]["session_id"],
+        "sender_key": device.identity_key,
+    }
+    asked = {
+        "action": "request",
+        "request_id": "1",
+        "requesting_device_id": stranger.device_id,
+        "body": body,
+    }
+    await stranger.http(
+        "PUT",
+        "/sendToDevice/m.room_key_request/one",
+        body={"messages": {scene.bot: {device.device_id: asked}}},
+    )
+
+    async def counted() -> bool:
+        return "etb_key_requests_refused_total 1.0" in (await scene.service.get("/metrics"))[1]
+
+    await eventually(counted, "a refused request in the metrics")
+    operator, control = await scene.operator()
+    health = await scene.ask(operator, control, "!health")
+    assert "requests of others for keys, all refused: 1" in health.body
+
+
 async def test_who_is_let_in_by_a_command_reads_the_past_too(scene: Scene) -> None:
     incident = await scene.etb.declare(title="Search is stale", reporter="alice")
     alice, room = await scene.enter("alice", incident)

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import (
     Invite,
     LeaveRoom,
@@ -76,6 +77,12 @@ async def test_a_file_whose_bytes_are_gone_is_our_fault(side: Side) -> None:
     with pytest.raises(Broken, match="not there any more"):
         await do(side, gone)
     assert await side.count_said(room_id) == 0
+
+
+async def test_an_invitation_to_a_room_that_hides_its_past_carries_nothing(side: Side) -> None:
+    room_id = await room_of(side)
+    invite = Invite(room_id=room_id, user_id=SOMEBODY, history_up_to=Classification.TOP_SECRET)
+    assert (await do(side, invite)).found == {}
 
 
 async def test_inviting_and_removing_may_be_repeated(side: Side) -> None:

@@ -120,7 +120,7 @@ def test_refused_requests_for_keys_are_told_with_the_keys(clock: MovedClock, goo
     house.keys_synced_s = clock.monotonic()
     assert part(house, "keys").text == "room keys arrive by sync"
     house.key_requests_refused = 3
-    told = "room keys arrive by sync; 3 requests of others for keys refused since the start"
+    told = "room keys arrive by sync; requests of others for keys, all refused: 3 since the start"
     assert part(house, "keys") == Vital("keys", True, told)
 
 

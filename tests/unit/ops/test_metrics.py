@@ -21,6 +21,8 @@ def test_what_happens_is_counted_under_the_names_that_are_documented() -> None:
     meter.undecryptable("key missing")
     meter.parked("outbox")
     metrics.keys_refused("no_one_time_key", 3)
+    metrics.key_requests_refused(2)
+    metrics.history("no_device")
     metrics.call("etb", "200", 0.1)
     metrics.depth("inbox", 4, 1, 2.5)
     metrics.rooms(7)
@@ -32,6 +34,8 @@ def test_what_happens_is_counted_under_the_names_that_are_documented() -> None:
     assert found['etb_undecryptable_total{reason="key_missing"}'] == 1
     assert found['etb_parked_total{queue="outbox"}'] == 1
     assert found['etb_keys_refused_total{reason="no_one_time_key"}'] == 3
+    assert found["etb_key_requests_refused_total"] == 2
+    assert found['etb_history_bundles_total{outcome="no_device"}'] == 1
     assert found['etb_call_seconds_count{peer="etb",status="200"}'] == 1
     assert found['etb_queue_depth{queue="inbox"}'] == 4
     assert found['etb_queue_parked{queue="inbox"}'] == 1
