@@ -8,7 +8,6 @@ Never prints, and never puts a value into an error text.
 
 import difflib
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +17,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from etb_appservice.config.environment import Override, SeedVariables, overrides, seed_variables
+from etb_appservice.config.guarded import Unguarded, check_mode, read_secret
 from etb_appservice.config.settings import Section, Settings
 from etb_appservice.config.shape import model_at, sections
 from etb_appservice.config.source import Path as KeyPath
 from etb_appservice.config.source import Source, Unreadable, read_yaml, spell
 
-_MAX_SECRET_BYTES = 64 * 1024
 _SECTIONS = frozenset(name for name, _ in sections(Settings))
 _WORDS = {
     "missing": "is missing",
@@ -80,16 +79,15 @@ def _assemble(source: Source, path: Path, environ: Mapping[str, str]) -> Loaded:
     given, problems = overrides(environ)
     seed, seed_problems = seed_variables(environ)
     problems += seed_problems
-    warnings: list[str] = []
     if _holds_secrets(source.data):
-        warnings += _watch_mode(path, str(path))
+        problems += _mode_of_settings(path, environ)
     # A section whose keys are all commented out reads as null; it has its defaults.
     data = {name: part for name, part in source.data.items() if part is not None or name not in _SECTIONS}
     origins: dict[KeyPath, str] = {}
     for override in given:
         problems += _lay_over(data, override, origins)
     where = _Where(source.lines, origins)
-    unread = _read_secrets(data, path.parent, where, problems, warnings)
+    unread = _read_secrets(data, path.parent, where, problems, environ)
     _anchor_sqlite(data, path.parent)
     settings = None
     try:
@@ -102,6 +100,7 @@ def _assemble(source: Source, path: Path, environ: Mapping[str, str]) -> Loaded:
         problems += [text for item in deepest if (text := _explain(dict(item), where, unread))]
     if problems or settings is None:
         raise ConfigError(str(path), problems)
+    warnings: list[str] = []
     if not settings.control_room.operators:
         warnings.append("control_room.operators is empty: nobody hears of parked work or unmapped people")
     if not settings.etb.verify_tls:
@@ -169,10 +168,33 @@ def _lay_over(data: dict[str, Any], override: Override, origins: dict[KeyPath, s
 
 
 def _holds_secrets(data: Mapping[str, Any]) -> bool:
-    pairs = [(data.get(name), model) for name, model in sections(Settings)]
-    return any(
-        isinstance(part, dict) and any(key in part for key in model.secret_keys) for part, model in pairs
-    ) or (isinstance(data.get("webhook"), dict) and bool(data["webhook"].get("secrets")))
+    """Whether the file itself holds a secret. The address of a database is one only with a password in it."""
+    held = [
+        part[key]
+        for name, part, model in _secret_sections(data)
+        for key in model.secret_keys
+        if part.get(key) is not None and (name != "database" or _has_password(part[key]))
+    ]
+    webhook = data.get("webhook")
+    return bool(held) or (isinstance(webhook, dict) and bool(webhook.get("secrets")))
+
+
+def _has_password(url: Any) -> bool:
+    if not isinstance(url, str) or url.startswith("sqlite:"):
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return True
+    return parts.password is not None or "password" in parts.query
+
+
+def _mode_of_settings(path: Path, environ: Mapping[str, str]) -> list[str]:
+    try:
+        check_mode(path, path.stat().st_mode, environ)
+    except Unguarded as problem:
+        return [f"{problem}, or give every secret in it as a `*_file` of its own"]
+    return []
 
 
 def _secret_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], type[Section]]]:
@@ -183,7 +205,7 @@ def _secret_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, A
 
 
 def _read_secrets(
-    data: dict[str, Any], folder: Path, where: _Where, problems: list[str], warnings: list[str]
+    data: dict[str, Any], folder: Path, where: _Where, problems: list[str], environ: Mapping[str, str]
 ) -> set[KeyPath]:
     """Put the contents of `*_file` beside them; answers the keys that could not be read, already complained of."""
     unread: set[KeyPath] = set()
@@ -197,14 +219,14 @@ def _read_secrets(
                 problems.append(f"{where.says(here)}give {name}.{key} or {spell(here)}, not both")
                 unread.add((name, key))
                 continue
-            text = _read_secret(file, folder, here, where, problems, warnings)
+            text = _read_secret(file, folder, here, where, problems, environ)
             unread |= {(name, key)} if text is None else set()
             if text is not None:
                 part[key] = text
     webhook = data.get("webhook")
     if isinstance(webhook, dict) and isinstance(webhook.get("secret_files"), list):
         found = [
-            _read_secret(file, folder, ("webhook", "secret_files", index), where, problems, warnings)
+            _read_secret(file, folder, ("webhook", "secret_files", index), where, problems, environ)
             for index, file in enumerate(webhook["secret_files"])
         ]
         own = webhook.get("secrets") or []
@@ -215,38 +237,17 @@ def _read_secrets(
 
 
 def _read_secret(
-    file: Any, folder: Path, here: KeyPath, where: _Where, problems: list[str], warnings: list[str]
+    file: Any, folder: Path, here: KeyPath, where: _Where, problems: list[str], environ: Mapping[str, str]
 ) -> str | None:
     place = f"{where.says(here)}{spell(here)}"
     if not isinstance(file, str) or not file or "\0" in file:
         problems.append(f"{place} must be the path of a file")
         return None
-    path = folder / file
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MAX_SECRET_BYTES + 1)
-        text = raw.decode("utf-8").strip()
-    except OSError as error:
-        problems.append(f"{place}: {path} can't be read: {error.strerror}")
+        return read_secret(folder / file, environ)
+    except Unguarded as problem:
+        problems.append(f"{place}: {problem}")
         return None
-    except UnicodeDecodeError:
-        problems.append(f"{place}: {path} is not text")
-        return None
-    if not text or len(raw) > _MAX_SECRET_BYTES:
-        problems.append(f"{place}: {path} is {'empty' if not text else 'too large for a secret'}")
-        return None
-    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        problems.append(f"{place}: {path} can be written by others; run `chmod 600 {path}`")
-        return None
-    warnings += _watch_mode(path, place)
-    return text
-
-
-def _watch_mode(path: Path, place: str) -> list[str]:
-    """A warning where others can read it. Docker's secrets are readable inside a container that has one user."""
-    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and not path.is_relative_to("/run/secrets"):
-        return [f"{place}: {path} holds secrets and can be read by other users; run `chmod 600 {path}`"]
-    return []
 
 
 def _anchor_sqlite(data: dict[str, Any], folder: Path) -> None:

@@ -73,6 +73,8 @@ def test_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
     plain, full = tmp_path / "plain.yaml", tmp_path / "full.yaml"
     plain.write_text(with_key(EXAMPLE.read_text(encoding="utf-8")))
     full.write_text(re.sub(r"^ *[a-z_]+_files?: .*\n", "", with_key(uncommented()), flags=re.MULTILINE))
+    for path in (plain, full):
+        path.chmod(0o600)
     examples = {
         ("database", "crypto_url"), ("etb", "web_url"), ("etb", "paths"), ("etb", "enums"), ("webhook", "secrets"),
         ("rooms", "additional_creators"), ("rooms", "rules"), ("people", "template"), ("people", "entries"),
@@ -95,6 +97,7 @@ def test_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
 def test_the_example_of_a_registration_is_the_one_of_the_example(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(with_key(EXAMPLE.read_text(encoding="utf-8")))
+    path.chmod(0o600)
     example = YAML(typ="safe", pure=True).load((ROOT / "registration.yaml.example").read_text(encoding="utf-8"))
     assert example == registration(load(path, {}).settings)
 

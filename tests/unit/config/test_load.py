@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from etb_appservice.config import ConfigError, Loaded, load
+from etb_appservice.config.guarded import is_handed_over
 
 KEY = base64.b64encode(b"k" * 32).decode()
 SECRET = "s3cret-that-must-never-show"
@@ -174,19 +175,83 @@ def test_a_secret_file_that_is_not_there_is_named_once(tmp_path: Path) -> None:
     assert "can't be read: No such file" in found[0]
 
 
-def test_a_secret_file_that_others_can_read_is_a_warning_and_one_they_can_write_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o444])
+def test_a_secret_file_that_others_can_read_is_an_error_with_its_remedy(tmp_path: Path, mode: int) -> None:
     text = MINIMAL.replace(f"  token: {SECRET}-etb", "  token_file: token")
     path = write(tmp_path, SECRET, "token")
+    path.chmod(mode)
+    found = problems(tmp_path, text)
+    assert found == [
+        f"line 14: etb.token_file: {path} holds secrets and can be read by others; run `chmod 600 {path}`"
+    ]
+    path.chmod(0o400)
+    assert read(tmp_path, text).warnings == ()
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_secret_file_that_others_can_write_is_an_error_wherever_it_stands(tmp_path: Path, mode: int) -> None:
+    text = MINIMAL.replace(f"  token: {SECRET}-etb", "  token_file: token")
+    write(tmp_path, SECRET, "token").chmod(mode)
+    with pytest.raises(ConfigError, match="can be written by others"):
+        load(write(tmp_path, text), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+def test_a_webhook_secret_that_others_can_read_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path, "whsec_" + KEY, "hook")
     path.chmod(0o644)
-    assert any("chmod 600" in warning for warning in read(tmp_path, text).warnings)
-    path.chmod(0o666)
-    assert "can be written by others" in problems(tmp_path, text)[0]
+    text = MINIMAL + "webhook:\n  enabled: true\n  secret_files: [hook]\n"
+    assert problems(tmp_path, text) == [
+        f"line 21: webhook.secret_files[1]: {path} holds secrets and can be read by others; run `chmod 600 {path}`"
+    ]
 
 
-def test_settings_with_secrets_that_others_can_read_are_a_warning(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_settings_with_secrets_that_others_can_read_or_write_are_an_error(tmp_path: Path, mode: int) -> None:
     path = write(tmp_path, MINIMAL)
-    path.chmod(0o640)
-    assert "chmod 600" in load(path, {}).warnings[0]
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=f"run `chmod 600 {path}`"):
+        load(path, {})
+
+
+def test_settings_whose_secrets_all_come_from_elsewhere_may_be_read_by_others(tmp_path: Path) -> None:
+    text = MINIMAL
+    for key, value in {
+        "as_token": f"{SECRET}-as",
+        "hs_token": f"{SECRET}-hs",
+        "token": f"{SECRET}-etb",
+        "key": KEY,
+    }.items():
+        write(tmp_path, value, key)
+        text = text.replace(f"  {key}: {value}", f"  {key}_file: {key}")
+    path = write(tmp_path, text)
+    path.chmod(0o644)
+    assert load(path, {}).settings.database.kind == "sqlite"
+    path.write_text(text.replace("sqlite:///etb.db", f"postgresql://etb:{SECRET}@db/etb"))
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load(path, {})
+
+
+def test_secrets_that_a_manager_handed_over_may_have_its_modes(tmp_path: Path) -> None:
+    """Docker and systemd set modes that the service can't change; a link out of there isn't one of theirs."""
+    text = MINIMAL.replace(f"  token: {SECRET}-etb", "  token_file: handed/token")
+    handed = tmp_path / "handed"
+    handed.mkdir()
+    path = write(handed, SECRET, "token")
+    path.chmod(0o444)
+    config = write(tmp_path, text)
+    assert load(config, {"CREDENTIALS_DIRECTORY": str(handed)}).settings.etb.token.get_secret_value() == SECRET
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="can be read by others"):
+        load(config, {"CREDENTIALS_DIRECTORY": str(handed)})
+
+
+@pytest.mark.parametrize(
+    ("name", "is_theirs"),
+    [("/run/secrets/as_token", True), ("/run/secrets/../token", False), ("/run/secretsome/token", False)],
+)
+def test_run_secrets_is_where_containers_are_handed_theirs(name: str, *, is_theirs: bool) -> None:
+    assert is_handed_over(Path(name), {}) is is_theirs
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:

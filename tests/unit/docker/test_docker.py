@@ -118,7 +118,8 @@ def test_the_service_accepts_what_prepare_wrote(prepared: Path, tmp_path: Path) 
     config = tmp_path / "config.yaml"
     config.write_text((prepared / "config.yaml").read_text().replace("/run/secrets/", f"{prepared}/secrets/"))
     written = dotenv(prepared)
-    environ = {}
+    # Readable by the container's user, as below /run/secrets.
+    environ = {"CREDENTIALS_DIRECTORY": f"{prepared}/secrets"}
     for name, value in COMPOSE["services"]["etb-appservice"]["environment"].items():
         variable = value.removeprefix("${").removesuffix("}").partition(":")[0]
         environ[name] = written[variable]
