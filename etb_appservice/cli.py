@@ -26,11 +26,14 @@ from etb_appservice.app.foundation import etb_connection
 from etb_appservice.config import ConfigError, Loaded, load
 from etb_appservice.config.fresh import AlreadyThere, Answers, write
 from etb_appservice.config.load import secrets_of
+from etb_appservice.config.places import NotHere
 from etb_appservice.domain.outcomes import Failure
+from etb_appservice.domain.rotation import Secret
 from etb_appservice.ops import logs
 from etb_appservice.store.errors import StoreError
 
 _FAILED, _MISUSED = 1, 2
+_ROTATED: dict[str, Secret] = {"hs-token": "hs_token", "as-token": "as_token", "webhook-secret": "webhook_secret"}
 _STOP_WITHIN_S = 20.0
 _PRIVATE = 0o077
 """Databases and what stands beside them are for the service's user alone."""
@@ -259,6 +262,49 @@ def recovery_key(place: Place) -> None:
         _stop("there is no key to show: it was shown before, or the service has not been started yet", _FAILED)
 
 
+@main.command()
+@click.argument("secret", type=click.Choice([*_ROTATED, "encryption-key", "recovery-key"]))
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 24 * 31),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="How long the former one is accepted; 0 for one that is known to others.",
+)
+@click.option(
+    "--registration",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The registration that the homeserver loads, where it isn't registration.yaml beside the settings.",
+)
+@click.option(
+    "--to", type=click.Path(dir_okay=False, path_type=Path),
+    help="A file for the new value, where its place can't be written from here.",
+)  # fmt: skip
+@click.pass_obj
+def rotate(place: Place, secret: str, overlap: float, registration: Path | None, to: Path | None) -> None:
+    """Replace a secret while the service runs; the former one is accepted for an overlap."""
+    loaded = place.settings()
+    with _complaints(debug=place.debug):
+        wanted = app.Wanted(
+            config=place.config,
+            environ=os.environ,
+            overlap_ms=int(overlap * 3600 * 1000),
+            registration=registration,
+            to=to,
+        )
+        match secret:
+            case "recovery-key":
+                work = app.rotate_recovery_key(loaded.settings, wanted.overlap_ms, _show_recovery_key)
+            case "encryption-key":
+                work = app.rotate_encryption_key(loaded.settings, wanted)
+            case _:
+                work = app.rotate(loaded.settings, _ROTATED[secret], wanted)
+        lines = asyncio.run(work)
+    for line in lines:
+        out.print(line, markup=False)
+
+
 @main.group()
 def db() -> None:
     """The database."""
@@ -301,7 +347,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     match error:
         case ConfigError():
             return f"{error.where}: " + "; ".join(error.problems), _MISUSED
-        case AlreadyThere() | FileExistsError():
+        case AlreadyThere() | FileExistsError() | NotHere():
             return str(error), _MISUSED
         case Failure() | StoreError() | OSError():
             return str(error) or type(error).__name__, _FAILED

@@ -3,6 +3,7 @@
 from etb_appservice.app.check import Finding, check
 from etb_appservice.app.recover import RecoveryReport, recover
 from etb_appservice.app.recovery_key import recovery_key
+from etb_appservice.app.rotate import Wanted, rotate, rotate_encryption_key, rotate_recovery_key
 from etb_appservice.app.run import run
 from etb_appservice.app.setup import SetupReport, setup
 from etb_appservice.app.upgrade import upgrade
@@ -11,9 +12,13 @@ __all__ = [
     "Finding",
     "RecoveryReport",
     "SetupReport",
+    "Wanted",
     "check",
     "recover",
     "recovery_key",
+    "rotate",
+    "rotate_encryption_key",
+    "rotate_recovery_key",
     "run",
     "setup",
     "upgrade",

@@ -1,10 +1,12 @@
 """`etb-appservice check`: is everything as it must be, and if not, what to do. Changes nothing of weight."""
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
+from etb_appservice.app.ages import ages
 from etb_appservice.app.foundation import Foundation, foundation
 from etb_appservice.app.run import listen
 from etb_appservice.config import Settings
@@ -35,10 +37,20 @@ async def check(settings: Settings) -> list[Finding]:
             return [Finding("database", is_well=False, text="not up to date: run `etb-appservice db upgrade`.")]
         async with foundation(settings) as base:
             findings = [Finding("database", is_well=True, text=f"{settings.database.kind}, up to date")]
+            findings += await secrets_found(base)
             findings += await _homeserver(base)
             return findings + await _etb(base)
     except (StoreError, OSError) as error:
         return [Finding("database", is_well=False, text=str(error))]
+
+
+async def secrets_found(base: Foundation) -> list[Finding]:
+    """How old the secrets are, and whether a rotation was cut off."""
+    ends = await base.door.identity.former_recovery_keys()
+    return [
+        Finding(f"secret {name}", is_well=is_well, text=text)
+        for name, is_well, text in ages(base.secrets, ends, base.clock.now_ms())
+    ]
 
 
 async def _homeserver(base: Foundation) -> list[Finding]:
@@ -55,7 +67,7 @@ async def _homeserver(base: Foundation) -> list[Finding]:
     runner: web.AppRunner | None = None
     if not await is_running(settings.appservice.listen):
         try:
-            runner = await _answer_pings(settings)
+            runner = await _answer_pings(settings, base.secrets.of("hs_token"))
         except OSError as error:
             # The homeserver's ping then fails too, and says nothing of why.
             text = f"{error}. Stop what listens there, or change appservice.listen."
@@ -92,16 +104,15 @@ async def is_running(listen: Address) -> bool:
         return False
 
 
-async def _answer_pings(settings: Settings) -> web.AppRunner:
+async def _answer_pings(settings: Settings, tokens: Sequence[str]) -> web.AppRunner:
     """Stands in for the service while it isn't running, so that the homeserver's way to us can be tried.
 
     Answers pings only: a transaction gets 503, so that the homeserver keeps it for the service.
     """
-    token = settings.appservice.hs_token.get_secret_value()
 
     async def ping(request: web.Request) -> web.Response:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        is_right = hmac.compare_digest(given.encode(), token.encode())
+        is_right = bool(sum(hmac.compare_digest(given.encode(), token.encode()) for token in tokens))
         return web.json_response({} if is_right else {"errcode": "M_FORBIDDEN"}, status=200 if is_right else 403)
 
     async def later(_request: web.Request) -> web.Response:

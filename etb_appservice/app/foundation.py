@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from etb_appservice.app.secrets import LiveSecrets
 from etb_appservice.config import Settings, policy
 from etb_appservice.domain.policy import Policy
 from etb_appservice.etb.client import EtbClient
@@ -42,6 +43,7 @@ class Foundation:
     etb: EtbClient
     modules: Modules
     reader: EtbReader
+    secrets: LiveSecrets
 
 
 @asynccontextmanager
@@ -52,12 +54,13 @@ async def foundation(settings: Settings, metrics: Metrics | None = None) -> Asyn
     timeout = aiohttp.ClientTimeout(total=settings.homeserver.request_timeout_s + _LONG_POLL_S)
     async with (
         open_store(settings.database.etb_url, settings.encryption.key_bytes, clock) as store,
+        _live(settings, store, clock) as secrets,
         aiohttp.ClientSession(
             connector=connector, timeout=timeout, trace_configs=[trace(metrics, "homeserver")] if metrics else []
         ) as http,
         open_door(
             homeserver_url=settings.homeserver.url,
-            as_token=settings.appservice.as_token.get_secret_value(),
+            as_token=secrets.tokens,
             http=http,
             bot=settings.bot_id,
             display_name=settings.bot.displayname,
@@ -70,7 +73,16 @@ async def foundation(settings: Settings, metrics: Metrics | None = None) -> Asyn
     ):
         modules = Modules(etb)
         reader = EtbReader(etb, modules, clock, limit_s=settings.etb.timeout_s)
-        yield Foundation(settings, policy(settings), clock, store, store.keepsakes, door, etb, modules, reader)
+        yield Foundation(
+            settings, policy(settings), clock, store, store.keepsakes, door, etb, modules, reader, secrets
+        )
+
+
+@asynccontextmanager
+async def _live(settings: Settings, store: SqlStore, clock: Clock) -> AsyncIterator[LiveSecrets]:
+    secrets = LiveSecrets(settings, store, clock)
+    await secrets.begin()
+    yield secrets
 
 
 def etb_connection(settings: Settings) -> EtbConnection:

@@ -18,7 +18,7 @@ from etb_appservice.app.foundation import Foundation
 from etb_appservice.app.refusals import CipherRefusals
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
-from etb_appservice.domain.facts import ServiceStarted
+from etb_appservice.domain.facts import ServiceStarted, Troubled
 from etb_appservice.domain.ids import RoomId, Username, new_id
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
@@ -139,24 +139,27 @@ class House:
 
     def transactions(self) -> Transactions:
         """The homeserver's endpoint; works from the first moment, also while the bot isn't established."""
-        return Transactions(
+        secrets = self.base.secrets
+        endpoint = Transactions(
             self.arrivals,
-            [self.base.settings.appservice.hs_token.get_secret_value()],
+            secrets.of("hs_token"),
             user_exists=self._user_exists,
             alias_exists=self._alias_exists,
         )
+        secrets.given_to("hs_token", endpoint.accept)
+        secrets.hs_token_used = lambda: endpoint.last_token
+        return endpoint
 
     def webhook(self) -> WebhookIntake | None:
         """ETB's endpoint, where webhooks are taken."""
-        settings = self.base.settings.webhook
-        if not settings.enabled:
+        if not self.base.settings.webhook.enabled:
             return None
-        return WebhookIntake(
-            self.base.store,
-            self.decoder,
-            [secret.get_secret_value() for secret in settings.secrets],
-            accepted=self.wake_inbox,
+        secrets = self.base.secrets
+        endpoint = WebhookIntake(
+            self.base.store, self.decoder, secrets.of("webhook_secret"), accepted=self.wake_inbox
         )
+        secrets.given_to("webhook_secret", endpoint.accept)
+        return endpoint
 
     def wake_inbox(self, lanes: Sequence[str] = ()) -> None:
         """Something was accepted."""
@@ -243,6 +246,7 @@ class House:
             group.create_task(self._self_test(server), name="self-test")
             group.create_task(loops.clean(base.store, base.clock, keep_ms=self._keep_ms), name="clean")
             group.create_task(self.watch.run(), name="etb")
+            group.create_task(loops.keep_secrets(base.secrets, base.door.identity, self.own), name="secrets")
             self.vitals.is_leading = True
             log.info("the service is ready", bot=base.settings.bot_id, device=established.actor.device_id)
 
@@ -481,7 +485,16 @@ class House:
                     self.lanes.bind(room.room_id, room.incident_id)
 
     async def _accept_started(self) -> None:
-        await self.own.accept(ServiceStarted(), "started", new_id(self.base.clock.now_ms()))
+        started = new_id(self.base.clock.now_ms())
+        await self.own.accept(ServiceStarted(), "started", started)
+        for name in self.base.secrets.behind_at_start:
+            log.warning("the settings hold a former value of a secret", name=name)
+            what = name.replace("_", "-")
+            text = (
+                f"The settings hold a former **{name}**, which stops being accepted. `etb-appservice rotate {what}` "
+                "writes the present one."
+            )
+            await self.own.accept(Troubled(key=f"behind/{name}", text=text), "behind", name, started)
 
     async def _people_inside(self) -> list[Username]:
         async with self.base.store.view() as view:

@@ -4,6 +4,7 @@
     senders        30 s     whose homeserver did not answer are asked for again
     self-test      a start  again after a minute until all is proven; told at the second failure
     clean          1 h      keys of what was seen long ago, and files that were never sent
+    secrets        2 s      those that were rotated count; former ones end with their overlap
 
 A loop must never end the service for what the homeserver did; a failing database is fatal and passes through.
 """
@@ -14,9 +15,11 @@ from typing import Never, Protocol
 
 import structlog
 
+from etb_appservice.app.secrets import LOOK_EVERY_S, LiveSecrets
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.facts import DevicesSeen, ServiceStarted, Troubled
 from etb_appservice.domain.ids import RoomId, short_hash
+from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.turn import SERVICE_LANE
@@ -29,6 +32,7 @@ _RETRY_KEYS_EVERY_S = 30.0
 _ASK_AGAIN_EVERY_S = 30.0
 _TELL_AFTER_TRIES = 3
 _CLEAN_EVERY_S = 3600.0
+_RECOVERY_KEYS_EVERY_S = 30.0
 _KEEP_DOCUMENTS_MS = 30 * 86_400_000
 """How long a file that could not be sent may be retried by an operator."""
 _TEST_AGAIN_S = 60.0
@@ -154,6 +158,41 @@ async def _control_room(store: Store, clock: Clock) -> RoomId | None:
             return room.room_id
         await clock.sleep(1.0)
     return None
+
+
+class KeepsRecoveryKeys(Protocol):
+    """What the last loop needs of an identity."""
+
+    async def publish_recovery_keys(self) -> bool:
+        """Finish what was cut off."""
+        ...
+
+    async def end_former_recovery_keys(self, now_ms: int) -> int:
+        """How many have ended."""
+        ...
+
+
+async def keep_secrets(secrets: LiveSecrets, identity: KeepsRecoveryKeys, own: Own) -> Never:
+    """What `rotate` has written counts in this process too, and former values end in time."""
+    look_at_recovery_keys_s = 0.0
+    while True:
+        await own.clock.sleep(LOOK_EVERY_S)
+        await secrets.look()
+        if await secrets.end_overlaps(own.codec):
+            own.wake([SERVICE_LANE])
+            await secrets.look()
+        if own.clock.monotonic() < look_at_recovery_keys_s:
+            continue
+        look_at_recovery_keys_s = own.clock.monotonic() + _RECOVERY_KEYS_EVERY_S
+        try:
+            await identity.publish_recovery_keys()
+            ended = await identity.end_former_recovery_keys(own.clock.now_ms())
+        except Failure as failure:
+            log.warning("former recovery keys could not be ended yet, tried again", reason=str(failure))
+            continue
+        if ended:
+            await secrets.say_recovery_keys_ended(own.codec)
+            own.wake([SERVICE_LANE])
 
 
 async def clean(store: Store, clock: Clock, *, keep_ms: int) -> Never:

@@ -116,18 +116,18 @@ def config_yaml(answers: Answers) -> str:
         "appservice": {
             "url": answers.appservice_url or f"http://{reached}:{port}",
             "listen": listen,
-            "as_token": secrets.token_hex(32),
-            "hs_token": secrets.token_hex(32),
+            "as_token": new_token(),
+            "hs_token": new_token(),
         },
         "database": {"url": answers.database},
-        "encryption": {"key": base64.b64encode(secrets.token_bytes(32)).decode()},
+        "encryption": {"key": new_key()},
         "etb": {
             "base_url": answers.etb_url,
             "token_file": answers.etb_token_file,
             "poll_interval_s": answers.poll_interval_s,
             "web_url": answers.web_url,
         },
-        "webhook": {"enabled": True, "secrets": [_webhook_secret()]} if answers.webhook else {},
+        "webhook": {"enabled": True, "secrets": [new_webhook_secret()]} if answers.webhook else {},
         "gateway": {"listen": answers.public_listen},
         "rooms": {"version": answers.room_version},
         "people": {"template": answers.people_template},
@@ -141,8 +141,19 @@ def config_yaml(answers: Answers) -> str:
     return _CONFIG_HEAD + _yaml({name: section for name, section in given.items() if section})
 
 
-def _webhook_secret() -> str:
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+def new_token() -> str:
+    """A token between the homeserver and this service."""
+    return secrets.token_hex(32)
+
+
+def new_key() -> str:
+    """A CHAT_ENCRYPTION_KEY."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def new_webhook_secret() -> str:
+    """A secret by Standard Webhooks."""
+    return "whsec_" + new_key()
 
 
 def _yaml(data: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Question
 from etb_appservice.domain.reactions import Reaction
 from etb_appservice.domain.roles import Admitted, Role
+from etb_appservice.domain.rotation import Rotated
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
@@ -53,6 +54,7 @@ Entry = (
     | GlassReview
     | PartnerAdmitted
     | Levels
+    | Rotated
 )
 
 Standing = Role | Admitted | BreakGlass | PartnerAdmitted

@@ -52,12 +52,16 @@ class WebhookIntake:
         *,
         accepted: Callable[[], None] = lambda: None,
     ) -> None:
-        if not secrets:
-            raise ValueError("the webhook needs at least one secret")
-        self._locks = [_lock(secret) for secret in secrets]
+        self.accept(secrets)
         self._store = store
         self._decoder = decoder
         self._accepted = accepted
+
+    def accept(self, secrets: Sequence[str]) -> None:
+        """From now on any of these may sign."""
+        if not secrets:
+            raise ValueError("the webhook needs at least one secret")
+        self._locks = [_lock(secret) for secret in secrets]
 
     def routes(self) -> list[web.RouteDef]:
         """With and without the slash, without a redirect: a redirected POST loses its body."""

@@ -5,6 +5,7 @@ no error out but the four outcomes: wrap calls in `outcomes()`.
 """
 
 import asyncio
+import inspect
 import json
 import logging
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from mautrix.types import DeviceID, SerializerError, UserID
 from yarl import URL
 
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
+from etb_appservice.matrix.tokens import Tokens
 
 _ANSWER_LIMIT = 128 * 1024 * 1024
 """Bytes of one answer; a /sync after a long absence is the largest there is."""
@@ -67,9 +69,48 @@ def silence_bodies() -> None:
 
 
 class Wire(HTTPAPI):
-    """mautrix's HTTP part, but keeping what the server says about waiting, and with a limit on answers."""
+    """mautrix's HTTP part, but keeping what the server says about waiting, and with a limit on answers.
+
+    It speaks with whichever of its tokens the homeserver knows (tokens.py).
+    """
+
+    def __init__(self, url: str, tokens: Tokens, http: aiohttp.ClientSession, mxid: str, device_id: str) -> None:
+        super().__init__(
+            url,
+            "",
+            client_session=http,
+            default_retry_count=0,
+            as_user_id=UserID(mxid) if mxid else None,
+            as_device_id=UserID(device_id) if device_id else None,  # mautrix's annotation, it means a device
+        )
+        self._tokens = tokens
 
     async def _send(
+        self,
+        method: Method,
+        url: URL,
+        content: Any,
+        query_params: dict[str, str],
+        headers: dict[str, str],
+    ) -> tuple[Any, aiohttp.ClientResponse]:
+        in_order = self._tokens.in_order
+        for token, is_last in zip(in_order, [*[False] * (len(in_order) - 1), True], strict=True):
+            authorized = {**headers, "Authorization": f"Bearer {token}"}
+            try:
+                answer = await self._send_once(method, url, content, query_params, authorized)
+            except MatrixRequestError as error:
+                if error.errcode != "M_UNKNOWN_TOKEN":
+                    raise
+                if not self._tokens.failed(token) or is_last:
+                    raise
+                if inspect.isasyncgen(content):  # a body that is gone now can't be sent once more
+                    raise Later("the homeserver is about to be spoken to with another token") from error
+            else:
+                self._tokens.worked(token)
+                return answer
+        raise MatrixResponseError("there is no token to speak with")
+
+    async def _send_once(
         self,
         method: Method,
         url: URL,
@@ -118,21 +159,14 @@ def _wait_s(fields: dict[str, Any], header: str) -> float | None:
 
 
 def make_client(
-    homeserver_url: str, as_token: str, mxid: str, device_id: str, http: aiohttp.ClientSession
+    homeserver_url: str, token: Tokens | str, mxid: str, device_id: str, http: aiohttp.ClientSession
 ) -> Client:
     """A mautrix client that speaks as `mxid` from `device_id` (MSC4190, MSC3202); `device_id` "" for none yet.
 
     It has no state store, does not sync by itself and never encrypts by itself.
     """
     silence_bodies()
-    wire = Wire(
-        homeserver_url,
-        as_token,
-        client_session=http,
-        default_retry_count=0,
-        as_user_id=UserID(mxid),
-        as_device_id=UserID(device_id) if device_id else None,  # mautrix's annotation, it means a device
-    )
+    wire = Wire(homeserver_url, token if isinstance(token, Tokens) else Tokens(token), http, mxid, device_id)
     return Client(mxid=UserID(mxid), device_id=DeviceID(device_id), api=wire)
 
 

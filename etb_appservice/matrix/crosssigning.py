@@ -4,7 +4,7 @@ Seeds come from the caller and are committed by it before anything here publishe
 identity over another one: look with `published` first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from etb_appservice.domain.outcomes import Refused
 from etb_appservice.matrix.api import Method, Path, call
 
 SEED_LENGTH = 32
+_MOST_KEYS = 16
 _SECRETS = ("master", "self_signing", "user_signing")
 
 
@@ -93,15 +94,25 @@ async def sign_device(client: Client, mxid: str, seeds: Seeds, device_keys: Mapp
         raise Refused(f"the homeserver did not take the signature of device {device_id} of {mxid}")
 
 
-async def publish_secrets(client: Client, mxid: str, key: Key, seeds: Seeds) -> None:
-    """Store the seeds on the homeserver, encrypted for the recovery key (client-server API, "Secrets")."""
+async def publish_secrets(client: Client, mxid: str, keys: Sequence[Key], seeds: Seeds) -> None:
+    """Store the seeds on the homeserver, encrypted for each recovery key (client-server API, "Secrets").
+
+    The first one is the default from then on. One that isn't among them opens nothing any more.
+    """
     account = Path.v3.user[mxid].account_data
-    await call(client, Method.PUT, account[f"m.secret_storage.key.{key.id}"], _metadata(key))
+    for key in keys:
+        await call(client, Method.PUT, account[f"m.secret_storage.key.{key.id}"], _metadata(key))
     for usage in _SECRETS:
         name = f"m.cross_signing.{usage}"
-        secret = key.encrypt(name, getattr(seeds, usage)).serialize()
-        await call(client, Method.PUT, account[name], {"encrypted": {key.id: secret}})
-    await call(client, Method.PUT, account["m.secret_storage.default_key"], {"key": key.id})
+        encrypted = {key.id: key.encrypt(name, getattr(seeds, usage)).serialize() for key in keys}
+        await call(client, Method.PUT, account[name], {"encrypted": encrypted})
+    await call(client, Method.PUT, account["m.secret_storage.default_key"], {"key": keys[0].id})
+
+
+async def forget_key(client: Client, mxid: str, key_id: str) -> None:
+    """Empty the description of a recovery key that opens nothing any more; account data can't be deleted."""
+    account = Path.v3.user[mxid].account_data
+    await call(client, Method.PUT, account[f"m.secret_storage.key.{key_id}"], {})
 
 
 def _metadata(key: Key) -> dict[str, Any]:
@@ -109,28 +120,41 @@ def _metadata(key: Key) -> dict[str, Any]:
 
 
 async def read_secrets(client: Client, mxid: str, recovery_key: str) -> tuple[Key, Seeds]:
-    """Fetch and open the seeds with the recovery key. Raises Refused when it doesn't fit."""
+    """Fetch and open the seeds with the recovery key, also with a former one for which they are still encrypted.
+
+    Raises Refused when it doesn't fit.
+    """
     account = Path.v3.user[mxid].account_data
     try:
         default = await call(client, Method.GET, account["m.secret_storage.default_key"])
-        key_id = str(default.get("key", ""))
-        raw = await call(client, Method.GET, account[f"m.secret_storage.key.{key_id}"])
         secrets = [await call(client, Method.GET, account[f"m.cross_signing.{usage}"]) for usage in _SECRETS]
+        ids = dict.fromkeys([str(default.get("key", "")), *_ids(secrets[0])])
+        raws = {
+            key_id: await call(client, Method.GET, account[f"m.secret_storage.key.{key_id}"]) for key_id in ids
+        }
     except MNotFound as error:
         raise Refused(f"the homeserver holds no stored secrets of {mxid}: there is nothing to recover") from error
-    try:
-        check: Any = {name: raw[name] for name in ("algorithm", "iv", "mac")}
-        metadata: Any = KeyMetadata.deserialize(check)
-        key = metadata.verify_recovery_key(key_id, recovery_key)
-        opened = [
-            key.decrypt(f"m.cross_signing.{usage}", EncryptedKeyData.deserialize(secret["encrypted"][key_id]))
-            for usage, secret in zip(_SECRETS, secrets, strict=True)
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(f"the recovery key does not open the stored secrets of {mxid}: check it") from error
-    if any(len(seed) != SEED_LENGTH for seed in opened):
-        raise Refused(f"the stored secrets of {mxid} have an unknown form")
-    return key, Seeds(*opened)
+    for key_id, raw in raws.items():
+        try:
+            check: Any = {name: raw[name] for name in ("algorithm", "iv", "mac")}
+            metadata: Any = KeyMetadata.deserialize(check)
+            key = metadata.verify_recovery_key(key_id, recovery_key)
+            opened = [
+                key.decrypt(f"m.cross_signing.{usage}", EncryptedKeyData.deserialize(secret["encrypted"][key_id]))
+                for usage, secret in zip(_SECRETS, secrets, strict=True)
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if any(len(seed) != SEED_LENGTH for seed in opened):
+            raise Refused(f"the stored secrets of {mxid} have an unknown form")
+        return key, Seeds(*opened)
+    raise Refused(f"the recovery key does not open the stored secrets of {mxid}: check it")
+
+
+def _ids(secret: Mapping[str, Any]) -> list[str]:
+    """The recovery keys for which a stored secret is encrypted."""
+    encrypted = secret.get("encrypted")
+    return [str(key_id) for key_id in encrypted][:_MOST_KEYS] if isinstance(encrypted, dict) else []
 
 
 def ssss_key(key_id: str, raw: bytes) -> Key:

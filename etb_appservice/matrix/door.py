@@ -12,6 +12,7 @@ from etb_appservice.matrix.identity import Identity
 from etb_appservice.matrix.keeper import Keeper
 from etb_appservice.matrix.server import Homeserver
 from etb_appservice.matrix.store import open_crypto_database
+from etb_appservice.matrix.tokens import Tokens
 from etb_appservice.ports import Keepsakes
 
 
@@ -30,7 +31,7 @@ class Door:
 async def open_door(
     *,
     homeserver_url: str,
-    as_token: str,
+    as_token: Tokens | str,
     http: aiohttp.ClientSession,
     bot: UserId,
     display_name: str,

@@ -8,8 +8,6 @@ keepsake, the crypto store and the homeserver must agree; if they don't, this re
 It must never replace an identity that the homeserver knows: every person would see "identity changed".
 """
 
-import base64
-import json
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -31,6 +29,7 @@ from etb_appservice.matrix.crosssigning import (
     SEED_LENGTH,
     Seeds,
     device_signature,
+    forget_key,
     publish_identity,
     publish_secrets,
     published,
@@ -39,7 +38,9 @@ from etb_appservice.matrix.crosssigning import (
     ssss_key,
 )
 from etb_appservice.matrix.keeper import Keeper
+from etb_appservice.matrix.record import FormerKey, Record
 from etb_appservice.matrix.store import CryptoStore
+from etb_appservice.matrix.tokens import Tokens
 from etb_appservice.matrix.trust import Directory
 from etb_appservice.ports import Keepsakes
 
@@ -58,56 +59,6 @@ class StoreMismatch(Broken):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Record:
-    """What is kept of an identity. Its repr shows nothing."""
-
-    device_id: str
-    identity_key: str
-    seeds: Seeds
-    storage_id: str
-    storage_key: bytes
-    done: bool = False
-    shown: bool = False
-    retired: tuple[str, ...] = ()
-
-    def to_bytes(self) -> bytes:
-        blobs = {
-            "master": self.seeds.master,
-            "self_signing": self.seeds.self_signing,
-            "user_signing": self.seeds.user_signing,
-            "storage_key": self.storage_key,
-        }
-        plain = {
-            "device_id": self.device_id,
-            "identity_key": self.identity_key,
-            "storage_id": self.storage_id,
-            "done": self.done,
-            "shown": self.shown,
-            "retired": list(self.retired),
-        }
-        encoded = {name: base64.b64encode(blob).decode("ascii") for name, blob in blobs.items()}
-        return json.dumps(plain | encoded).encode("ascii")
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> "_Record":
-        data = json.loads(raw)
-        blob = {
-            name: base64.b64decode(data[name])
-            for name in ("master", "self_signing", "user_signing", "storage_key")
-        }
-        return cls(
-            device_id=data["device_id"],
-            identity_key=data["identity_key"],
-            seeds=Seeds(blob["master"], blob["self_signing"], blob["user_signing"]),
-            storage_id=data["storage_id"],
-            storage_key=blob["storage_key"],
-            done=data["done"],
-            shown=data["shown"],
-            retired=tuple(data["retired"]),
-        )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
 class Established:
     """An actor ready to talk. `recovery_key` is set until `Identity.recovery_key_shown` was called."""
 
@@ -123,7 +74,7 @@ class Identity:
         self,
         *,
         homeserver_url: str,
-        as_token: str,
+        as_token: Tokens | str,
         http: aiohttp.ClientSession,
         mxid: str,
         database: Database,
@@ -208,9 +159,61 @@ class Identity:
         if record is not None and not record.shown:
             await self._put(replace(record, shown=True))
 
+    async def rotate_recovery_key(self, *, until_ms: int) -> None:
+        """Another recovery key for the same identity, to be shown; the former one opens until `until_ms`.
+
+        Kept before it is published: cut off in between, `publish_recovery_keys` goes on. Works beside a service.
+        Raises Refused while no identity is published, and the other outcomes.
+        """
+        record = await self._record()
+        if record is None or not record.done:
+            raise Refused("There is no recovery key yet: the service has not been started yet.")
+        replaced = FormerKey(record.storage_id, record.storage_key, until_ms)
+        await self._put(
+            replace(
+                record,
+                storage_id=secrets.token_hex(16),
+                storage_key=secrets.token_bytes(SEED_LENGTH),
+                shown=False,
+                former=(replaced, *record.former),
+                is_published=False,
+            )
+        )
+        await self.publish_recovery_keys()
+
+    async def publish_recovery_keys(self) -> bool:
+        """Finish a rotation that was cut off; False when there was none. Raises the four outcomes."""
+        record = await self._record()
+        if record is None or record.is_published:
+            return False
+        with outcomes():
+            await publish_secrets(self._client(""), self._mxid, record.recovery_keys, record.seeds)
+        await self._put(replace(record, is_published=True))
+        return True
+
+    async def end_former_recovery_keys(self, now_ms: int) -> int:
+        """Let the keys whose overlap is over open nothing any more; answers how many. Raises the four outcomes."""
+        record = await self._record()
+        over = [one for one in record.former if one.until_ms <= now_ms] if record else []
+        if record is None or not over:
+            return 0
+        record = replace(record, former=tuple(one for one in record.former if one not in over))
+        with outcomes():
+            client = self._client("")
+            await publish_secrets(client, self._mxid, record.recovery_keys, record.seeds)
+            for one in over:
+                await forget_key(client, self._mxid, one.id)
+        await self._put(replace(record, is_published=True))
+        return len(over)
+
+    async def former_recovery_keys(self) -> tuple[int, ...]:
+        """Until when former recovery keys open, latest first."""
+        record = await self._record()
+        return tuple(one.until_ms for one in record.former) if record else ()
+
     # --- the plan -----------------------------------------------------------------------------------------
 
-    async def _plan(self, account: OlmAccount | None) -> _Record:
+    async def _plan(self, account: OlmAccount | None) -> Record:
         if account is not None and account.shared:
             raise StoreMismatch(
                 f"The crypto store holds a published device of {self._mxid}, but the database has no seeds of it. "
@@ -227,7 +230,7 @@ class Identity:
         account = account or OlmAccount()
         planned = account
         await self._run(lambda: self._replace_account(planned, device_id, wipe=False))
-        record = _Record(
+        record = Record(
             device_id=device_id,
             identity_key=account.identity_key,
             seeds=Seeds(*(secrets.token_bytes(SEED_LENGTH) for _ in range(3))),
@@ -237,18 +240,18 @@ class Identity:
         await self._put(record)
         return record
 
-    async def _record_from(self, client: Client, recovery_key: str | None) -> _Record:
+    async def _record_from(self, client: Client, recovery_key: str | None) -> Record:
         if not recovery_key:
             raise Refused(
                 f"The database holds no seeds of {self._mxid}: give the recovery key that `etb-appservice run` "
                 "showed at its first start."
             )
         key, seeds = await read_secrets(client, self._mxid, recovery_key)
-        return _Record(
+        return Record(
             device_id="", identity_key="", seeds=seeds, storage_id=key.id, storage_key=key.key, shown=True
         )
 
-    def _same_identity(self, record: _Record, master: str | None) -> None:
+    def _same_identity(self, record: Record, master: str | None) -> None:
         if master is not None and master != record.seeds.public("master"):
             raise StoreMismatch(
                 f"The homeserver shows another identity of {self._mxid} than the one kept here. Somebody else "
@@ -257,7 +260,7 @@ class Identity:
 
     # --- publishing ---------------------------------------------------------------------------------------
 
-    async def _finish(self, record: _Record) -> Established:
+    async def _finish(self, record: Record) -> Established:
         client = self._client(record.device_id)
         actor = Actor(self._mxid, record.device_id, client)
         cipher = await open_cipher(self._keeper, actor, self._store, self._directory)
@@ -276,7 +279,7 @@ class Identity:
         shown = None if record.shown else ssss_key(record.storage_id, record.storage_key).recovery_key
         return Established(actor, cipher, shown)
 
-    def _same_device(self, record: _Record, device: Any) -> None:
+    def _same_device(self, record: Record, device: Any) -> None:
         there = device.get("keys", {}).get(f"curve25519:{record.device_id}") if isinstance(device, dict) else None
         if there != record.identity_key:
             raise StoreMismatch(
@@ -284,14 +287,13 @@ class Identity:
                 f"crypto store holds. {_RECOVER}"
             )
 
-    async def _publish(self, record: _Record, client: Client, keys: dict[str, Any], *, identity: bool) -> None:
+    async def _publish(self, record: Record, client: Client, keys: dict[str, Any], *, identity: bool) -> None:
         await self._make_device(record.device_id)
         await call(client, Method.POST, Path.v3.keys.upload, {"device_keys": keys})
         await self._run(self._mark_shared)
         if identity:
             await publish_identity(client, self._mxid, record.seeds)
-        key = ssss_key(record.storage_id, record.storage_key)
-        await publish_secrets(client, self._mxid, key, record.seeds)
+        await publish_secrets(client, self._mxid, record.recovery_keys, record.seeds)
         await sign_device(client, self._mxid, record.seeds, keys)
         for device_id in record.retired:
             await self._delete_device(device_id)
@@ -335,11 +337,11 @@ class Identity:
     def _client(self, device_id: str) -> Client:
         return make_client(self._url, self._token, self._mxid, device_id, self._http)
 
-    async def _record(self) -> _Record | None:
+    async def _record(self) -> Record | None:
         raw = await self._keepsakes.get(self._name)
-        return None if raw is None else _Record.from_bytes(raw)
+        return None if raw is None else Record.from_bytes(raw)
 
-    async def _put(self, record: _Record) -> None:
+    async def _put(self, record: Record) -> None:
         await self._keepsakes.put(self._name, record.to_bytes())
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -49,16 +49,22 @@ class Transactions:
         user_exists: Exists,
         alias_exists: Exists,
     ) -> None:
-        if not tokens or not all(tokens):
-            raise ValueError("appservice.hs_token must not be empty")
+        self.accept(tokens)
         self._intake = intake
-        self._tokens = [token.encode() for token in tokens]
         self._user_exists = user_exists
         self._alias_exists = alias_exists
         self._done: OrderedDict[bytes, None] = OrderedDict()
         self.received = 0
         """Transactions acknowledged since the start; the self-test looks whether it grows."""
         self.pings = 0
+        self.last_token = 0
+        """Which of the accepted tokens came with the last transaction, in their order."""
+
+    def accept(self, tokens: Sequence[str]) -> None:
+        """From now on these are the hs_tokens, the present one first."""
+        if not tokens or not all(tokens):
+            raise ValueError("appservice.hs_token must not be empty")
+        self._tokens = [token.encode() for token in tokens]
 
     def app(self) -> web.Application:
         """The application for the private listener, `appservice.listen`."""
@@ -122,9 +128,12 @@ class Transactions:
             return _error(401, "M_MISSING_TOKEN", "The Authorization header holds no bearer token.")
         given = header[len(_BEARER) :].strip().encode("utf-8", "surrogateescape")
         # Every token is compared, so that the time tells nothing about which of them was near.
-        if not sum(hmac.compare_digest(given, token) for token in self._tokens):
+        fits = [hmac.compare_digest(given, token) for token in self._tokens]
+        if not sum(fits):
             _log.warning("wrong hs_token", method=request.method, remote=request.remote)
             return _error(403, "M_FORBIDDEN", "The bearer token is not the hs_token of this application service.")
+        if request.method == "PUT":
+            self.last_token = fits.index(True)
         return None
 
     def _arrivals(self, body: bytes) -> list[Arrival]:

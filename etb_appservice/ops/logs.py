@@ -73,13 +73,15 @@ def configure(
             colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
         )
     )
+    scrub = _Scrub(secrets)
+    _nets[:] = [scrub]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *([structlog.processors.format_exc_info] if json_lines else []),
             last,
-            _Scrub(secrets),
+            scrub,
         ],
     )
     handler = logging.StreamHandler(out)
@@ -94,6 +96,12 @@ def configure(
         logging.getLogger(name).setLevel(max(least, logging.INFO))
     for name in _TALKATIVE_AT_INFO:
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """From now on these never appear in a line either."""
+    for net in _nets:
+        net.add(secrets)
 
 
 def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -121,7 +129,14 @@ class _Scrub:
     """Removes known secrets, and what looks like a token in a URL or a header, from a finished line."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        known = sorted({s for s in secrets if len(s) >= _SHORTEST}, key=len, reverse=True)
+        self._secrets: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Remove these too."""
+        self._secrets |= {s for s in secrets if len(s) >= _SHORTEST}
+        known = sorted(self._secrets, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def __call__(self, _logger: Any, _method: str, line: Any) -> str:
@@ -130,6 +145,10 @@ class _Scrub:
             text = self._known.sub("[secret]", text)
         text = _IN_URLS.sub(lambda found: f"{found[1] or found[2]}[secret]", text)
         return _BEARER.sub(r"\1[secret]", text)
+
+
+_nets: list[_Scrub] = []
+"""The net of this process's logs, once they are set up."""
 
 
 def flush() -> None:

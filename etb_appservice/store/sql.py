@@ -21,6 +21,7 @@ from etb_appservice.ports import (
     Rooms,
     Work,
 )
+from etb_appservice.store import roots
 from etb_appservice.store.addresses import read_address
 from etb_appservice.store.cases import SqlCases
 from etb_appservice.store.copies import SqlIncidents, SqlRooms
@@ -31,6 +32,7 @@ from etb_appservice.store.errors import NotCurrent
 from etb_appservice.store.inbox import SqlInbox
 from etb_appservice.store.outbox import SqlOutbox
 from etb_appservice.store.records import SqlAuditLog, SqlCommands, SqlGaps, SqlMessages, SqlOnce
+from etb_appservice.store.roots import Root
 from etb_appservice.store.schema import check_current
 from etb_appservice.store.vault import Vault
 
@@ -111,6 +113,57 @@ class SqlStore:
         """How often each was touched by a commit of this process."""
         return tuple(self._stamps[scope] for scope in scopes)
 
+    async def replace_root(self, work: Work, new: bytes, *, until_ms: int) -> None:
+        """Let `new` take the place of CHAT_ENCRYPTION_KEY when this unit of work commits, and not before.
+
+        Ask for it first in the unit: nobody makes a key that the former one wraps meanwhile. What is stored stays
+        as it is, since only the keys of its scopes are wrapped anew. Raises MalformedKey and Tampered.
+        """
+        desk, root = _desk_of(work), Root(new)
+
+        def begin(transaction: Transaction) -> None:
+            roots.lock(transaction.connection)
+            self.vault.follow(transaction.connection, transaction.now_ms)
+
+        def replace(transaction: Transaction) -> None:
+            present = self.vault.roots[0]
+            roots.rekey(transaction.connection, present, root, now_ms=transaction.now_ms, until_ms=until_ms)
+
+        await desk.write(begin)
+        desk.last(replace)
+
+    async def root_placed(self) -> None:
+        """The settings hold the present CHAT_ENCRYPTION_KEY now. Leaves nothing of what the former one wrapped."""
+        async with self.desk() as desk:
+            await desk.write(lambda transaction: roots.placed(transaction.connection))
+        await self._lines.scrub()
+
+    async def follow_root(self) -> roots.Ages:
+        """Take over a CHAT_ENCRYPTION_KEY that another process has put in place, and say how old it is.
+
+        Raises WrongKey.
+        """
+
+        def follow(transaction: Transaction) -> roots.Ages:
+            self.vault.follow(transaction.connection, transaction.now_ms)
+            return roots.ages(transaction.connection)
+
+        async with self._lines.reading() as line:
+            desk = Desk(line, self.vault, self._scopes, self._clock.now_ms(), readonly=True)
+            try:
+                return await desk.ask(follow)
+            finally:
+                await desk.roll_back()
+
+    async def end_root_overlaps(self, work: Work) -> int:
+        """Forget the handovers whose overlap is over; answers how many there were."""
+        knows = not self.vault.is_behind
+
+        def end(transaction: Transaction) -> int:
+            return roots.end_overlaps(transaction.connection, transaction.now_ms, knows_present=knows)
+
+        return await _desk_of(work).write(end)
+
     async def destroy_key(self, key_id: bytes) -> int:
         """Destroy a key of the vault with all that it wraps; answers how many keys went. There is no way back.
 
@@ -122,6 +175,12 @@ class SqlStore:
             count = await desk.write(lambda transaction: transaction.keys.destroy(key_id))
         await self._lines.scrub()
         return count
+
+
+def _desk_of(work: Work) -> Desk:
+    if not isinstance(work, SqlWork):
+        raise TypeError("this unit of work is none of the store's")
+    return work.desk
 
 
 class SqlKeepsakes:
@@ -153,12 +212,13 @@ class SqlKeepsakes:
 
 @asynccontextmanager
 async def open_store(
-    url: str, root_key: bytes, clock: Clock, *, readonly: bool = False
+    url: str, root_key: bytes, clock: Clock, *, readonly: bool = False, is_late: bool = False
 ) -> AsyncIterator[SqlStore]:
     """Open the database of `url` with CHAT_ENCRYPTION_KEY as 32 bytes (`vault.read_root_key`).
 
     Raises BadAddress, NotCurrent (run `etb-appservice db upgrade`), MalformedKey or WrongKey. `readonly` opens a
-    database beside a running service: views work, units of work raise.
+    database beside a running service: views work, units of work raise. `is_late` takes a former key beyond its
+    overlap, for the command that writes the present one into the settings.
     """
     address = read_address(url)
     vault = Vault(root_key)
@@ -172,7 +232,7 @@ async def open_store(
 
     def check(connection: Connection) -> None:
         check_current(connection)
-        vault.check(connection, clock.now_ms(), may_write=not readonly)
+        vault.check(connection, clock.now_ms(), may_write=not readonly, is_late=is_late)
         connection.commit()
 
     try:

@@ -282,3 +282,15 @@ vault_check = Table(
     Column("value", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
 )
+
+vault_former = Table(
+    "vault_former",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("checked", LargeBinary, nullable=False),  # what only this former root can make
+    Column("audit", LargeBinary, nullable=False),  # its audit key, under the present root
+    Column("handover", LargeBinary),  # the root that followed, under this one; NULL once the overlap has ended
+    Column("replaced_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("is_placed", Boolean, nullable=False),  # whether the settings are known to hold a later root
+)

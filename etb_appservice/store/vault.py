@@ -1,7 +1,7 @@
 """The vault: everything that people wrote is stored only as AES-256-GCM under keys that can be destroyed.
 
-    CHAT_ENCRYPTION_KEY  32 bytes; wraps and never encrypts content
-    └── HKDF-SHA256 by purpose: "wrap", "audit", "check", and what others ask of `derive`
+    CHAT_ENCRYPTION_KEY  32 bytes; wraps and never encrypts content; can be replaced (roots.py)
+    └── HKDF-SHA256 by purpose: "wrap", "audit", "check", "handover", and what others ask of `derive`
         └── one key per scope         room:<id>, queue, etb, keepsakes
             └── one content key per (scope, data class, month)   seals the values
 
@@ -16,21 +16,21 @@ import hashlib
 import hmac
 import os
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection, text
 
+from etb_appservice.store import roots
 from etb_appservice.store.codec import whole
-from etb_appservice.store.errors import Erased, MalformedKey, Tampered, WrongKey
+from etb_appservice.store.errors import Erased, MalformedKey, Tampered
+from etb_appservice.store.roots import NONCE, Root, bound_to, check_root_key, joined
 
-_ROOT_BYTES = 32
 _VERSION = b"\x01"
 _ID = 16
-_NONCE = 12
-_HEAD = 1 + _ID + _NONCE
+_HEAD = 1 + _ID + NONCE
 _MOST_CACHED = 8192
 
 _FIND = text(
@@ -44,7 +44,6 @@ _ADD = text(
 )
 _LIST = text("SELECT id FROM vault_keys WHERE id = :id OR parent = :id")
 _DESTROY = text("DELETE FROM vault_keys WHERE id = :id OR parent = :id")
-_CHECK = text("SELECT value FROM vault_check WHERE id = 1")
 _SET_CHECK = text(
     "INSERT INTO vault_check (id, value, created_ms) VALUES (1, :value, :now) ON CONFLICT DO NOTHING"
 )
@@ -61,50 +60,53 @@ def read_root_key(value: str) -> bytes:
     return check_root_key(root)
 
 
-def check_root_key(root: bytes) -> bytes:
-    """`root` itself; raises MalformedKey unless it is 32 bytes long."""
-    if len(root) != _ROOT_BYTES:
-        raise MalformedKey(
-            f"CHAT_ENCRYPTION_KEY is {len(root)} bytes long and must be {_ROOT_BYTES}; make one with: "
-            "openssl rand -base64 32 (for a new database only)"
-        )
-    return root
-
-
 class Vault:
     """The root key's derivatives and the keys opened so far. Does no I/O; a `Keyring` does, per unit of work."""
 
     def __init__(self, root: bytes) -> None:
-        self._root = check_root_key(root)
-        self._audit = self.derive("audit")
-        self.wrapping = AESGCM(self.derive("wrap"))
+        self.given = Root(root)
+        """Of the settings with which this process was started."""
+        self.roots: tuple[Root, ...] = (self.given,)
+        """The present one first, and those before it: a view of an earlier moment may still need them."""
+        self._former_audits: tuple[bytes, ...] = ()
         self.opened: dict[bytes, AESGCM] = {}
         self.current: dict[tuple[str, str, str], bytes] = {}
 
     def __repr__(self) -> str:
         return "Vault()"
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the settings with which this process was started hold a former key."""
+        return self.roots[0] is not self.given
+
     def derive(self, purpose: str) -> bytes:
         """32 bytes for one purpose (HKDF, RFC 5869): the same again for the same CHAT_ENCRYPTION_KEY."""
-        info = b"etb_appservice\x00" + purpose.encode()
-        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(self._root)
+        return self.roots[0].derive(purpose)
 
     def tag(self, content: str) -> str:
         """The keyed hash (HMAC-SHA-256, hex) that stands for a text in the audit log."""
-        return hmac.new(self._audit, content.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        return _tag(self.roots[0].audit, content)
 
-    def check(self, connection: Connection, now_ms: int, *, may_write: bool) -> None:
-        """Compare the key with the one this database was begun with; remember it at first use. Raises WrongKey."""
-        mine = hmac.new(self.derive("check"), b"the key of this database", hashlib.sha256).digest()
-        stored = connection.execute(_CHECK).scalar()
-        if stored is None and may_write:
-            connection.execute(_SET_CHECK, {"value": mine, "now": now_ms})
-            stored = connection.execute(_CHECK).scalar_one()
-        if stored is not None and not hmac.compare_digest(bytes(stored), mine):
-            raise WrongKey(
-                "CHAT_ENCRYPTION_KEY isn't the key with which this database was begun, so nothing in it could "
-                "be read; put the earlier key back, or point database.url to a new database"
-            )
+    def tags(self, content: str) -> tuple[str, ...]:
+        """What may stand for a text in the audit log: by the present key, and by each one before it."""
+        return (self.tag(content), *(_tag(key, content) for key in self._former_audits))
+
+    def check(self, connection: Connection, now_ms: int, *, may_write: bool, is_late: bool = False) -> None:
+        """Compare the key with the one this database has; remember it at first use. Raises WrongKey.
+
+        `is_late`: a former one may be used beyond its overlap, to write the present one into the settings.
+        """
+        if may_write and roots.present(connection) is None:
+            connection.execute(_SET_CHECK, {"value": self.given.checked, "now": now_ms})
+        self.follow(connection, now_ms, is_late=is_late)
+
+    def follow(self, connection: Connection, now_ms: int, *, is_late: bool = False) -> None:
+        """Take over the key that the database has now, if it was replaced since. Raises WrongKey."""
+        later = roots.follow(connection, self.roots[0], now_ms, is_late=is_late)
+        if later or not self._former_audits:
+            self.roots = (*reversed(later), *self.roots)
+            self._former_audits = roots.former_audits(connection, self.roots[0])
 
     def remember(self, key_id: bytes, key: AESGCM, place: tuple[str, str, str]) -> None:
         """Keep an opened key, within bounds."""
@@ -139,7 +141,7 @@ class Keyring:
     def seal(self, scope: str, data_class: str, table: str, row: str, plaintext: bytes) -> bytes:
         """Encrypt for one row; makes the month's key when there is none yet, in the same commit."""
         key_id, key = self._key((scope, data_class, self._period))
-        nonce = os.urandom(_NONCE)
+        nonce = os.urandom(NONCE)
         head = _VERSION + key_id + nonce
         return head + key.encrypt(nonce, plaintext, _associated(table, row, key_id))
 
@@ -198,9 +200,13 @@ class Keyring:
     def _make(self, place: tuple[str, str, str]) -> tuple[bytes, AESGCM]:
         scope, data_class, period = place
         parent = self._key((scope, "", "")) if data_class else None
-        key_id, raw, nonce = os.urandom(_ID), os.urandom(32), os.urandom(_NONCE)
-        wrapping = parent[1] if parent else self._vault.wrapping
-        wrapped = nonce + wrapping.encrypt(nonce, raw, _place(key_id, parent and parent[0], place))
+        key_id, raw, nonce = os.urandom(_ID), os.urandom(32), os.urandom(NONCE)
+        if parent is None:
+            # Under the key that the database has at this moment, which nobody changes before our commit.
+            roots.lock(self._connection)
+            self._vault.follow(self._connection, self._now_ms)
+        wrapping = parent[1] if parent else self._vault.roots[0].wrapping
+        wrapped = nonce + wrapping.encrypt(nonce, raw, bound_to(key_id, parent and parent[0], place))
         added = self._connection.execute(
             _ADD,
             {
@@ -239,28 +245,35 @@ class Keyring:
         return key
 
     def _unwrap(self, key_id: bytes, parent: bytes | None, place: tuple[str, str, str], wrapped: bytes) -> AESGCM:
-        wrapping = self._vault.wrapping if parent is None else self._by_id(bytes(parent))
-        if wrapping is None:
-            raise Erased("the key that wraps a key was destroyed")
-        try:
-            raw = wrapping.decrypt(
-                wrapped[:_NONCE], wrapped[_NONCE:], _place(key_id, parent and bytes(parent), place)
-            )
-        except InvalidTag:
+        bound = bound_to(key_id, parent and bytes(parent), place)
+        if parent is not None:
+            wrapping = self._by_id(bytes(parent))
+            if wrapping is None:
+                raise Erased("the key that wraps a key was destroyed")
+            raw = _opened([wrapping], wrapped, bound)
+        else:
+            raw = _opened([root.wrapping for root in self._vault.roots], wrapped, bound)
+            if raw is None:  # replaced since this process last looked
+                self._vault.follow(self._connection, self._now_ms)
+                raw = _opened([self._vault.roots[0].wrapping], wrapped, bound)
+        if raw is None:
             raise Tampered(
                 "a key in table vault_keys doesn't open: it was changed; restore the database from a backup"
-            ) from None
+            )
         return AESGCM(raw)
 
 
+def _opened(keys: Sequence[AESGCM], wrapped: bytes, bound: bytes) -> bytes | None:
+    """What the first key that fits unwraps; None when none does."""
+    for key in keys:
+        with suppress(InvalidTag):
+            return key.decrypt(wrapped[:NONCE], wrapped[NONCE:], bound)
+    return None
+
+
+def _tag(key: bytes, content: str) -> str:
+    return hmac.new(key, content.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
 def _associated(table: str, row: str, key_id: bytes) -> bytes:
-    return _joined(table.encode(), whole(row).encode(), key_id)
-
-
-def _place(key_id: bytes, parent: bytes | None, place: tuple[str, str, str]) -> bytes:
-    return _joined(b"vault_keys", key_id, parent or b"", *(part.encode() for part in place))
-
-
-def _joined(*parts: bytes) -> bytes:
-    """Parts with their lengths, so that no two lists of parts look the same."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return joined(table.encode(), whole(row).encode(), key_id)

@@ -12,6 +12,7 @@ from mautrix.errors import MatrixConnectionError, MatrixResponseError, make_requ
 
 from etb_appservice.domain.outcomes import Broken, Later, Refused, Unsure
 from etb_appservice.matrix.api import call, make_client, outcome_of, outcomes, silence_bodies
+from etb_appservice.matrix.tokens import Tokens
 
 
 def _status(status: int, code: str | None = None, wait_s: float | None = None) -> Exception:
@@ -109,6 +110,49 @@ async def test_what_the_homeserver_says_about_waiting_is_read(aiohttp_server: An
                 await call(client, Method.GET, path)
             waits.append(failure.value.after_s)
     assert waits == [1.5, 7.0]
+
+
+@pytest.mark.enable_socket
+async def test_a_client_speaks_with_the_token_that_the_homeserver_knows(aiohttp_server: Any) -> None:
+    known, given = {"old"}, []
+
+    async def answer(request: web.Request) -> web.Response:
+        token = request.headers["Authorization"].removeprefix("Bearer ")
+        given.append(token)
+        if token not in known:
+            return web.json_response({"errcode": "M_UNKNOWN_TOKEN", "error": "no"}, status=401)
+        if request.path.endswith("busy"):
+            return web.json_response({"errcode": "M_UNKNOWN", "error": "no"}, status=502)
+        return web.json_response({"body": (await request.text())[:100]})
+
+    app = web.Application(client_max_size=1 << 26)
+    app.router.add_route("*", "/{tail:.*}", answer)
+    server = await aiohttp_server(app)
+    tokens = Tokens("new", "old")
+    async with aiohttp.ClientSession() as http:
+        url = str(server.make_url(""))
+        one, other = (make_client(url, tokens, f"@{name}:test", "", http) for name in ("bot", "ghost"))
+        assert (await call(one, Method.PUT, Path.v3.x, {"a": 1}))["body"] == '{"a": 1}'
+        await call(other, Method.GET, Path.v3.x)
+        assert given == ["new", "old", "old"], "one has learned for both"
+        assert tokens.proven == "old"
+        known.symmetric_difference_update({"old", "new"})  # the homeserver was restarted
+        await call(one, Method.GET, Path.v3.x)
+        assert given[3:] == ["old", "new"]
+        assert tokens.proven == "new"
+        with pytest.raises(Unsure), outcomes():
+            await call(one, Method.GET, Path.v3.busy)
+        assert tokens.proven == "new"
+        known.symmetric_difference_update({"old", "new"})
+        large = bytes(26 * 1024 * 1024)  # sent piece by piece, so that it can't be sent again at once
+        with pytest.raises(Later), outcomes():
+            await one.api.request(Method.POST, Path.v3.x, large)
+        await one.api.request(Method.POST, Path.v3.x, large)
+        tokens.offer(["new"])
+        with pytest.raises(Broken, match="as_token") as refused, outcomes():
+            await call(one, Method.GET, Path.v3.x)
+    assert "new" not in repr(tokens)
+    assert "old" not in str(refused.value)
 
 
 def test_a_device_that_its_owner_has_not_signed_yet_is_no_warning_about_this_service(

@@ -105,6 +105,7 @@ from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.reactions import Reaction
 from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.domain.rooms import RoomPolicy, control_room, incident_room, incidents_space
+from etb_appservice.domain.rotation import Former, Rotated
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
@@ -303,6 +304,7 @@ ENTRIES: list[Entry] = [
     PartnerAdmitted(id="CERT B", by=USER, at_ms=1, people=(USER,), is_open=False),
     Media(id="mxc://x/k", filename="", mime="m", size=3, sha256="00", at_ms=1, purpose="history"),
     Levels(steps=(Step(0, Classification.PUBLIC), Step(1 << 50, Classification.TOP_SECRET))),
+    Rotated(id="hs_token", current="c", former=(Former(value="f", digest="00", until_ms=2),), since_ms=1),
 ]
 FACTS: list[Fact] = [
     AclsDue(war_room=WarRoomId("w"), after="v"),
