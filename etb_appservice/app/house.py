@@ -491,8 +491,8 @@ class House:
             log.warning("the settings hold a former value of a secret", name=name)
             what = name.replace("_", "-")
             text = (
-                f"The settings hold a former **{name}**, which stops being accepted. `etb-appservice rotate {what}` "
-                "writes the present one."
+                f"The settings hold a former **{name}**, which stops being accepted. Run `etb-appservice rotate "
+                f"{what}`, which writes the present one."
             )
             await self.own.accept(Troubled(key=f"behind/{name}", text=text), "behind", name, started)
 
