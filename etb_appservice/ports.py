@@ -720,6 +720,25 @@ class Devices(Protocol):
         ...
 
 
+class HomeserverAdmin(Protocol):
+    """What only an administrator of the homeserver may do. Raises all four outcomes.
+
+    Each call is recorded before it is made and after it: MUST NOT be called past `flows.admin.RecordedAdmin`.
+    """
+
+    async def is_admin(self) -> bool:
+        """Whether the configured user is who the token says, and is promoted."""
+        ...
+
+    async def delete_media(self, mxc: str) -> int:
+        """How many files were deleted; 0 when it was gone. Repeating is safe."""
+        ...
+
+    async def purge_history(self, room_id: RoomId, before_ms: int) -> bool:
+        """Delete what was said before a moment, and wait for it; False for nothing. Repeating is safe."""
+        ...
+
+
 # --- ETB --------------------------------------------------------------------------------------------------
 
 

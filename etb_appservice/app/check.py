@@ -39,7 +39,7 @@ async def check(settings: Settings) -> list[Finding]:
             findings = [Finding("database", is_well=True, text=f"{settings.database.kind}, up to date")]
             findings += await secrets_found(base)
             findings += await _homeserver(base)
-            return findings + await _etb(base)
+            return findings + await _admin(base) + await _etb(base)
     except (StoreError, OSError) as error:
         return [Finding("database", is_well=False, text=str(error))]
 
@@ -51,6 +51,20 @@ async def secrets_found(base: Foundation) -> list[Finding]:
         Finding(f"secret {name}", is_well=is_well, text=text)
         for name, is_well, text in ages(base.secrets, ends, base.clock.now_ms())
     ]
+
+
+async def _admin(base: Foundation) -> list[Finding]:
+    """Whether the promoted user is one, where one is set."""
+    if base.admin is None:
+        return [Finding("homeserver admin", is_well=True, text="off: `purge` and `media` are refused")]
+    user = base.settings.homeserver.admin_user
+    try:
+        if await base.admin.is_admin():
+            return [Finding("homeserver admin", is_well=True, text=f"{user}; each call is recorded")]
+    except Failure as failure:
+        return [Finding("homeserver admin", is_well=False, text=str(failure))]
+    text = f"{user} is no administrator of the homeserver, or homeserver.admin_token is another user's"
+    return [Finding("homeserver admin", is_well=False, text=text)]
 
 
 async def _homeserver(base: Foundation) -> list[Finding]:

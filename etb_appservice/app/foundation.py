@@ -18,10 +18,12 @@ from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.connection import EtbConnection
 from etb_appservice.etb.probe import Modules
 from etb_appservice.etb.reads import EtbReader
+from etb_appservice.flows.admin import RecordedAdmin
+from etb_appservice.matrix.admin import SynapseAdmin
 from etb_appservice.matrix.door import Door, open_door
 from etb_appservice.ops.clock import SystemClock
 from etb_appservice.ops.metrics import Metrics, trace
-from etb_appservice.ports import Clock, Keepsakes
+from etb_appservice.ports import Clock, HomeserverAdmin, Keepsakes
 from etb_appservice.store.sql import SqlStore, open_store
 
 _PICKLE_KEY = "matrix.pickle_key"
@@ -44,6 +46,8 @@ class Foundation:
     modules: Modules
     reader: EtbReader
     secrets: LiveSecrets
+    admin: HomeserverAdmin | None
+    """Every call through it is recorded."""
 
 
 @asynccontextmanager
@@ -74,8 +78,29 @@ async def foundation(settings: Settings, metrics: Metrics | None = None) -> Asyn
         modules = Modules(etb)
         reader = EtbReader(etb, modules, clock, limit_s=settings.etb.timeout_s)
         yield Foundation(
-            settings, policy(settings), clock, store, store.keepsakes, door, etb, modules, reader, secrets
+            settings,
+            policy(settings),
+            clock,
+            store,
+            store.keepsakes,
+            door,
+            etb,
+            modules,
+            reader,
+            secrets,
+            _admin(settings, store, http, clock),
         )
+
+
+def _admin(
+    settings: Settings, store: SqlStore, http: aiohttp.ClientSession, clock: Clock
+) -> HomeserverAdmin | None:
+    server = settings.homeserver
+    if server.admin_user is None or server.admin_token is None:
+        return None
+    token = server.admin_token.get_secret_value()
+    admin = SynapseAdmin(server.url, token, server.admin_user, server.domain, http, clock)
+    return RecordedAdmin(admin, store)
 
 
 @asynccontextmanager

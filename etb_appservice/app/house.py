@@ -275,6 +275,7 @@ class House:
                 hours=self.base.policy.history_hours,
                 count=self.metrics.history,
             ),
+            self.base.admin,
         )
 
     def _decider(self, established: Established) -> Decider:

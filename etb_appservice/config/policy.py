@@ -126,6 +126,7 @@ def policy(settings: Settings) -> Policy:
         read_only_after_hours=settings.closing.read_only_after_hours,
         exports_at_end=settings.closing.export,
         history_hours=rooms.history_hours,
+        administers=settings.homeserver.admin_user is not None,
         drill_tags=settings.incidents.drill_tags,
         own_users=f"@{settings.appservice.user_prefix}",
     )

@@ -62,12 +62,29 @@ class Section(BaseModel):
 class Homeserver(Section):
     """The Matrix homeserver this service belongs to."""
 
+    secret_keys = ("admin_token",)
+
     url: Url
     """Where this service reaches the homeserver's client API."""
     domain: ServerName
     """The homeserver's server name: what stands after the colon in its users' ids."""
     request_timeout_s: Seconds = 30.0
     """How long one request to the homeserver may take; a `/sync`, which it holds open, may take 30 s more."""
+    admin_user: MatrixUser | None = None
+    """A user of its own that is an administrator of the homeserver, for `purge` and `media`; never the bot, and
+    outside of this service's names. Off without it."""
+    admin_token: Token | None = None
+    """An access token of `admin_user`. Secret."""
+    admin_token_file: Path | None = None
+    """A file that holds `admin_token`."""
+
+    @model_validator(mode="after")
+    def _admin_is_whole(self) -> Self:
+        if (self.admin_user is None) != (self.admin_token is None):
+            raise ValueError("admin_user and admin_token belong together: give both, or none")
+        if self.admin_user is not None and not self.admin_user.endswith(f":{self.domain}"):
+            raise ValueError(f"admin_user must be a user of {self.domain}")
+        return self
 
 
 class Appservice(Section):
@@ -636,6 +653,9 @@ class Settings(Section):
     def _fits_together(self) -> Self:
         if not self.etb.poll and not self.webhook.enabled:
             raise ValueError("etb.poll and webhook.enabled are both off: no incident would ever arrive")
+        admin = self.homeserver.admin_user or ""
+        if admin == self.bot_id or admin.startswith(f"@{self.appservice.user_prefix}"):
+            raise ValueError("homeserver.admin_user must be a user of its own, outside of this service's names")
         if self.appservice.sender_localpart == self.bot.localpart:
             raise ValueError("appservice.sender_localpart must not be the bot's name")
         listeners = (self.appservice.listen, self.gateway.listen)

@@ -279,7 +279,25 @@ class RegisterEvidence:
     """As ETB names it; empty leaves it to ETB."""
 
 
-MatrixEffect = (
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeHistory:
+    """Delete what was said in a room before a moment from the homeserver. Needs its administration."""
+
+    kind: Literal["PurgeHistory"] = "PurgeHistory"
+    room_id: RoomId
+    before_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteMedia:
+    """Delete a file from the homeserver's media store. Needs its administration."""
+
+    kind: Literal["DeleteMedia"] = "DeleteMedia"
+    mxc: str
+
+
+AdminEffect = PurgeHistory | DeleteMedia
+RoomEffect = (
     OpenRoom
     | Invite
     | Remove
@@ -293,6 +311,7 @@ MatrixEffect = (
     | SendFile
     | AcceptIdentity
 )
+MatrixEffect = RoomEffect | AdminEffect
 EtbEffect = (
     AddTimelineEntry
     | ChangeIncident
@@ -337,6 +356,8 @@ def target_of(effect: Effect) -> str:
             return f"matrix/{user_id}"
         case DeclareIncident():
             return "etb/declare"
+        case DeleteMedia():
+            return "matrix/media"
         case (
             AddTimelineEntry(incident_id=incident_id)
             | ChangeIncident(incident_id=incident_id)
@@ -357,5 +378,6 @@ def target_of(effect: Effect) -> str:
             | Pin(room_id=room_id)
             | Say(room_id=room_id)
             | SendFile(room_id=room_id)
+            | PurgeHistory(room_id=room_id)
         ):
             return f"matrix/{room_id}"

@@ -238,6 +238,8 @@ class Policy:
     """Whether the transcript of a room is made when its incident ends."""
     history_hours: int = 168
     """How far back an invitation carries the keys of what was said; 0: not at all."""
+    administers: bool = False
+    """Whether there is a promoted user for what needs an administrator of the homeserver."""
     drill_tags: tuple[str, ...] = ("drill", "exercise")
     """ETB's tags that make an incident a drill, without regard to case."""
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))

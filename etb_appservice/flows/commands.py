@@ -35,7 +35,7 @@ from typing import Any, Literal, NewType, TypeVar
 
 from etb_appservice.domain.breakglass import GlassRole
 from etb_appservice.domain.clearance import Actor, Decision, Right, decide
-from etb_appservice.domain.effects import EtbEffect
+from etb_appservice.domain.effects import AdminEffect, EtbEffect
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, IncidentId, UserId, Username
 from etb_appservice.domain.outcomes import Failure
@@ -196,6 +196,11 @@ class Call:
         await self.turn.emit_as(f"{RUN}{self.run_id}/{name}", effect)
         return Answer("", "RUNNING")
 
+    async def admin(self, effect: AdminEffect, name: str = "admin") -> Answer:
+        """Ask for what needs an administrator of the homeserver; the command's `then` answers once it is done."""
+        await self.turn.emit_as(f"{RUN}{self.run_id}/{name}", effect)
+        return Answer("", "RUNNING")
+
     async def ask(
         self,
         prompt: str,
@@ -249,7 +254,7 @@ class Reply:
     turn: Turn
     room: Room
     run: CommandRun
-    effect: EtbEffect
+    effect: EtbEffect | AdminEffect
     done: Done
     policy: Policy
 
@@ -262,7 +267,7 @@ class Reply:
 Prepare = Callable[[Asking], Awaitable[Any]]
 """Reads of ETB that a command needs, within its limit, done before its unit of work. MUST NOT raise."""
 Then = Callable[[Reply], Awaitable[Answer]]
-"""What to say once ETB has done what a command asked for."""
+"""What to say once ETB, or the homeserver's administration, has done what a command asked for."""
 Hint = Callable[[EtbEffect], str]
 """What to add when ETB refuses what a command asked for; empty for nothing. Pure."""
 

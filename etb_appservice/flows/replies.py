@@ -8,7 +8,7 @@ run/<id>/<name> ─► first try fails ─► "ETB does not answer ..."         
 
 from collections.abc import Mapping
 
-from etb_appservice.domain.effects import ChangeIncident, EtbEffect, Say
+from etb_appservice.domain.effects import AdminEffect, ChangeIncident, Effect, EtbEffect, Say
 from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, IncidentDue, NotDone
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
@@ -30,8 +30,9 @@ class Replies:
         """How an effect of a command ended."""
         run = await self._run(turn, fact.key)
         effect = fact.effect
-        if run is None or not isinstance(effect, EtbEffect):
+        if run is None or not isinstance(effect, EtbEffect | AdminEffect):
             return
+        who = _who(effect)
         match fact.answer:
             case Done() as done:
                 answer = await self._then(turn, run, effect, done)
@@ -42,9 +43,9 @@ class Replies:
                         IncidentDue(incident_id=incident_id), ("changed", turn.ref), lane=incident_id
                     )
             case NotDone(state="refused", reason=reason):
-                answer = Answer(f"ETB did not do that: {plain(reason)}{self._hint(run, effect)}", "FAILED")
+                answer = Answer(f"{who} did not do that: {plain(reason)}{self._hint(run, effect)}", "FAILED")
             case NotDone(state=state, reason=reason):
-                known = "Whether ETB did it is not known" if state == "unknown" else "That could not be done"
+                known = f"Whether {who} did it is not known" if state == "unknown" else "That could not be done"
                 answer = Answer(f"{known}: {plain(reason)} An operator was told and can look after it.", "FAILED")
         await self._say(turn, run, answer)
 
@@ -53,19 +54,22 @@ class Replies:
         run = await self._run(turn, fact.key)
         if run is None or not await turn.work.once.first_time("delayed", run.id):
             return
+        who = _who(fact.effect)
         text = (
-            f"ETB does not answer just now. {code(f'{run.name} {run.arguments}'.strip())} is kept and done as "
-            "soon as ETB answers; I will say so here. You need not send it again."
+            f"{who} does not answer just now. {code(f'{run.name} {run.arguments}'.strip())} is kept and done as "
+            f"soon as {who} answers; I will say so here. You need not send it again."
         )
         await turn.emit("delayed", _in_reply(run, text))
 
-    def _hint(self, run: CommandRun, effect: EtbEffect) -> str:
-        """What the command knows to add to a refusal."""
+    def _hint(self, run: CommandRun, effect: EtbEffect | AdminEffect) -> str:
+        """What the command knows to add to a refusal of ETB."""
+        if not isinstance(effect, EtbEffect):
+            return ""
         one = self._commands.get(run.name)
         hint = one.hint(effect) if one is not None and one.hint is not None else ""
         return f"\n\n{hint}" if hint else ""
 
-    async def _then(self, turn: Turn, run: CommandRun, effect: EtbEffect, done: Done) -> Answer:
+    async def _then(self, turn: Turn, run: CommandRun, effect: EtbEffect | AdminEffect, done: Done) -> Answer:
         one = self._commands.get(run.name)
         room = await turn.work.rooms.by_id(run.room_id)
         if one is None or one.then is None or room is None:
@@ -98,6 +102,11 @@ class Replies:
         if not key.startswith(RUN):
             return None
         return await turn.work.commands.get(key.removeprefix(RUN).split("/", 1)[0])
+
+
+def _who(effect: Effect) -> str:
+    """Whose answer is waited for."""
+    return "ETB" if isinstance(effect, EtbEffect) else "The homeserver"
 
 
 def _in_reply(run: CommandRun, text: str) -> Say:

@@ -21,12 +21,14 @@ import structlog
 
 from etb_appservice.domain.effects import (
     AcceptIdentity,
+    DeleteMedia,
     FollowUpgrade,
     Invite,
     LeaveRoom,
     MatrixEffect,
     OpenRoom,
     Pin,
+    PurgeHistory,
     PutState,
     Remove,
     RestoreState,
@@ -38,6 +40,7 @@ from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
 from etb_appservice.domain.rooms import voiced
+from etb_appservice.flows.admin import carry_out
 from etb_appservice.matrix.audience import AudienceOf, Recipients
 from etb_appservice.matrix.files import Attachments
 from etb_appservice.matrix.history import History
@@ -55,7 +58,7 @@ from etb_appservice.matrix.results import Crypto, Decrypted, KeyMissing, Rotatio
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver, status_of
 from etb_appservice.matrix.upgrades import UpgradeFollower
-from etb_appservice.ports import Try
+from etb_appservice.ports import HomeserverAdmin, Try
 
 _log = structlog.get_logger(__name__)
 
@@ -86,6 +89,7 @@ class Hands:
         rotation: Rotation,
         attachments: Attachments,
         history: History,
+        admin: HomeserverAdmin | None = None,
     ) -> None:
         self._server = server
         self._crypto = crypto
@@ -96,6 +100,7 @@ class Hands:
         self._rotation = rotation
         self._attachments = attachments
         self._history = history
+        self._admin = admin
 
     @property
     def device_id(self) -> str:
@@ -133,6 +138,8 @@ class Hands:
             case AcceptIdentity(user_id=user_id):
                 await self._crypto.accept_identity(user_id)
                 return Done(detail="accepted")
+            case PurgeHistory() | DeleteMedia():
+                return await carry_out(self._admin, effect)
 
     async def membership_changed(self, room_id: RoomId, user_id: UserId) -> None:
         """Somebody came or went: the next message gets a new key, and their devices are asked for again."""

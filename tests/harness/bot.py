@@ -60,6 +60,7 @@ class Bot:
         self.position: str | None = None
         self.results: list[SyncResult] = []
         self.established: Established | None = None
+        self.as_token = ""
         self._stack = AsyncExitStack()
         self._txn = 0
 
@@ -90,7 +91,9 @@ class Bot:
             keeper=keeper,
             display_name="ETB",
         )
-        return cls(http, database, keeper, identity)
+        bot = cls(http, database, keeper, identity)
+        bot.as_token = slot.as_token
+        return bot
 
     @classmethod
     async def start(

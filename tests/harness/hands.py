@@ -180,7 +180,7 @@ class Workbench:
     def as_person(self, person: Bot) -> MatrixUser:
         """Plain calls as a person who is a bot of another slot. Close it."""
         assert person.established is not None
-        return MatrixUser(self.synapse.url, person.established.actor.client.api.token, as_user=person.mxid)
+        return MatrixUser(self.synapse.url, person.as_token, as_user=person.mxid)
 
     async def open(self, spec: RoomSpec, *joined: str) -> RoomId:
         """A room, written into the tables; the bot and `joined` are in it, by the tables."""

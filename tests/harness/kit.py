@@ -29,6 +29,7 @@ from etb_appservice.domain.classification import Classification, ClassificationM
 from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.effects import (
     AcceptIdentity,
+    AdminEffect,
     Effect,
     FollowUpgrade,
     Invite,
@@ -39,6 +40,7 @@ from etb_appservice.domain.effects import (
     PutState,
     Remove,
     RestoreState,
+    RoomEffect,
     Say,
     SendFile,
     SetVoice,
@@ -211,6 +213,8 @@ class World:
     rotated: list[tuple[RoomId, UserId]] = field(default_factory=list)
     without_devices: set[UserId] = field(default_factory=set)
     """People of whom no device is known, so that nothing said can reach them."""
+    admin_says: str = "purged"
+    """How the homeserver's administration answers."""
     rotation_failure: Exception | None = None
     queue: list[dict[str, Any]] = field(default_factory=list)
     """Events that wait to be pushed to us."""
@@ -280,6 +284,11 @@ class World:
         self.rotated.append((room_id, user_id))
 
     def _take_effect(self, effect: MatrixEffect) -> Done:
+        if isinstance(effect, AdminEffect):
+            return Done(detail=self.admin_says)
+        return self._in_rooms(effect)
+
+    def _in_rooms(self, effect: RoomEffect) -> Done:
         number = len(self.order) + 1
         event_id = EventId(f"$own{number}")
         match effect:

@@ -76,6 +76,7 @@ def test_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
     for path in (plain, full):
         path.chmod(0o600)
     examples = {
+        ("homeserver", "admin_user"), ("homeserver", "admin_token"),
         ("database", "crypto_url"), ("etb", "web_url"), ("etb", "paths"), ("etb", "enums"), ("webhook", "secrets"),
         ("rooms", "additional_creators"), ("rooms", "rules"), ("people", "template"), ("people", "entries"),
         ("control_room", "operators"), ("classification", "by_severity"), ("roles", "meaning"),

@@ -6,6 +6,7 @@ import pytest
 
 from etb_appservice.config import ConfigError, Loaded, load
 from etb_appservice.config.guarded import is_handed_over
+from etb_appservice.config.load import secrets_of
 
 KEY = base64.b64encode(b"k" * 32).decode()
 SECRET = "s3cret-that-must-never-show"
@@ -429,3 +430,24 @@ def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     with pytest.raises(ConfigError, match="can't be read"):
         load(tmp_path / "dir", dict(os.environ))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('  admin_user: "@root:example.org"\n', "belong together"),
+        (f"  admin_token: {SECRET}-admin\n", "belong together"),
+        (f'  admin_user: "@root:elsewhere.org"\n  admin_token: {SECRET}-admin\n', "must be a user of example.org"),
+        (f'  admin_user: "@etb:example.org"\n  admin_token: {SECRET}-admin\n', "a user of its own"),
+        (f'  admin_user: "@_etb_admin:example.org"\n  admin_token: {SECRET}-admin\n', "a user of its own"),
+    ],
+)
+def test_an_administrator_is_a_user_of_its_own_with_a_token_of_its_own(
+    tmp_path: Path, lines: str, words: str
+) -> None:
+    text = MINIMAL.replace("  domain: example.org\n", f"  domain: example.org\n{lines}")
+    assert any(words in problem for problem in problems(tmp_path, text))
+    good = f'  domain: example.org\n  admin_user: "@root:example.org"\n  admin_token: {SECRET}-admin\n'
+    loaded = read(tmp_path, MINIMAL.replace("  domain: example.org\n", good))
+    assert loaded.settings.homeserver.admin_user == "@root:example.org"
+    assert f"{SECRET}-admin" in secrets_of(loaded.settings)

@@ -20,6 +20,7 @@ from etb_appservice.domain.effects import (
     CancelRunbook,
     ChangeIncident,
     DeclareIncident,
+    DeleteMedia,
     Effect,
     FollowUpgrade,
     Invite,
@@ -27,6 +28,7 @@ from etb_appservice.domain.effects import (
     MoveEscalation,
     OpenRoom,
     Pin,
+    PurgeHistory,
     PutState,
     RegisterEvidence,
     Remove,
@@ -141,6 +143,8 @@ CARD = Card(
 )  # fmt: skip
 POLICY = RoomPolicy(bot=UserId("@etb:x"), version="11", additional_creators=(UserId("@glass:x"),))
 EFFECTS: list[Effect] = [
+    PurgeHistory(room_id=ROOM, before_ms=1),
+    DeleteMedia(mxc="mxc://x/m"),
     OpenRoom(war_room=WarRoomId("w"), spec=incident_room(INCIDENT, Classification.PUBLIC, POLICY, generation=2)),
     OpenRoom(war_room=WarRoomId("control"), spec=control_room(POLICY)),
     OpenRoom(war_room=WarRoomId("space"), spec=incidents_space(POLICY)),
