@@ -17,6 +17,7 @@ from etb_appservice.app.secrets import given_in, said_time
 from etb_appservice.config import Settings
 from etb_appservice.config.fresh import REGISTRATION, new_key, new_token, new_webhook_secret
 from etb_appservice.config.places import (
+    CHOSEN,
     WEBHOOK,
     Draft,
     NotHere,
@@ -72,7 +73,11 @@ async def rotate_encryption_key(settings: Settings, wanted: Wanted) -> list[str]
 
     Raises NotHere, StoreError and OSError.
     """
-    place = Place(wanted.to) if wanted.to else place_of(wanted.config, wanted.environ, ("encryption", "key"))
+    place = (
+        Place(wanted.to, most=CHOSEN)
+        if wanted.to
+        else place_of(wanted.config, wanted.environ, ("encryption", "key"))
+    )
     clock = SystemClock()
     url, given = settings.database.etb_url, settings.encryption.key_bytes
     async with open_store(url, given, clock, is_late=True) as store:
@@ -120,7 +125,7 @@ async def rotate_recovery_key(settings: Settings, overlap_ms: int, show: Callabl
 
 async def rotate(settings: Settings, name: Secret, wanted: Wanted) -> list[str]:
     """Replace one of the three; answers what to tell the operator. Raises NotHere, StoreError and OSError."""
-    place = Place(wanted.to) if wanted.to else place_of(wanted.config, wanted.environ, _KEYS[name])
+    place = Place(wanted.to, most=CHOSEN) if wanted.to else place_of(wanted.config, wanted.environ, _KEYS[name])
     registration = None if name == "webhook_secret" else _registration(wanted)
     given = given_in(settings)[name]
     if not given:

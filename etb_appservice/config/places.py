@@ -24,6 +24,8 @@ from etb_appservice.config.source import Path as KeyPath
 from etb_appservice.config.source import Unreadable, read_yaml, spell
 
 _PRIVATE = 0o600
+CHOSEN = 0o644
+"""The most that a file may allow that the operator names: what is handed to a container must be readable there."""
 _GROUP_MAY_READ = 0o640
 """The most that a registration may allow: the homeserver's own group, if it is set up so."""
 WEBHOOK: KeyPath = ("webhook", "secrets")
@@ -39,6 +41,8 @@ class Place:
 
     file: Path
     key: KeyPath = ()
+    most: int = _PRIVATE
+    """The most that its mode may allow; what it allows now is kept within that."""
 
     def said(self) -> str:
         """For people."""
@@ -95,7 +99,7 @@ class Draft:
 def draft_of(place: Place, value: str) -> Draft:
     """The file of a place with another value in it, for its owner alone. Raises NotHere and OSError."""
     text = with_value(place.file.read_text(encoding="utf-8"), place.key, value) if place.key else value + "\n"
-    return draft(place.file, text)
+    return draft(place.file, text, most=place.most)
 
 
 def draft_of_registration(path: Path, settings: Settings, changed: Mapping[str, str]) -> Draft:

@@ -5,6 +5,7 @@ import pytest
 
 from etb_appservice.config import load
 from etb_appservice.config.places import (
+    CHOSEN,
     WEBHOOK,
     NotHere,
     Place,
@@ -95,6 +96,16 @@ def test_a_draft_takes_its_place_whole_and_for_its_owner_alone(tmp_path: Path) -
     assert load(path, {}).settings.appservice.hs_token.get_secret_value() == f"{SECRET}-another"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [found.name for found in tmp_path.iterdir() if found.name.startswith(".")] == []
+
+
+def test_a_file_that_the_operator_names_keeps_its_mode(tmp_path: Path) -> None:
+    """Handed to a container, it has to be readable there."""
+    path = write(tmp_path, "old", "hs_token")
+    for mode in (0o600, 0o640, 0o644):
+        path.chmod(mode)
+        draft_of(Place(path, most=CHOSEN), f"new {mode}").put()
+        assert path.read_text() == f"new {mode}\n"
+        assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_a_dropped_draft_leaves_nothing(tmp_path: Path) -> None:
