@@ -8,6 +8,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 from etb_appservice.app.ages import ages
 from etb_appservice.app.foundation import Foundation, foundation
+from etb_appservice.app.promoted import promoted
 from etb_appservice.app.run import listen
 from etb_appservice.config import Settings
 from etb_appservice.config.values import Address
@@ -54,17 +55,8 @@ async def secrets_found(base: Foundation) -> list[Finding]:
 
 
 async def _admin(base: Foundation) -> list[Finding]:
-    """Whether the promoted user is one, where one is set."""
-    if base.admin is None:
-        return [Finding("homeserver admin", is_well=True, text="off: `purge` and `media` are refused")]
-    user = base.settings.homeserver.admin_user
-    try:
-        if await base.admin.is_admin():
-            return [Finding("homeserver admin", is_well=True, text=f"{user}; each call is recorded")]
-    except Failure as failure:
-        return [Finding("homeserver admin", is_well=False, text=str(failure))]
-    text = f"{user} is no administrator of the homeserver, or homeserver.admin_token is another user's"
-    return [Finding("homeserver admin", is_well=False, text=text)]
+    vital = await promoted(base.admin, base.settings.homeserver.admin_user)
+    return [Finding(vital.name, vital.is_well, vital.text)]
 
 
 async def _homeserver(base: Foundation) -> list[Finding]:

@@ -15,6 +15,7 @@ from etb_appservice import commands as command_package
 from etb_appservice.app import loops
 from etb_appservice.app.devices import CipherDevices, DeviceWatch
 from etb_appservice.app.foundation import Foundation
+from etb_appservice.app.promoted import promoted
 from etb_appservice.app.refusals import CipherRefusals
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
@@ -462,7 +463,11 @@ class House:
         async def prove_events(control: RoomId) -> Vital:
             return await test.prove_events(control, self.arrivals)
 
-        await loops.self_test(test.run, prove_events, self.own, self.base.clock, self.vitals)
+        async def run() -> tuple[Vital, ...]:
+            found = await test.run()
+            return (*found, await promoted(self.base.admin, settings.homeserver.admin_user))
+
+        await loops.self_test(run, prove_events, self.own, self.base.clock, self.vitals)
 
     @property
     def _keep_ms(self) -> int:

@@ -248,3 +248,54 @@ def test_a_failing_crypto_database_is_named() -> None:
     message, status = cli.explain(BaseExceptionGroup("tasks", [sqlite3.OperationalError("disk I/O error")]))
     assert message == "the crypto database failed: disk I/O error"
     assert status == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "function"),
+    [
+        ("hs-token", "rotate"),
+        ("as-token", "rotate"),
+        ("webhook-secret", "rotate"),
+        ("encryption-key", "rotate_encryption_key"),
+        ("recovery-key", "rotate_recovery_key"),
+    ],
+)
+def test_rotate_says_what_was_done(
+    config: Path, monkeypatch: pytest.MonkeyPatch, what: str, function: str
+) -> None:
+    monkeypatch.setattr(app, function, answering(["rotated.", "restart [it]"]))
+    done = call(config, "rotate", what, "--overlap", "0.5")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == ["rotated.", "restart [it]"]
+
+
+def test_rotate_takes_the_overlap_and_the_files_as_they_are_given(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    async def noted(_settings: Settings, name: str, wanted: app.Wanted) -> list[str]:
+        given.append((name, wanted.overlap_ms, wanted.registration, wanted.to, wanted.config))
+        return []
+
+    monkeypatch.setattr(app, "rotate", noted)
+    call(config, "rotate", "hs-token")
+    call(config, "rotate", "as-token", "--overlap", "0", "--registration", "r.yaml", "--to", "new")
+    assert given == [
+        ("hs_token", 24 * 3600 * 1000, None, None, config),
+        ("as_token", 0, Path("r.yaml"), Path("new"), config),
+    ]
+
+
+@pytest.mark.parametrize("words", [("rotate",), ("rotate", "password"), ("rotate", "hs-token", "--overlap", "-1")])
+def test_rotate_asks_for_what_it_knows(config: Path, words: tuple[str, ...]) -> None:
+    done = call(config, *words)
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+
+
+def test_a_secret_that_can_not_be_written_is_left_with_advice(config: Path) -> None:
+    done = call(config, "rotate", "hs-token", ETB_APPSERVICE__APPSERVICE__HS_TOKEN=f"{SECRET}-of-the-environment")
+    assert done.exit_code == 2
+    assert "can't be changed from here" in done.output
+    assert SECRET not in done.output

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from etb_appservice.app.promoted import promoted
 from etb_appservice.domain.effects import DeleteMedia, PurgeHistory
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.media import Media
@@ -213,6 +214,21 @@ async def test_how_a_call_failed_is_recorded(house: House, error: Exception, out
     with pytest.raises(type(error)):
         await carry_out(admin, DeleteMedia(mxc=MXC))
     assert [one[3] for one in await recorded(house)] == [None, outcome]
+
+
+@pytest.mark.parametrize(
+    ("admin", "is_well", "words"),
+    [
+        (None, True, "off"),
+        (Scripted(1), True, "@root:x.org; each call is recorded"),
+        (Scripted(0), False, "no administrator"),
+        (Scripted(Broken("the homeserver doesn't know homeserver.admin_token")), False, "homeserver.admin_token"),
+    ],
+)
+async def test_whether_the_administrator_is_one_is_said(admin: Scripted | None, is_well: bool, words: str) -> None:
+    vital = await promoted(admin, UserId("@root:x.org"))
+    assert vital.is_well is is_well
+    assert words in vital.text
 
 
 async def test_nothing_is_called_that_could_not_be_recorded(house: House) -> None:
