@@ -676,8 +676,8 @@ class MatrixDecoder(Protocol):
     async def decode(self, payload: bytes) -> Fact | KeyMissing | Nothing:
         """Read one event.
 
-        Raises Broken for an event that can't be read at all. One whose sender's devices can't be asked for now is
-        KeyMissing with ASK_AGAIN.
+        Raises Broken for an event that can't be read at all, Later where the homeserver must be asked about one
+        and is away. One whose sender's devices can't be asked for now is KeyMissing with ASK_AGAIN.
         """
         ...
 

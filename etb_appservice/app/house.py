@@ -70,6 +70,7 @@ from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.selftest import SelfTest
 from etb_appservice.matrix.server import Homeserver
 from etb_appservice.matrix.transactions import Transactions
+from etb_appservice.matrix.vouching import Vouching
 from etb_appservice.ops.metrics import Metrics
 from etb_appservice.ports import Vital
 from etb_appservice.render.press import PaperPress
@@ -183,11 +184,16 @@ class House:
         decider = self._decider(established)
         intake = Intake(
             store=base.store,
-            matrix=Decoder(
-                established.cipher,
-                encrypted_rooms(base.store),
+            matrix=Vouching(
+                Decoder(
+                    established.cipher,
+                    encrypted_rooms(base.store),
+                    base.settings.bot_id,
+                    missed=self._key_missed,
+                ),
+                base.store,
+                server,
                 base.settings.bot_id,
-                missed=self._key_missed,
             ),
             hands=hands,
             etb=self.decoder,

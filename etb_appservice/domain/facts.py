@@ -145,6 +145,16 @@ class TombstoneSeen(Origin):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventDisowned(Origin):
+    """An event that the homeserver passed on to us and shows to nobody: its sender isn't in the room any more.
+
+    What it says counts for nothing (Matrix server-server API, "Soft failure").
+    """
+
+    kind: Literal["EventDisowned"] = "EventDisowned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentSeen:
     """ETB showed an incident, by webhook or by poll; it may be new, changed or as before."""
 
@@ -542,6 +552,7 @@ Fact = (
     | EventRedacted
     | StateChanged
     | TombstoneSeen
+    | EventDisowned
     | IncidentSeen
     | IncidentDue
     | OnCallSeen

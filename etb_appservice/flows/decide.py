@@ -34,6 +34,7 @@ from etb_appservice.domain.facts import (
     DutyDue,
     EffectAnswered,
     EffectDelayed,
+    EventDisowned,
     EventRedacted,
     ExportDue,
     Fact,
@@ -207,6 +208,7 @@ class Decider:
                 | BreakGlassGiven()
                 | BreakGlassEnds()
                 | BreakGlassReviewDue()
+                | EventDisowned()
             ):
                 await self.life.due(turn, fact, looked)
             case UsersSeen() | RightsDoubted() | RightsDue() | RightsSweepDue() | OnCallSeen() | DutyDue():

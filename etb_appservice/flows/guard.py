@@ -1,8 +1,9 @@
-"""Guards the state of our rooms: what only the bot sets, and somebody else has set all the same.
+"""Guards our rooms: what only the bot sets and somebody else has set, and what is sent by who isn't there.
 
     StateChanged ─► in a room of ours, of a type that only the bot sets, by nobody entitled ─► a violation:
                  │                                        recorded, the operators told, set back (RestoreState)
                  └► else noted
+    EventDisowned ─► a violation: recorded, the operators told once for each sender and room
 
 A room's power levels keep members from it, so whoever gets here was given power by the break-glass account, or by
 a homeserver that made the room's state up. Entitled are the bot, our ghosts, the break-glass accounts, and whoever
@@ -10,7 +11,7 @@ upgraded a room that was followed. It must never act upon what the state says, o
 """
 
 from etb_appservice.domain.effects import RestoreState
-from etb_appservice.domain.facts import StateChanged
+from etb_appservice.domain.facts import EventDisowned, StateChanged
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import only_the_bot_sets
@@ -21,7 +22,7 @@ from etb_appservice.ports import Room
 
 
 class StateGuard:
-    """Decides about state events that no other flow knows."""
+    """Decides about state events that no other flow knows, and about events that count for nothing."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -39,6 +40,23 @@ class StateGuard:
             actor=fact.sender,
             subject=fact.room_id,
             details={"type": fact.event_type, "event": fact.event_id},
+        )
+
+    async def disowned(self, turn: Turn, fact: EventDisowned) -> None:
+        """Somebody's homeserver goes on sending in their name after they were removed."""
+        room = await turn.work.rooms.by_id(fact.room_id)
+        if room is None:
+            return
+        await turn.note(
+            "violation.not_in_room",
+            actor=fact.sender,
+            subject=room.war_room,
+            details={"room": fact.room_id, "event": fact.event_id},
+        )
+        await turn.trouble(
+            ("not in room", fact.room_id, fact.sender),
+            f"The homeserver of {code(fact.sender)} sends events to **{plain(room.name) or room.kind}** in their "
+            "name, though they are not in the room. This service ignores them, and nobody there sees them.",
         )
 
     async def _entitled(self, turn: Turn, room: Room) -> tuple[UserId, ...]:

@@ -14,6 +14,7 @@ from etb_appservice.domain.facts import (
     DeviceDue,
     DevicesSeen,
     DuplicateFound,
+    EventDisowned,
     Fact,
     IncidentDoubted,
     ReadOnlyDue,
@@ -43,6 +44,7 @@ LifeFact = (
     | DevicesSeen
     | DeviceDue
     | GlassFact
+    | EventDisowned
 )
 LifeLook = Presence | Swept | DevicesNow
 
@@ -100,5 +102,7 @@ class RoomLife:
                 await self.devices.seen(turn, fact)
             case DeviceDue():
                 await self.devices.due(turn, fact, looked if isinstance(looked, DevicesNow) else None)
+            case EventDisowned():
+                await self.guard.disowned(turn, fact)
             case _:
                 assert_never(fact)

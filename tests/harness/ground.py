@@ -45,6 +45,8 @@ class Ground:
     home: Synapse
     partner: Synapse
     other: Synapse
+    authority: Path
+    """The certificate that vouches for all three."""
     _free: Iterator[Slot]
 
     @classmethod
@@ -70,7 +72,7 @@ class Ground:
                     raise one
             home, partner, other = servers
             home.slots = slots
-            yield cls(home, partner, other, iter(slots))
+            yield cls(home, partner, other, authority.certificate_path, iter(slots))
         finally:
             await asyncio.gather(*(server.stop() for server in servers))
 
