@@ -1,5 +1,6 @@
 """Texts of others within our Markdown. Nothing here may let a title look like one of our sentences or a link."""
 
+import re
 import unicodedata
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -7,6 +8,8 @@ from urllib.parse import quote
 from etb_appservice.domain.ids import UserId
 
 _SIGNS = frozenset("\\`*_[]<>#~|")
+_UNSEEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Controls, and what makes text read backwards: a name must not turn round the sentence it stands in."""
 
 
 def code(text: str, most: int = 300) -> str:
@@ -15,7 +18,7 @@ def code(text: str, most: int = 300) -> str:
     >>> code("a`b_c")
     '`ab_c`'
     """
-    flat = " ".join(text.replace("`", "").split()) or "?"
+    flat = " ".join(_UNSEEN.sub("", text).replace("`", "").split()) or "?"
     return f"`{flat if len(flat) <= most else f'{flat[: most - 1]}…'}`"
 
 
@@ -34,7 +37,7 @@ def plain(text: str, most: int = 300) -> str:
     >>> plain("*a*\n[b](c)")
     '\\*a\\* \\[b\\](c)'
     """
-    flat = " ".join(text.split())
+    flat = " ".join(_UNSEEN.sub("", text).split())
     cut = flat if len(flat) <= most else f"{flat[: most - 1]}…"
     return "".join(f"\\{sign}" if sign in _SIGNS else sign for sign in cut)
 

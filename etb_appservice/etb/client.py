@@ -17,7 +17,7 @@ from yarl import URL
 from etb_appservice.domain.outcomes import Later, Refused, Unsure
 from etb_appservice.etb.answers import RETRIED, failure, retry_after_s
 from etb_appservice.etb.connection import EtbConnection
-from etb_appservice.etb.wire import JsonObject, Unreadable, kind_of, read_json, write_json
+from etb_appservice.etb.wire import JsonObject, Unreadable, in_header, kind_of, read_json, write_json
 from etb_appservice.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -195,7 +195,9 @@ class EtbClient:
         self, method: Literal["GET", "POST", "PATCH"], url: URL, *, body: JsonObject | None = None, key: str = ""
     ) -> _Answer:
         """One request, its whole answer; raises _Lost or _TooLarge."""
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key} if body is not None else {}
+        headers = (
+            {"Content-Type": "application/json", "Idempotency-Key": in_header(key)} if body is not None else {}
+        )
         data = write_json(body) if body is not None else None
         try:
             async with self._open().request(

@@ -2,8 +2,10 @@
 
 import json
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 JsonObject = dict[str, Any]
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
 class Unreadable(ValueError):
@@ -58,3 +60,12 @@ def _why(error: ValueError) -> str:
             return "not UTF-8"
         case _:
             return "a number that can't be read"
+
+
+def in_header(text: str) -> str:
+    r"""A text as the value of a header: what isn't printable ASCII is escaped, so that it can't end the line.
+
+    >>> in_header("f1/assign/alice"), in_header("a\r\nX-Evil: 1")
+    ('f1/assign/alice', 'a%0D%0AX-Evil: 1')
+    """
+    return quote(text, safe=_PRINTABLE, errors="replace")

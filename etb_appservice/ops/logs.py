@@ -6,8 +6,12 @@
 
 Two nets, since one alone has holes: fields by their name, and the secrets of the settings by their value, wherever
 they appear (an error text of a library, a traceback). Local variables are never shown in tracebacks.
+
+One event is one line, whatever stands in it: names and texts of others can't forge a line, nor speak to a
+terminal. A traceback's lines are indented.
 """
 
+import io
 import logging
 import re
 import sys
@@ -15,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
 AUDIT_LOGGER = "etb_appservice.audit"
 """Lines about entries of the audit log; its level is set on its own."""
@@ -30,6 +34,8 @@ _IN_URLS = re.compile(
     r"((?:access_token|token|as_token|hs_token)=)[^&\s'\"]+|(://[^/\s:@]*:)[^/\s@]+(?=@)", re.IGNORECASE
 )
 _BEARER = re.compile(r"\b((?:Bearer|Token|Basic) )[A-Za-z0-9+/=._~-]{8,}")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What ends a line, moves a cursor, or makes text read backwards."""
 _SHORTEST = 8
 """Shorter values are too likely to be part of an innocent word."""
 
@@ -69,9 +75,7 @@ def configure(
     last: Processor = (
         structlog.processors.JSONRenderer(default=repr)
         if json_lines
-        else structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
-        )
+        else structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=_traceback, pad_event_to=0)
     )
     scrub = _Scrub(secrets)
     _nets[:] = [scrub]
@@ -79,7 +83,7 @@ def configure(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *([structlog.processors.format_exc_info] if json_lines else []),
+            structlog.processors.format_exc_info if json_lines else _one_line,
             last,
             scrub,
         ],
@@ -123,6 +127,21 @@ def _redacted(key: str, value: Any) -> Any:
             return f"[{len(value)} bytes]"
         case _:
             return value
+
+
+def _one_line(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Control characters as escapes; JSON does that by itself, and so does the `repr` of what is no text."""
+    return {key: _escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _escaped(text: str) -> str:
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    shown = io.StringIO()
+    structlog.dev.plain_traceback(shown, exc_info)
+    out.write("\n".join(f"    {_escaped(line)}" for line in shown.getvalue().split("\n")))
 
 
 class _Scrub:

@@ -72,6 +72,34 @@ def test_a_known_secret_is_removed_wherever_it_appears(json_lines: bool) -> None
     assert "Traceback" in stream.getvalue()
 
 
+HOSTILE = "@a:x\n2026-01-01T00:00:00Z [error    ] forged\r\x1b[2J\u2028\x85\u202eend"
+
+
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_one_event_is_one_line_whatever_stands_in_it(json_lines: bool) -> None:
+    stream = configured(json_lines=json_lines)
+    log = structlog.get_logger("etb_appservice.x")
+    log.info(HOSTILE, user=HOSTILE, room={HOSTILE: [HOSTILE]}, error=ValueError(HOSTILE))
+    logging.getLogger("library").warning("from %s", HOSTILE)
+    written = stream.getvalue()
+    assert len(written.splitlines()) == 2
+    assert not set(written) & set("\r\x1b\u2028\x85\u202e")
+
+
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_a_traceback_forges_no_line(json_lines: bool) -> None:
+    stream = configured(json_lines=json_lines)
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        structlog.get_logger("etb_appservice.x").exception("failed")
+        logging.getLogger("library").exception("failed, too")
+    written = stream.getvalue()
+    assert "Traceback" in written
+    assert not any(line.startswith("2026-01-01") for line in written.splitlines())
+    assert not set(written) & set("\x1b\u2028\x85\u202e")
+
+
 def test_tokens_in_urls_and_headers_are_removed_though_unknown() -> None:
     stream = configured(secrets=[])
     logging.getLogger("library").warning("GET /sync?access_token=abcdefgh&x=1")
