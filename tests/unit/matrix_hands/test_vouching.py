@@ -92,6 +92,22 @@ async def test_what_the_homeserver_shows_to_nobody_is_disowned(bench: Bench, wha
     assert bench.server.asked == ["$e", "$e"]
 
 
+async def test_who_was_a_member_is_asked_about_as_soon_as_an_event_says_otherwise(bench: Bench) -> None:
+    assert await bench.read(bench.says(ALICE)) == bench.says(ALICE)
+    ban = MembershipChanged(**bench.origin(BOT), user_id=ALICE, membership="ban")
+    assert await bench.read(ban) == ban
+    await bench.house.moves(ALICE, "ban", sender=BOT)
+    assert await bench.read(bench.says(ALICE)) == EventDisowned(**bench.origin(ALICE))
+
+
+async def test_only_so_many_members_are_remembered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etb_appservice.matrix.vouching._REMEMBERED", 1)
+    await bench.house.moves(UserId("@bob:x.org"), "join")
+    for sender in (ALICE, UserId("@bob:x.org"), ALICE):
+        assert await bench.read(bench.says(sender)) == bench.says(sender)
+    assert len(bench.vouching._joined) == 1
+
+
 async def test_an_invitation_vouches_for_its_answer_and_for_nothing_else(bench: Bench) -> None:
     bob = UserId("@bob:x.org")
     assert await bench.read(bench.says(bob)) == EventDisowned(**bench.origin(bob))
