@@ -5,7 +5,9 @@ operator could.
 """
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,12 @@ async def test_a_server_that_ignores_a_ban_is_not_heard(
     assert carol.user_id in told.body
     await scene.idle()
     assert (await scene.ask(alice, room, "!status")).body
+    # By the tables, from which the bot takes whom it gives keys, she is still out.
+    with closing(sqlite3.connect(scene.service.folder / "etb.db", timeout=20)) as tables:
+        rows = tables.execute(
+            "SELECT membership FROM members WHERE room_id = ? AND user_id = ?", (room, carol.user_id)
+        )
+        assert rows.fetchall() == [("ban",)]
     assert not [one for one in await alice.timeline(room) if "was not encrypted" in str(one.content)]
     assert (await scene.etb.incident(incident["id"]))["severity"] == "HIGH"
 

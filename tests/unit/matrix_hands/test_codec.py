@@ -25,6 +25,7 @@ from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.matrix import results
 from etb_appservice.matrix.codec import Decoder
+from etb_appservice.matrix.messages import EFFECT_FIELD
 from etb_appservice.matrix.results import Decrypted, Undecryptable, Unreadable
 from etb_appservice.ports import ASK_AGAIN, KeyMissing, Nothing
 
@@ -108,6 +109,12 @@ async def test_only_a_device_signed_by_the_known_identity_counts_as_signed(
 ) -> None:
     fact = await read(Decrypted("m.room.message", {"msgtype": "m.text", "body": "x"}, "D", trust), event())
     assert fact.trust is wanted
+
+
+async def test_a_message_of_a_person_that_claims_to_be_an_effect_of_ours_is_a_persons() -> None:
+    fact = await read(said(**{EFFECT_FIELD: "f1/answer", "sender": BOT}), event())
+    assert isinstance(fact, MessageReceived)
+    assert (fact.sender, fact.effect_key) == ("@a:x", None)
 
 
 async def test_a_message_whose_sender_can_not_be_asked_about_is_set_aside_to_be_asked_again() -> None:
