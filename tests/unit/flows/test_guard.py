@@ -103,3 +103,17 @@ async def test_a_strangers_name_is_no_markdown_in_what_the_operators_read(house:
     [told] = [text for text in house.troubles() if "only this service does" in text]
     assert "`m.x**bold** <b>`" in told
     assert "\n" not in told
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_dying_again_and_again_it_is_set_back_and_told_once(house: House, before: bool) -> None:
+    await house.open_for_alice()
+    await house.die_again_and_again([1, 2], before=before)
+    await sets(house, ALICE, "m.room.power_levels")
+    await house.die_no_more()
+    await house.settle()
+    assert house.crashes > 0
+    assert len(restores(house)) == 1
+    assert house.world.forged == set()
+    assert len([text for text in house.troubles() if "only this service does" in text]) == 1
+    assert (await house.tags()).count("violation.state") == 1
