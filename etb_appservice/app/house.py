@@ -245,7 +245,7 @@ class House:
             group.create_task((await self._room_watch(gaps)).run(), name="rooms")
             group.create_task(gaps.run(), name="gaps")
             group.create_task(
-                loops.retry_keys(established.cipher, self.own, base.clock, self.vitals, self.metrics),
+                loops.retry_keys(hands, self.own, base.clock, self.vitals, self.metrics),
                 name="refused keys",
             )
             group.create_task(self._device_watch(established).run(), name="devices")

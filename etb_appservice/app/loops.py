@@ -64,7 +64,7 @@ class Own:
 
 
 class TriesKeysAgain(Protocol):
-    """What the first loop needs of a cipher."""
+    """What the first loop needs of the hands."""
 
     async def retry_refused(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""

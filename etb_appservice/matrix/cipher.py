@@ -235,6 +235,12 @@ class Cipher:
         """See results.Crypto."""
         return tuple(refusal for refusals in self.courier.memories for refusal in refusals.told())
 
+    async def settle_refused(self, room_id: str, recipients: Sequence[str]) -> None:
+        """See results.Crypto."""
+        people = frozenset(recipients)
+        for refusals in self.courier.memories:
+            refusals.settle(room_id, people)
+
     async def retry_refused(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""
         return await self._keeper.run(self._retry_refused)

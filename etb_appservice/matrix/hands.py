@@ -54,7 +54,7 @@ from etb_appservice.matrix.messages import (
     transaction_id,
 )
 from etb_appservice.matrix.restore import restored
-from etb_appservice.matrix.results import Crypto, Decrypted, KeyMissing, Rotation
+from etb_appservice.matrix.results import Crypto, Decrypted, KeyMissing, Refusal, Rotation
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver, status_of
 from etb_appservice.matrix.upgrades import UpgradeFollower
@@ -145,6 +145,13 @@ class Hands:
         """Somebody came or went: the next message gets a new key, and their devices are asked for again."""
         await self._recipients.heard_of(room_id, user_id)
         await self._forget(room_id, user_id)
+
+    async def retry_refused(self) -> tuple[Refusal, ...]:
+        """Devices that lack a key are tried again; those of people who may not have it now are due it no more."""
+        for room_id in {RoomId(one.room_id) for one in self._crypto.refused_devices()}:
+            found = await self._recipients.of(room_id)
+            await self._crypto.settle_refused(room_id, found[1] if found else ())
+        return await self._crypto.retry_refused()
 
     # --- messages -----------------------------------------------------------------------------------------
 

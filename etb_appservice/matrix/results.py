@@ -227,6 +227,10 @@ class Crypto(Protocol):
         """These joined, were invited or left: ask for their devices again before the next message to them."""
         ...
 
+    async def settle_refused(self, room_id: str, recipients: Sequence[str]) -> None:
+        """Who may be given the room's keys now: whoever may not is due none of the earlier ones either."""
+        ...
+
     async def retry_refused(self) -> tuple[Refusal, ...]:
         """Try once more, for devices whose turn it is, to hand over keys; answers who is still without one.
 

@@ -86,6 +86,7 @@ class SealedWorld(World):
     holders: dict[str, set[str]] = field(default_factory=dict)
     """By session, everybody to a device of whom its key was ever sent."""
     messages: int = 0
+    retried: int = 0
     leaks: list[str] = field(default_factory=list)
     """What was wrong. Nothing is raised: the outbox would park the message and go on."""
 
@@ -134,6 +135,29 @@ class SealedWorld(World):
         self.messages += 1
         self.leaks += await self.check(RoomId(room_id), frozenset(given))
         return sealed
+
+    def refused_devices(self) -> Any:
+        assert self.cipher is not None
+        return self.cipher.refused_devices()
+
+    async def settle_refused(self, room_id: str, recipients: Any) -> None:
+        assert self.cipher is not None
+        await self.cipher.settle_refused(room_id, recipients)
+
+    async def retry_refused(self) -> Any:
+        """Whoever is given a key by it must be permitted in the room of which it is."""
+        assert self.cipher is not None
+        assert self.keys_at is not None
+        assert self.check is not None
+        waiting = {(one.user_id, one.device_id): RoomId(one.room_id) for one in self.cipher.refused_devices()}
+        for inbox in self.keys_at.inbox.values():
+            inbox.clear()
+        answer = await self.cipher.retry_refused()
+        for target, room_id in waiting.items():
+            if self.keys_at.inbox[target]:
+                self.retried += 1
+                self.leaks += await self.check(room_id, frozenset({target[0]}))
+        return answer
 
     async def decrypt(self, event: Mapping[str, Any]) -> Any:
         assert self.cipher is not None

@@ -83,6 +83,19 @@ class Hours:
 
 
 @dataclass(frozen=True)
+class Stock:
+    """Nobody can begin to talk to a person's devices, or one can again."""
+
+    who: UserId
+    is_there: bool
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Devices without keys are tried again."""
+
+
+@dataclass(frozen=True)
 class Etb:
     """ETB can be reached, or can't."""
 
@@ -96,7 +109,7 @@ class Work:
     rounds: int
 
 
-Event = Clear | Level | Move | OnDuty | Device | Speak | Hours | Etb | Work
+Event = Clear | Level | Move | OnDuty | Device | Speak | Hours | Etb | Stock | Retry | Work
 EVENTS = st.one_of(
     st.builds(Clear, st.sampled_from(NAMES), st.sampled_from(LEVELS), st.booleans()),
     st.builds(Level, st.sampled_from(LEVELS)),
@@ -107,6 +120,8 @@ EVENTS = st.one_of(
     st.builds(Speak),
     st.builds(Hours, st.sampled_from((1, 25))),
     st.builds(Etb, st.booleans()),
+    st.builds(Stock, st.sampled_from(PEOPLE), st.booleans()),
+    st.builds(Retry),
     st.builds(Work, st.integers(0, 3)),
 )
 
@@ -128,6 +143,7 @@ class Play:
 
     def __init__(self, house: House, world: SealedWorld, server: KeyServer, cipher: Cipher) -> None:
         self.house, self.world, self.server, self.cipher = house, world, server, cipher
+        self.kept: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
         self.changes = 1000
         self.number = 0
 
@@ -186,13 +202,6 @@ class Play:
             case OnDuty(names):
                 house.etb.duty = [OnCall("r", Username(name)) for name in names]
                 await house.on_call(*names, rotation="r")
-            case Device(who, comes):
-                if comes:
-                    add_phone(self.server, who, f"PHONE{next(_DEVICES)}")
-                elif self.server.devices[who]:
-                    self.server.devices[who].popitem()
-                response = self.server.sync("@bot:test", "", changed=(who,))
-                await self.cipher.handle_sync({"device_lists": response["device_lists"]}, since="s")
             case Speak():
                 self.number += 1
                 said = Say(room_id=await house.room_id(), content="Something.", purpose="notice")
@@ -206,9 +215,35 @@ class Play:
                     house.etb.down()
             case Hours(hours):
                 house.clock.advance(hours * 3600)
+            case Device() | Stock() | Retry():
+                await self._with_devices(what)
             case Work(rounds):
                 for _ in range(rounds):
                     await house._round()
+
+    async def _with_devices(self, what: Device | Stock | Retry) -> None:
+        match what:
+            case Device(who, comes):
+                if comes:
+                    add_phone(self.server, who, f"PHONE{next(_DEVICES)}")
+                elif self.server.devices[who]:
+                    self.server.devices[who].popitem()
+                response = self.server.sync("@bot:test", "", changed=(who,))
+                await self.cipher.handle_sync({"device_lists": response["device_lists"]}, since="s")
+            case Stock(who, is_there):
+                self._stock(who, is_there=is_there)
+            case Retry():
+                for memory in self.cipher.courier.memories:
+                    for item in memory._items.values():  # their pauses are over
+                        item.next_try = 0.0
+                assert self.world.hands is not None
+                await self.world.hands.retry_refused()
+
+    def _stock(self, who: UserId, *, is_there: bool) -> None:
+        for target in [one for one in (*self.server.fallback, *self.kept) if one[0] == who]:
+            here, there = (self.kept, self.server.fallback) if is_there else (self.server.fallback, self.kept)
+            if target in here:
+                there[target] = here.pop(target)
 
     async def _seen(self, user: EtbUser) -> None:
         await self.house.own(UsersSeen(users=(user,)), lane="users")

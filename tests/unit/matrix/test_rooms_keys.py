@@ -217,6 +217,21 @@ async def test_who_left_is_not_given_the_keys_they_missed(
     assert isinstance(await alice.cipher.decrypt(missed), KeyMissing)
 
 
+async def test_who_may_not_have_a_rooms_keys_now_is_not_given_those_they_missed(
+    actor: MakeActor, server: KeyServer, monkeypatch: Any
+) -> None:
+    bot, alice = await actor("bot"), await actor("alice")
+    restock = _without_one_time_keys(server, alice)
+    missed = await _said(bot, alice)
+    restock()
+    await bot.cipher.settle_refused(ROOM, [bot.mxid])
+    assert bot.cipher.refused_devices() == ()
+    _an_hour_later(monkeypatch)
+    await bot.cipher.retry_refused()
+    await alice.sync()
+    assert isinstance(await alice.cipher.decrypt(missed), KeyMissing)
+
+
 async def test_who_turns_out_to_be_in_the_room_still_is_given_the_keys_they_missed(
     actor: MakeActor, server: KeyServer, monkeypatch: Any
 ) -> None:
