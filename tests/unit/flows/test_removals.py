@@ -5,7 +5,7 @@ from dataclasses import replace
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.effects import Remove, Say
-from etb_appservice.domain.facts import RightsDoubted, RightsDue, UsersSeen
+from etb_appservice.domain.facts import LetterDue, RightsDoubted, RightsDue, UsersSeen
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.incident import OnCall
@@ -16,6 +16,7 @@ from tests.harness.kit import (
     ALICE,
     BOT,
     CAROL,
+    NO_1,
     OPERATOR,
     STRANGER,
     House,
@@ -249,3 +250,27 @@ async def test_a_letter_with_contents_is_not_said_to_whoever_may_no_longer_know_
     await house.ask(CAROL, "!catchup")
     after = [say for _, say in house.world.said if "Mail is down" in str(say.content) and say.purpose != "card"]
     assert after == letters
+
+
+async def test_of_whom_etb_states_no_clearance_stands_before_every_door(house: House) -> None:
+    """What ETB doesn't state is the lowest level (docs/etb-contract.md 10.3); the incident is above it."""
+    room_id = await house.open_for_alice()
+    house.know("carol", clearance=Classification.PUBLIC)
+    chat = await house.chat_with(CAROL)
+    house.clock.advance(400)
+    assert "not cleared" in await house.ask(ALICE, "!invite carol")
+    assert "not cleared" in await house.ask(ALICE, "!page carol")
+    assert "no open incident of this number" in await house.ask(CAROL, "!join INC-1", chat)
+    assert "INC-1" not in await house.ask(CAROL, "!incidents", chat)
+    await house.let_in("carol")
+    async with house.db.work() as work:
+        await work.rooms.set_member(room_id, CAROL, "join")
+    assert CAROL not in await keys_for(house)
+    assert "clearance" in await house.ask(CAROL, "!status")
+    await house.own(LetterDue(user_id=CAROL, text="of INC-1", incident_id=NO_1), lane=f"direct/{CAROL}")
+    await house.own(RightsDue(room_id=room_id), lane=NO_1)
+    await house.settle()
+    assert "of INC-1" not in house.world.texts()
+    assert "letter.withheld" in await house.tags()
+    assert removed(house) == [(room_id, CAROL)]
+    assert CAROL not in house.world.guests(room_id)
