@@ -138,7 +138,7 @@ def _in_incident(actor: Actor, action: Right | Approving, subject: Subject) -> D
 def _kept_out(actor: Actor, subject: Subject) -> str:
     """Why somebody may not know of an incident at all; empty when they may."""
     if actor.username is None and not actor.partner:
-        return "Your Matrix account is not linked to an ETB user. Ask an operator to link it."
+        return actor.barred or "Your Matrix account is not linked to an ETB user. Ask an operator to link it."
     if not actor.is_active:
         return "Your ETB account is not active."
     if actor.clearance is None or actor.clearance < subject.classification:

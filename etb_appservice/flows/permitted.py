@@ -143,8 +143,11 @@ def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, poli
     username = policy.people.username(user_id)
     if username is None:
         return _as_partner(circle, user_id, level, policy)
-    if known is None or not policy.is_at_home(user_id):
+    if not policy.is_at_home(user_id):
         return Permission("stranger")
+    if known is None:
+        # Named and never looked up: nothing speaks against them, and nothing for them.
+        return Permission("outdated" if username in circle.names else "stranger")
     user, confirmed_ms = known
     until_ms = confirmed_ms + round(policy.clearance.hold_s * 1000)
     if now_ms > until_ms:

@@ -28,7 +28,7 @@ from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
-from etb_appservice.flows.removals import INSIDE, came, sweep_rooms
+from etb_appservice.flows.removals import INSIDE, came, put_out_whom_it_must, sweep_rooms
 from etb_appservice.flows.standing import is_let_in
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
@@ -87,6 +87,8 @@ class Rooms:
             await turn.work.inbox.move_lane(done.room_id, room.incident_id)
         turn.lanes.append(room.incident_id or done.room_id)
         await turn.note("room.opened", subject=room.war_room, details={"room": done.room_id, "how": done.detail})
+        if room.kind in {"control", "announce"}:
+            await put_out_whom_it_must(turn, room, self._policy)
         match room.kind:
             case "control":
                 await self._invite_operators(turn, room, done.room_id)

@@ -20,6 +20,7 @@ from etb_appservice.ports import Room, Work
 
 BARRED: Mapping[Why, str] = {
     "stranger": "You are not among the people of this incident. Ask one of them to have you invited.",
+    "outdated": "ETB has not confirmed your account for too long: nothing is done for you here until it does.",
     "role": "You no longer have the role in ETB by which you were let into this room.",
 }
 """What somebody reads who is in a room and may not be, where `decide` has no better word for it."""

@@ -311,7 +311,7 @@ async def test_rights_are_asked_of_etb_again_when_they_are_old_and_held_for_a_da
     await house.advance(23 * 3600)
     assert (await house.ask(ALICE, "!help")).startswith("**What you can ask me here**")
     await house.advance(2 * 3600)
-    assert (await house.ask(ALICE, "!help")).startswith("Your Matrix account is not linked")
+    assert (await house.ask(ALICE, "!help")).startswith("ETB has not confirmed your account for too long")
 
 
 async def test_etb_saying_no_counts_as_no_answer(house: House) -> None:

@@ -274,3 +274,19 @@ async def test_of_whom_etb_states_no_clearance_stands_before_every_door(house: H
     assert "letter.withheld" in await house.tags()
     assert removed(house) == [(room_id, CAROL)]
     assert CAROL not in house.world.guests(room_id)
+
+
+async def test_who_is_named_but_was_never_looked_up_gets_no_keys_and_stays(house: House) -> None:
+    room_id = await house.open_for_alice()
+    async with house.db.desk() as desk:
+        await desk.write(
+            lambda transaction: transaction.connection.exec_driver_sql(
+                "DELETE FROM etb_copies WHERE kind = 'user'"
+            )
+        )
+    assert (await asked(house, ALICE)).why == "outdated"
+    house.etb.down()
+    assert "has not confirmed your account" in await house.ask(ALICE, "!status")
+    await house.own(RightsDue(room_id=room_id), lane=NO_1)
+    await house.settle()
+    assert removed(house) == []
