@@ -1,4 +1,4 @@
-"""Looks at the successor of an upgraded room and takes it over. Safe to repeat.
+"""Looks at the successor of a room, a person's or our own, and takes it over. Safe to repeat.
 
     join ─► made by whoever sent the tombstone, names our room as its predecessor ─no─► left, refused
          ─► encrypted, and the bot may set state there ─not yet─► tried again for a while, then parked
@@ -116,7 +116,8 @@ def may_set_state(state: _State, bot: str) -> bool:
     create = _content(state, "m.room.create")
     if has_privileged_creators(str(create.get("room_version", "1"))):
         others = create.get("additional_creators")
-        if isinstance(others, list) and bot in others:
+        is_creator = state.get(("m.room.create", ""), {}).get("sender") == bot
+        if is_creator or (isinstance(others, list) and bot in others):
             return True
     levels = _content(state, "m.room.power_levels")
     users = levels.get("users")

@@ -64,6 +64,8 @@ def test_a_room_of_which_nothing_can_be_seen_is_none() -> None:
         ({}, {"additional_creators": [BOT]}, True),
         ({}, {"additional_creators": BOT}, False),
         ({}, {"room_version": "11", "additional_creators": [BOT]}, False),
+        ({}, {"sender": BOT}, True),
+        ({}, {"sender": BOT, "room_version": "11"}, False),
     ],
 )
 def test_the_bot_needs_the_power_it_has_in_its_own_rooms(
