@@ -37,7 +37,8 @@ async def actor_of(
             actor = _toward(actor, circle.incident, circle.names.get(actor.username, ()), policy)
         if room.kind == "incident":
             found = await permission(work, room, user_id, policy, circle=circle)
-            actor = replace(actor, barred=BARRED.get(found.why, ""))
+            is_linked = policy.people.username(user_id) is not None
+            actor = replace(actor, barred=BARRED.get(found.why, "") if is_linked else "")
     if actor.username is None and policy.partners:
         let_in = await _let_in(work, room if room.incident_id else None)
         actor = _as_partner(actor, policy, {name for names in let_in.values() for name in names})

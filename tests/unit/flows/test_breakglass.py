@@ -161,7 +161,7 @@ async def test_it_works_while_etb_is_away_and_by_a_name_in_the_configuration(hou
     direct = await house.chat_with(CISO)
     code = await ask(house)
     # Whom only ETB could confirm is nobody by now.
-    assert "not linked" in await house.ask(BOB, f"!approve {code}")
+    assert "not confirmed" in await house.ask(BOB, f"!approve {code}")
     assert await house.ask(CISO, f"!approve {code}", direct) == "Approved. It runs now."
     assert DORA in house.world.guests(await house.room_id())
     await house.moves(DORA, "join")
