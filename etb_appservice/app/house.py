@@ -279,7 +279,7 @@ class House:
                 self.base.store,
                 server,
                 established.cipher,
-                hours=self.base.policy.history_hours,
+                policy=self.base.policy,
                 count=self.metrics.history,
             ),
             self.base.admin,

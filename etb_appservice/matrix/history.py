@@ -1,6 +1,6 @@
 """The past of a room, as somebody gets it who is invited late: a bundle of room keys (MSC4268), or nothing.
 
-    invited ──> room of visibility `shared`? still invited? ──no──> nothing
+    invited ──> room of visibility `shared`? invited, and permitted, still? ──no──> nothing
       │ yes
       └──> keys we hold ──chosen──> bundle ──> encrypted, uploaded, written down ──> told to their signed devices
 
@@ -25,6 +25,8 @@ from etb_appservice.domain.ids import RoomId, UserId, WarRoomId
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.past import Levels
+from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.permitted import permission
 from etb_appservice.matrix.messages import Json
 from etb_appservice.matrix.olm import MEGOLM
 from etb_appservice.matrix.results import Crypto, Held
@@ -55,12 +57,11 @@ class Given:
 class History:
     """Hands the past of rooms to those who are invited."""
 
-    def __init__(self, store: Store, server: Homeserver, crypto: Crypto, *, hours: int, count: Count) -> None:
-        """`hours`: how far back; 0: not at all."""
+    def __init__(self, store: Store, server: Homeserver, crypto: Crypto, *, policy: Policy, count: Count) -> None:
         self._store = store
         self._server = server
         self._crypto = crypto
-        self._hours = hours
+        self._policy = policy
         self._count = count
 
     async def give(self, room_id: RoomId, user_id: UserId, up_to: Classification) -> Given | None:
@@ -87,16 +88,20 @@ class History:
         return given
 
     async def _give(self, room_id: RoomId, user_id: UserId, up_to: Classification) -> Given | None:
+        hours = self._policy.history_hours
         async with self._store.view() as view:
             now_ms = view.now_ms()
             room = await view.rooms.by_id(room_id)
-            if room is None or not room.encrypted or room.visibility != "shared" or self._hours <= 0:
+            if room is None or not room.encrypted or room.visibility != "shared" or hours <= 0:
                 return None
             if await view.rooms.membership(room_id, user_id) not in _INSIDE:
                 return None
+            person = await permission(view, room, user_id, self._policy)
+            if not person.allowed or person.up_to is None:
+                return None
             levels = await view.cases.get(room.war_room, Levels, Levels().id)
-        held = await self._crypto.held(room_id, now_ms - self._hours * _HOUR_MS)
-        starts = chosen(held, levels or Levels(), up_to, now_ms)
+        held = await self._crypto.held(room_id, now_ms - hours * _HOUR_MS)
+        starts = chosen(held, levels or Levels(), min(up_to, person.up_to), now_ms)
         if not starts:
             return None
         keys = within(await self._crypto.export(room_id, starts))

@@ -6,7 +6,7 @@ It keeps the tables as the flows would, but only when a test says so.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +20,7 @@ from etb_appservice.domain.ids import IncidentId, RoomId, UserId
 from etb_appservice.domain.incident import Card, Incident
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.rooms import RoomPolicy, RoomSpec, incident_room
+from etb_appservice.domain.rooms import INCIDENT_FIELD, RoomPolicy, RoomSpec, incident_room
 from etb_appservice.matrix.arrivals import Intake
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
@@ -32,7 +32,7 @@ from etb_appservice.matrix.results import Rotation
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver
 from etb_appservice.matrix.transactions import Transactions
-from etb_appservice.ports import Room, Try
+from etb_appservice.ports import Known, Room, Try
 from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
 from tests.harness.bot import Bot, DictKeepsakes, RealClock
@@ -134,7 +134,7 @@ class Workbench:
                     render,
                     Rotation(),
                     Attachments(store, server),
-                    History(store, server, bot.cipher, hours=24, count=counted.append),
+                    History(store, server, bot.cipher, policy=a_policy(server.user_id), count=counted.append),
                 ),
                 decoder=Decoder(bot.cipher, encrypted_rooms(store), server.user_id, missed=lambda: None),
                 intake=intake,
@@ -190,14 +190,18 @@ class Workbench:
         return done.room_id
 
     async def know(self, spec: RoomSpec, room_id: RoomId, *joined: str) -> None:
-        """Write a room of ours into the tables."""
+        """Write a room of ours into the tables, and its incident: nobody is let into a room without one."""
+        incident_id = IncidentId(spec.creation_content[INCIDENT_FIELD]) if spec.kind == "incident" else None
         async with self.store.work() as work:
+            if incident_id is not None:
+                incident = replace(an_incident(1), id=incident_id, stated=spec.classification)
+                await work.incidents.put(Known(incident=incident, confirmed_ms=work.now_ms()))
             await work.rooms.put(
                 Room(
                     war_room=spec.war_room,
                     generation=spec.generation,
                     kind=spec.kind,
-                    incident_id=None,
+                    incident_id=incident_id,
                     classification=spec.classification,
                     visibility=spec.visibility,
                     keys_to_invited=spec.keys_to_invited,
@@ -207,7 +211,7 @@ class Workbench:
             )
             for user_id in (self.server.user_id, *joined):
                 await work.rooms.set_member(room_id, UserId(user_id), "join")
-                await work.cases.put(spec.war_room, _let_in(user_id))
+                await work.cases.put(spec.war_room, let_in(user_id))
 
     async def member(self, room_id: RoomId, user_id: str, membership: str) -> None:
         """What the flows do when they decide a membership: the tables first, then the hands."""
@@ -215,7 +219,7 @@ class Workbench:
             await work.rooms.set_member(room_id, UserId(user_id), membership)
             room = await work.rooms.by_id(room_id)
             if room is not None:
-                await work.cases.put(room.war_room, _let_in(user_id))
+                await work.cases.put(room.war_room, let_in(user_id))
         await self.hands.membership_changed(room_id, UserId(user_id))
 
     async def payloads(self, lane: str) -> Sequence[bytes]:
@@ -239,7 +243,8 @@ def a_policy(bot: UserId) -> Policy:
     )
 
 
-def _let_in(user_id: str) -> BreakGlass:
+def let_in(user_id: str) -> BreakGlass:
+    """Somebody is permitted, without any ETB."""
     return BreakGlass(id=UserId(user_id), by=(), reason="a test", from_ms=0, until_ms=1 << 60)
 
 

@@ -42,8 +42,7 @@ async def talked_in(bench: Workbench, number: int, level: Classification = INTER
 async def invite(bench: Workbench, room_id: RoomId, person: Bot, key: str, **more: Any) -> Done:
     """As the flows do: the tables first."""
     user_id = UserId(person.mxid)
-    async with bench.store.work() as work:
-        await work.rooms.set_member(room_id, user_id, "invite")
+    await bench.member(room_id, person.mxid, "invite")
     effect = Invite(room_id=room_id, user_id=user_id, history_up_to=INTERNAL)
     return await bench.do(effect, key, **more)
 

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,18 @@ from etb_appservice.domain.ids import RoomId, UserId, WarRoomId
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Later
 from etb_appservice.domain.past import Levels
+from etb_appservice.domain.policy import Policy
 from etb_appservice.matrix import chronicle
 from etb_appservice.matrix.history import BUNDLE, Given, History
 from etb_appservice.matrix.results import Decrypted, Held, KeyMissing
 from etb_appservice.matrix.server import Homeserver
-from etb_appservice.ports import Room
+from etb_appservice.ports import Known, Room
 from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
 from tests.harness.bot import RealClock
+from tests.harness.hands import a_policy, let_in
 from tests.harness.keyserver import KeyServer
+from tests.harness.kit import NO_1, incident
 from tests.unit.matrix.conftest import ROOM, Actor, MakeActor, event, text
 
 PUBLIC, INTERNAL, SECRET = Classification.PUBLIC, Classification.INTERNAL, Classification.TOP_SECRET
@@ -279,6 +282,7 @@ class Desk:
     store: SqlStore
     counted: list[str] = field(default_factory=list)
     hours: int = 24
+    policy: Policy = field(default_factory=lambda: a_policy(UserId("@bot:test")))
 
     async def room(self, levels: Levels, *members: Actor, **changes: Any) -> None:
         """The flows' part: the room as the tables have it."""
@@ -286,13 +290,16 @@ class Desk:
         async with self.store.work() as work:
             await work.rooms.put(
                 Room(
-                    war_room=WAR_ROOM, generation=1, kind="incident", incident_id=None, keys_to_invited=True,
+                    war_room=WAR_ROOM, generation=1, kind="incident", incident_id=NO_1, keys_to_invited=True,
                     room_id=RoomId(ROOM), **{"encrypted": True, **facts},
                 )
             )  # fmt: skip
+            stated = levels.steps[-1].level
+            await work.incidents.put(Known(incident=incident(stated=stated), confirmed_ms=work.now_ms()))
             await work.cases.put(WAR_ROOM, levels)
             for one in members:
                 await work.rooms.set_member(RoomId(ROOM), UserId(one.mxid), "invite")
+                await work.cases.put(WAR_ROOM, let_in(one.mxid))
 
     async def give(self, to: Actor, up_to: Classification = INTERNAL) -> Given | None:
         assert self.bot.established is not None
@@ -300,7 +307,7 @@ class Desk:
             self.store,
             Homeserver(self.bot.established.actor),
             self.bot.cipher,
-            hours=self.hours,
+            policy=replace(self.policy, history_hours=self.hours),
             count=self.counted.append,
         )
         return await history.give(RoomId(ROOM), UserId(to.mxid), up_to)
@@ -408,6 +415,16 @@ async def test_who_was_put_out_meanwhile_is_given_nothing(desk: Desk, actor: Mak
     await said(desk.bot)
     async with desk.store.work() as work:
         await work.rooms.set_member(RoomId(ROOM), UserId(late.mxid), "leave")
+    assert await desk.give(late) is None
+    assert (desk.server.media, desk.counted) == ({}, ["nothing"])
+
+
+async def test_who_is_not_permitted_any_more_is_given_nothing(desk: Desk, actor: MakeActor) -> None:
+    late = await actor("late")
+    await desk.room(ALWAYS, late)
+    await said(desk.bot)
+    async with desk.store.work() as work:
+        await work.cases.put(WAR_ROOM, replace(let_in(late.mxid), until_ms=1))
     assert await desk.give(late) is None
     assert (desk.server.media, desk.counted) == ({}, ["nothing"])
 
