@@ -40,7 +40,8 @@ async def purge(call: Call, number: str, before: str | None = None) -> Answer:
     if not call.is_approved:
         return await call.hold(
             f"Delete everything that was said in the room of **{name}** ({incident.status}) before "
-            f"{said_moment(moment)} from the homeserver. There is no way back.",
+            f"{said_moment(moment)} from the homeserver. There is no way back."
+            + ("" if room.generation == 1 else " Rooms that it has had before are not touched."),
             {_BEFORE: str(moment)},
         )
     assert room.room_id is not None  # noqa: S101 - looked at by _room
