@@ -365,7 +365,7 @@ async def test_who_is_let_in_runs_what_a_responder_may_there_and_for_that_time(h
     house.clock.advance(4 * HOUR)
     assert not await is_allowed(house)
     assert "not linked" in await house.ask(DORA, "!task add One more", room)
-    assert removed(house) == [(room, DORA)]
+    assert removed(house) == [(await house.room_id(NO_2), DORA), (room, DORA)]
     assert "One more" not in await house.ask(ALICE, "!task")
 
 
