@@ -30,7 +30,10 @@ async def scene(tmp_path_factory: pytest.TempPathFactory, ground: Ground, etb: S
     async with Scene.open(
         folder, ground.home, slot, etb,
         people={"entries": {"carol": ground.partner.mxid(f"carol-{slot.id}")}},
-        rooms={"additional_creators": [ground.home.mxid(f"{GLASS}-{slot.id}")]},
+        rooms={
+            "servers": [ground.partner.server_name],
+            "additional_creators": [ground.home.mxid(f"{GLASS}-{slot.id}")],
+        },
     ) as scene:  # fmt: skip
         await etb.set_oncall(None)
         await scene.account("alice", GLASS)
