@@ -252,6 +252,7 @@ async def test_who_is_invited_holds_keys_only_where_the_level_allows(
     shared: Workbench, alice: Bot, level: Classification, can_read: bool
 ) -> None:
     room_id = await shared.open(shared.spec(14 + int(can_read), level=level))
+    await shared.member(room_id, alice.mxid, "invite")
     await shared.do(Invite(room_id=room_id, user_id=UserId(alice.mxid)), f"h/{level}")
     said = await shared.do(Say(room_id=room_id, content="card"), f"h/{level}/card")
     event = await shared.server.event(room_id, EventId(str(said.event_id)))

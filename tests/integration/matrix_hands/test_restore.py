@@ -19,7 +19,7 @@ POWER, NAME, RULES, ACL = "m.room.power_levels", "m.room.name", "m.room.join_rul
 
 @asynccontextmanager
 async def a_room(
-    shared: Workbench, number: int, version: str, power: int
+    shared: Workbench, number: int, version: str, power: int, level: Classification = Classification.INTERNAL
 ) -> AsyncIterator[tuple[RoomId, MatrixUser, MatrixUser]]:
     """A room with a break-glass account, which has given a member `power`."""
     slot, synapse = shared.slot.id, shared.synapse
@@ -28,7 +28,7 @@ async def a_room(
         await synapse.user(f"mod-{number}-{slot}") as mod,
     ):
         policy = shared.policy(version, additional_creators=(UserId(glass.user_id),))
-        room_id = await shared.open(incident_room(an_incident(number), Classification.INTERNAL, policy))
+        room_id = await shared.open(incident_room(an_incident(number), level, policy))
         async with shared.as_user(shared.server.user_id) as bot:
             for person in (glass, mod):
                 await bot.invite(room_id, person.user_id)
@@ -67,8 +67,18 @@ async def test_what_a_too_powerful_member_changed_is_set_back_as_it_was(shared: 
         assert before[POWER]["events_default"] == 100
 
 
-async def test_an_acl_that_nobody_may_set_is_opened_again(shared: Workbench) -> None:
-    async with a_room(shared, 220, "12", power=100) as (room_id, glass, mod):
+async def test_an_acl_is_set_back_to_the_one_that_the_bot_set(shared: Workbench) -> None:
+    async with a_room(shared, 223, "12", power=100) as (room_id, glass, mod):
+        before = await glass.get_state(room_id, ACL)
+        await mod.put_state(room_id, ACL, {"allow": [shared.synapse.server_name, "evil.example"], "deny": []})
+        await restore(shared, room_id, ACL)
+        assert await glass.get_state(room_id, ACL) == before
+        assert before["allow"] == [shared.synapse.server_name]
+
+
+async def test_an_acl_where_there_was_none_is_opened_again(shared: Workbench) -> None:
+    """A room that is closed to other homeservers has none of its own."""
+    async with a_room(shared, 220, "12", power=100, level=Classification.RESTRICTED) as (room_id, glass, mod):
         await mod.put_state(room_id, ACL, {"allow": [shared.synapse.server_name], "allow_ip_literals": True})
         await restore(shared, room_id, ACL)
         assert (await glass.get_state(room_id, ACL))["allow"] == ["*"]

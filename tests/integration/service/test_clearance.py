@@ -26,6 +26,7 @@ async def test_what_etb_takes_away_is_gone_from_every_room_within_one_poll(scene
     _, two = await scene.enter("alice", second)
     for incident in (first, second):
         await scene.enter("carol", incident)
+    operator, control = await scene.operator()
     await scene.idle()
     try:
         if what == "clearance":
@@ -35,7 +36,6 @@ async def test_what_etb_takes_away_is_gone_from_every_room_within_one_poll(scene
         for room in (one, two):
             await eventually(lambda room=room: is_out(scene, room, "carol"), "carol to be removed")  # type: ignore[misc]
             await reads_nothing_new(scene, room, "carol")
-        operator, control = await scene.operator()
         told = await operator.wait_for(room=control, sender=scene.bot, body="was removed from the room")
         assert "carol" in told.body
     finally:
@@ -59,7 +59,7 @@ async def test_a_raised_level_removes_by_name_and_before_anything_is_said(scene:
     await scene.ask(alice, room, "!role commander")
     preview = await scene.ask(alice, room, "!classify restricted")
     assert scene.mxid("bob") in preview.body
-    await scene.ask(alice, room, "yes")
+    await alice.send(room, "yes")  # answered below the command
     await eventually(lambda: is_out(scene, room, "bob"), "bob to be removed")
     assert (await scene.etb.incident(incident["id"]))["data_classification"] == "RESTRICTED"
     await reads_nothing_new(scene, room, "bob")

@@ -100,7 +100,7 @@ async def test_whoever_becomes_assignee_or_on_call_later_is_invited_at_once(scen
     await scene.etb.patch(incident["id"], assignee="frank")
     await frank.wait_for_invite(room=room, inviter=scene.bot)
     await frank.join(room)
-    assert "frank" in (await scene.card(frank, room)).current_content["body"]
+    await scene.card(frank, room, body="frank")
     await scene.etb.set_oncall("grace")
     try:
         await grace.wait_for_invite(room=room, inviter=scene.bot)
