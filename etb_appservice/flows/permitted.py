@@ -86,10 +86,10 @@ class Circle:
 async def circle_of(work: Work, room: Room) -> Circle:
     """Read it, for as many people as are asked about."""
     known = await work.incidents.get(room.incident_id) if room.incident_id else None
-    if known is None:
-        return Circle(room, None, {}, ())
-    on_call = await work.incidents.on_call()
     standing = await work.cases.standing(room.war_room)
+    if known is None:
+        return Circle(room, None, {}, standing)
+    on_call = await work.incidents.on_call()
     names = named(known.incident, on_call[0] if on_call else (), _lasting(standing))
     return Circle(room, known.incident, names, standing)
 
