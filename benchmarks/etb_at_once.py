@@ -26,6 +26,9 @@ class EtbAtOnce:
         """How long it takes over each answer."""
         self.known: dict[str, dict[str, Any]] = {}
         """Incidents by id."""
+        self.clearances: dict[str, str] = {}
+        """Who is cleared for less than everything."""
+        self.also_on_call: list[str] = []
         self._runner: web.AppRunner | None = None
         self._entries = 0
 
@@ -53,14 +56,17 @@ class EtbAtOnce:
             return web.json_response(row)
         if path.endswith("/users/"):
             name = request.query.get("username", "")
-            return _page([_user(name)] if name else [])
+            return _page([_user(name, self.clearances.get(name, "TOP_SECRET"))] if name else [])
         if path.endswith("/oncall-rotations/"):
+            rotations = [] if self.also_on_call else range(3)
             return _page(
-                [{"id": str(uuid.UUID(int=n)), "name": f"Rotation {n}", "status": "ACTIVE"} for n in range(3)]
+                [{"id": str(uuid.UUID(int=n)), "name": f"Rotation {n}", "status": "ACTIVE"} for n in rotations]
             )
+        if path.endswith("/oncall-assignments/") and self.also_on_call:
+            return _page([_assignment(n, name) for n, name in enumerate([*PEOPLE[2:], *self.also_on_call])])
         if path.endswith("/current_oncall/"):
             number = uuid.UUID(path.rstrip("/").split("/")[-2]).int
-            return web.json_response(_assignment(number))
+            return web.json_response(_assignment(number, PEOPLE[2 + number]))
         return _page([])
 
 
@@ -81,22 +87,22 @@ def incident(number: int) -> dict[str, Any]:
     }
 
 
-def _user(name: str) -> dict[str, Any]:
+def _user(name: str, level: str) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),
         "username": name,
         "is_active": True,
-        "clearance_level": {"name": "TOP_SECRET", "level": 5},
+        "clearance_level": level,
     }
 
 
-def _assignment(number: int) -> dict[str, Any]:
+def _assignment(number: int, name: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
         "id": str(uuid.UUID(int=100 + number)),
         "rotation": str(uuid.UUID(int=number)),
         "rotation_name": f"Rotation {number}",
-        "user_username": PEOPLE[2 + number],
+        "user_username": name,
         "start_time": (now - timedelta(hours=1)).isoformat(),
         "end_time": (now + timedelta(hours=1)).isoformat(),
         "status": "ACTIVE",

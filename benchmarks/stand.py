@@ -79,6 +79,27 @@ class Stand:
             async with http.post(f"{self.synapse.url}/_matrix/client/v3/register", json=body) as response:
                 await response.read()
 
+    async def register_floor_user(self, user_id: str) -> None:
+        """Somebody without a client, who speaks by the floor's token."""
+        headers = {"Authorization": f"Bearer {self.floor.as_token}"}
+        name = user_id.split(":", maxsplit=1)[0].removeprefix("@")
+        body = {"type": "m.login.application_service", "username": name, "inhibit_login": True}
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.post(f"{self.synapse.url}/_matrix/client/v3/register", json=body) as response,
+        ):
+            response.raise_for_status()
+
+    async def join_as(self, user_id: str, room: str) -> None:
+        """They accept an invitation."""
+        headers = {"Authorization": f"Bearer {self.floor.as_token}"}
+        url = f"{self.synapse.url}/_matrix/client/v3/join/{quote(room)}"
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.post(url, params={"user_id": user_id}, json={}) as response,
+        ):
+            response.raise_for_status()
+
     async def enter(self, person: JsClient, incident: dict[str, Any]) -> str:
         """A person joins the room of an incident that was reported, and has read its card; the room's id."""
         alias = quote(f"#{self.ours.alias_prefix}{incident['id']}:localhost")
