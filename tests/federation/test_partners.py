@@ -193,7 +193,7 @@ async def all_sent(scene: Scene, ground: Ground, room: str, *people: JsClient) -
     """What home had for the partner's homeserver until now, events and keys, has been answered by it.
 
     Each of `people` has spoken, so that their own clients have given out their keys. The bot says one thing after
-    another in a room; and a transaction takes along whatever keys wait: when a later event, of a room of its own, has
+    another in a room; and a transaction takes along whatever keys wait: when a later event, of another room, has
     arrived, they have.
     """
     for person in people:
@@ -230,13 +230,18 @@ async def test_a_closed_room_is_replaced_by_one_into_which_the_partner_comes(sce
     assert tombstone.content["replacement_room"] == after
     assert (await alice.room_state(after, "m.room.create"))["predecessor"]["room_id"] == before
     assert ground.partner.host in (await alice.room_state(after, ACL))["allow"]
-    async with ann_of(ground, scene) as ann:
-        await comes(ann, scene, after)
-        card = await scene.card(ann, after)
+    assert (await alice.members(after))[ground.partner.mxid(f"ann-{scene.slot.id}")] == "invite"
+    # At this level keys go to verified devices only: somebody new, whose first device signs itself.
+    name = f"duty-ledger-{scene.slot.id}"
+    await ground.partner.register(name, PASSWORD)
+    async with await JsClient.start(ground.partner.url, name, PASSWORD) as duty:
+        assert "Invited" in (await scene.ask(alice, after, f"!invite {duty.user_id}")).body
+        await comes(duty, scene, after)
+        card = await scene.card(duty, after)
         assert "Ledger copied" in card.current_content["body"]
-        assert "Ledger copied" in (await scene.ask(ann, after, "!status")).body
+        assert "Ledger copied" in (await scene.ask(duty, after, "!status")).body
         with pytest.raises(JsError):
-            await ann.join(before, via=[ground.home.server_name])
+            await duty.join(before, via=[ground.home.server_name])
     assert "Ledger copied" not in str(ground.partner.stored_events(after)), "above INTERNAL servers read a number"
     with pytest.raises(JsError):
         await alice.send(before, "nobody talks past the others here")
