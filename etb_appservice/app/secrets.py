@@ -133,6 +133,8 @@ class LiveSecrets:
                 continue
             one = Ended(rotation.id, is_used=rotation.id == "hs_token" and self.hs_token_used() > 0)
             async with self._store.work() as work:
+                if await work.cases.get(CONTROL_ROOM, Rotated, rotation.id) != rotation:
+                    continue  # rotated again since the last look: the next one takes that in
                 await work.cases.put(CONTROL_ROOM, after)
                 await _say_ended(work, one, codec)
             self._rotations[rotation.id] = after

@@ -10,15 +10,13 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import UserId
-from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, Reply, Rest, UsageError, command
 from etb_appservice.flows.named import learn_all, look_up_all
-from etb_appservice.flows.removals import put_out_whom_it_must, would_lose
+from etb_appservice.flows.raising import SURE, names_of, raise_plan
+from etb_appservice.flows.removals import put_out_whom_it_must
 from etb_appservice.flows.surroundings import Surroundings, level_of
 from etb_appservice.flows.timeline import write_down
 
-_SURE = "sure"
-_MOST_NAMED = 20
 _LEVELS = tuple(level.name for level in Classification)
 
 
@@ -49,7 +47,7 @@ async def told(reply: Reply) -> Answer:
     await write_down(reply.turn, reply.room, "OTHER", title, server=reply.policy.server_name, by=reply.run.caller)
     lines = [f"Classification: **{after}** (was {before or 'not stated in ETB'})."]
     if removed:
-        lines.append(f"Removed from this room: {_listed(removed)}.")
+        lines.append(f"Removed from this room: {names_of(removed)}.")
     return Answer("\n\n".join(lines))
 
 
@@ -84,12 +82,12 @@ async def classify(call: Call, level: Rest) -> Answer:
     if known.incident.stated is wanted:
         return Answer(f"The classification is **{wanted.name}** already; nothing was changed.")
     if after > present:
-        plan = await _raise_plan(call, present, after)
+        plan = await raise_plan(call, present, after)
         if "classify" in call.policy.approvals.commands:
             if not call.is_approved:
                 return await call.hold(plan)
-        elif _SURE not in call.learned:
-            return await call.ask(f"{plan}\n\nDo it? Answer `yes` or `no`.", wanted=_SURE, asks_yes=True)
+        elif SURE not in call.learned:
+            return await call.ask(f"{plan}\n\nDo it? Answer `yes` or `no`.", wanted=SURE, asks_yes=True)
     elif not call.is_approved:
         return await call.hold(
             f"lower the classification from **{present.name}** to **{wanted.name}**"
@@ -97,22 +95,3 @@ async def classify(call: Call, level: Rest) -> Answer:
             + ": people who are not cleared for it now may be let in, and later messages are read by them"
         )
     return await call.etb(ChangeIncident(incident_id=call.incident_id, classification=wanted))
-
-
-async def _raise_plan(call: Call, present: Classification, after: Classification) -> str:
-    losing = await would_lose(call.work, call.room, after, call.policy)
-    lines = [f"raise the classification from **{present.name}** to **{after.name}**", ""]
-    if losing:
-        many = "person loses" if len(losing) == 1 else "people lose"
-        lines.append(f"- {len(losing)} {many} access and would be removed: {_listed(losing)}")
-    else:
-        lines.append("- Nobody in this room loses access")
-    if call.room.federates:
-        lines.append("- Whether a room is open to other homeservers can't be changed: this one is, and stays so")
-    lines.append("- What was said until now stays with those who have read it")
-    return "\n".join(lines)
-
-
-def _listed(people: tuple[UserId, ...]) -> str:
-    more = f" and {len(people) - _MOST_NAMED} more" if len(people) > _MOST_NAMED else ""
-    return ", ".join(code(one) for one in people[:_MOST_NAMED]) + more

@@ -11,6 +11,7 @@ from etb_appservice.domain.incident import SEVERITIES, Incident
 from etb_appservice.domain.text import plain
 from etb_appservice.domain.vocabulary import LONGEST_WORD, STATUSES, nearest_word, written
 from etb_appservice.flows.commands import Answer, Asking, Call, Reply, UsageError, answered
+from etb_appservice.flows.raising import SURE, raised_by_severity
 
 
 async def look(asking: Asking) -> Incident | None:
@@ -35,10 +36,17 @@ async def set_status(call: Call, status: str) -> Answer:
 
 
 async def set_severity(call: Call, severity: str) -> Answer:
-    """Ask ETB for a severity, unless it has it."""
+    """Ask ETB for a severity, unless it has it; who would lose access by it is shown before."""
     before = call.before
     if isinstance(before, Incident) and before.severity == severity:
         return Answer(f"The severity is **{plain(severity)}** already; nothing was changed.")
+    plan = "" if SURE in call.learned else await raised_by_severity(call, severity)
+    if plan:
+        return await call.ask(
+            f"By the configuration this severity would {plan}\n\nDo it? Answer `yes` or `no`.",
+            wanted=SURE,
+            asks_yes=True,
+        )
     return await call.etb(ChangeIncident(incident_id=call.incident_id, severity=severity))
 
 

@@ -39,7 +39,7 @@ async def learned(turn: Turn, user: EtbUser, policy: Policy) -> None:
     """ETB has said who somebody is: kept, and where that is news each room they are in is looked at."""
     before = await turn.work.incidents.user(user.username)
     await turn.work.incidents.put_user(user, turn.now_ms)
-    if before is None or replace(before[0], display_name="") == replace(user, display_name=""):
+    if before is not None and replace(before[0], display_name="") == replace(user, display_name=""):
         return
     user_id = policy.people.user_id(user.username)
     if user_id is None:
@@ -130,6 +130,10 @@ async def put_out_whom_it_must(
     found = await permissions(turn.work, room, asked, policy)
     going = tuple(user_id for user_id in asked if found[user_id].why in PUT_OUT)
     for user_id in going:
+        if found[user_id].why == "stranger":
+            # In by an old membership, another mapping, or a homeserver's own doing: nobody had let them in.
+            details = {"user": user_id, "membership": present[user_id], "why": "stranger"}
+            await turn.note("violation.membership", subject=room.war_room, details=details)
         await _put_out(turn, room, user_id, found[user_id], policy)
     return going
 

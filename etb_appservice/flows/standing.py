@@ -22,6 +22,7 @@ BARRED: Mapping[Why, str] = {
     "stranger": "You are not among the people of this incident. Ask one of them to have you invited.",
     "outdated": "ETB has not confirmed your account for too long: nothing is done for you here until it does.",
     "role": "You no longer have the role in ETB by which you were let into this room.",
+    "clearance": "Your clearance does not reach the level of this incident.",
 }
 """What somebody reads who is in a room and may not be, where `decide` has no better word for it."""
 
@@ -37,8 +38,9 @@ async def actor_of(
             actor = _toward(actor, circle.incident, circle.names.get(actor.username, ()), policy)
         if room.kind == "incident":
             found = await permission(work, room, user_id, policy, circle=circle)
-            is_linked = policy.people.username(user_id) is not None
-            actor = replace(actor, barred=BARRED.get(found.why, "") if is_linked else "")
+            # Who isn't linked is told that; the room may lag behind its incident's level for a moment.
+            is_meant = policy.people.username(user_id) is not None or found.why == "clearance"
+            actor = replace(actor, barred=BARRED.get(found.why, "") if is_meant else "")
     if actor.username is None and policy.partners:
         let_in = await _let_in(work, room if room.incident_id else None)
         actor = _as_partner(actor, policy, {name for names in let_in.values() for name in names})

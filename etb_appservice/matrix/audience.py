@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.policy import Policy
-from etb_appservice.flows.permitted import permissions
+from etb_appservice.flows.permitted import circle_of, permissions
 from etb_appservice.ports import ON_CALL, USERS, Room, Store, Work
 
 _MOST_KEPT = 4096
@@ -53,7 +53,7 @@ def audience_from(store: Store, policy: Policy) -> AudienceOf:
             if room is None:
                 return None
             present = await work.rooms.present(room_id)
-            allowed = await permitted.among(work, room, frozenset({*present, *just_invited}), stamp)
+            allowed, level = await permitted.among(work, room, frozenset({*present, *just_invited}), stamp)
         invited = {user_id for user_id, word in present.items() if word == "invite"} | {*just_invited}
         return Audience(
             encrypted=room.encrypted,
@@ -62,8 +62,8 @@ def audience_from(store: Store, policy: Policy) -> AudienceOf:
             keys_to_invited=room.keys_to_invited,
             shared_history=room.visibility == "shared",
             present=frozenset(present),
-            signed_only=policy.rooms.signed_devices_only(room.kind, room.classification),
-            level=room.classification,
+            signed_only=policy.rooms.signed_devices_only(room.kind, level),
+            level=level,
         )
 
     return audience_of
@@ -76,6 +76,7 @@ class _Answer:
     asked: tuple[object, ...]
     until_ms: int | None
     allowed: frozenset[UserId]
+    level: Classification
 
 
 class _Permitted:
@@ -95,27 +96,28 @@ class _Permitted:
 
     async def among(
         self, work: Work, room: Room, people: frozenset[UserId], stamp: tuple[int, ...] | None
-    ) -> frozenset[UserId]:
-        """Who of these people may be in the room now."""
+    ) -> tuple[frozenset[UserId], Classification]:
+        """Who of these people may be in the room now; and its level, where a raised one counts at once."""
         assert room.room_id is not None  # noqa: S101 - found by it
         asked = (room.kind, room.classification, room.person, people, stamp)
         now_ms = work.now_ms()
         known = self._answers.get(room.room_id)
         if known is not None and known.asked == asked and (known.until_ms is None or now_ms < known.until_ms):
-            return known.allowed
+            return known.allowed, known.level
         found = await permissions(work, room, people, self._policy)
         allowed = frozenset(user_id for user_id, one in found.items() if one.allowed)
+        level = (await circle_of(work, room)).level(self._policy)
         if stamp is None or any(one.why == "outdated" for one in found.values()):
             # ETB's next word on somebody outdated may be the same as the last, which no stamp shows.
             self._answers.pop(room.room_id, None)
             self._scopes[room.room_id] = (USERS, ON_CALL, room.war_room, room.incident_id or "")
-            return allowed
+            return allowed, level
         if len(self._answers) >= _MOST_KEPT:
             self._answers.clear()
             self._scopes.clear()
         ends = [one.until_ms for one in found.values() if one.until_ms is not None]
-        self._answers[room.room_id] = _Answer(asked, min(ends, default=None), allowed)
-        return allowed
+        self._answers[room.room_id] = _Answer(asked, min(ends, default=None), allowed, level)
+        return allowed, level
 
 
 class Recipients:

@@ -57,7 +57,10 @@ async def _before(server: Homeserver, effect: RestoreState, present: Json) -> Js
             return None
         found = await server.event(effect.room_id, EventId(replaced))
         if found is None:
-            return None
+            raise Refused(
+                f"{effect.event_type} of {effect.room_id} can't be set back: the homeserver doesn't show what "
+                "stood there before. Set it with the break-glass account."
+            )
         event, content = found, found.get("content")
         if event.get("sender") in effect.entitled:
             return content if isinstance(content, dict) else None

@@ -70,6 +70,27 @@ async def test_a_severity_that_makes_an_incident_confidential_changes_its_room_a
     assert (await house.room()).name == "INC-1"
 
 
+async def test_a_severity_by_which_somebody_would_lose_access_shows_them_before(make_house: MakeHouse) -> None:
+    levels = ClassificationMap(
+        default=Classification.INTERNAL, by_severity={"CRITICAL": Classification.CONFIDENTIAL}
+    )
+    house = await make_house(policy=replace(policy_of(), classification=levels))
+    room_id = await house.open_for_alice()
+    house.know("bob", clearance=Classification.INTERNAL)
+    await house.report(incident(updated_at_ms=1001))
+    await house.settle()
+    await house.moves(BOB, "join")
+    preview = await house.ask(ALICE, "!severity critical")
+    assert "raise the classification from **INTERNAL** to **CONFIDENTIAL**" in preview
+    assert "`@bob:x.org`" in preview
+    assert (await house.room()).classification is Classification.INTERNAL
+    await house.says(ALICE, "yes")
+    await house.settle()
+    assert (await house.room()).classification is Classification.CONFIDENTIAL
+    async with house.store.view() as view:
+        assert BOB not in await view.rooms.members(room_id, "join", "invite")
+
+
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
