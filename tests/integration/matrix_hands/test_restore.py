@@ -68,7 +68,7 @@ async def test_what_a_too_powerful_member_changed_is_set_back_as_it_was(shared: 
 
 
 async def test_an_acl_is_set_back_to_the_one_that_the_bot_set(shared: Workbench) -> None:
-    async with a_room(shared, 223, "12", power=100) as (room_id, glass, mod):
+    async with a_room(shared, 224, "12", power=100) as (room_id, glass, mod):
         before = await glass.get_state(room_id, ACL)
         await mod.put_state(room_id, ACL, {"allow": [shared.synapse.server_name, "evil.example"], "deny": []})
         await restore(shared, room_id, ACL)
