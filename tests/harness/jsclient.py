@@ -35,6 +35,9 @@ _refused: list[str] = []
 Json = dict[str, Any]
 
 
+_JOIN_TRIES, _JOIN_AGAIN_S = 5, 0.2
+
+
 class JsError(Exception):
     """The client refused or failed; the message is its own, `errcode` the homeserver's if it was the one."""
 
@@ -267,8 +270,21 @@ class JsClient:
         await self.call("verify", recoveryKey=recovery_key)
 
     async def join(self, room: str, *, via: Sequence[str] = (), accept_history: bool = True) -> str:
-        """Join by id or alias and wait for the sync that shows it; the room id."""
-        answer = await self.call("join", room=room, via=list(via) or None, acceptSharedHistory=accept_history)
+        """Join by id or alias and wait for the sync that shows it; the room id.
+
+        `via` other homeservers: refused at first, it is asked again, as a person does. An invitation reaches the
+        invited person's homeserver before the one that sends it has stored it (Synapse), and lets nobody in yet.
+        """
+        for is_last in (False,) * _JOIN_TRIES + (True,):
+            try:
+                answer = await self.call(
+                    "join", room=room, via=list(via) or None, acceptSharedHistory=accept_history
+                )
+                break
+            except JsError as error:
+                if is_last or not via or error.errcode != "M_FORBIDDEN":
+                    raise
+                await asyncio.sleep(_JOIN_AGAIN_S)
         return str(answer["room_id"])
 
     async def leave(self, room: str) -> None:
