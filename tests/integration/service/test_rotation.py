@@ -166,6 +166,7 @@ async def until_told(scene: Scene, words: str) -> None:
     operator, control = await scene.operator()
 
     async def look() -> bool:
+        await operator.scrollback(control)  # what came while the homeserver was away may have been skipped
         said = [one.body.replace("*", "") for one in await operator.timeline(control, last=200)]
         return any(words in one for one in said)
 
