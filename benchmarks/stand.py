@@ -18,6 +18,8 @@ from tests.harness.service import ROOT, Service
 from tests.harness.synapse import Slot, Synapse, write_slot
 
 PASSWORD = "a password for a minute"
+Get = Callable[[str], Awaitable[Any]]
+"""Reads a path of the client-server API."""
 FAST = {"per_minute": 1_000_000, "burst": 1_000_000}
 
 
@@ -100,18 +102,28 @@ class Stand:
         ):
             response.raise_for_status()
 
+    @asynccontextmanager
+    async def as_ours(self) -> AsyncIterator[Get]:
+        """Reads of the homeserver as the service's own user, over one connection; None for what isn't there."""
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {self.ours.as_token}"}) as http:
+
+            async def get(path: str) -> Any:
+                url = f"{self.synapse.url}/_matrix/client/v3/{path}"
+                async with http.get(url, params={"user_id": self.ours.bot_mxid}) as response:
+                    return await response.json() if response.status < 300 else None
+
+            yield get
+
+    async def room_of(self, get: Get, name: str) -> str:
+        """The room that an alias of the service names, as soon as it does: an incident's id, or a word."""
+        alias = quote(f"#{self.ours.alias_prefix}{name}:localhost")
+        found = await until(lambda: get(f"directory/room/{alias}"), f"the room {name}")
+        return str(found["room_id"])
+
     async def enter(self, person: JsClient, incident: dict[str, Any]) -> str:
         """A person joins the room of an incident that was reported, and has read its card; the room's id."""
-        alias = quote(f"#{self.ours.alias_prefix}{incident['id']}:localhost")
-        url = f"{self.synapse.url}/_matrix/client/v3/directory/room/{alias}"
-        headers = {"Authorization": f"Bearer {self.ours.as_token}"}
-        async with aiohttp.ClientSession(headers=headers) as http:
-
-            async def look() -> str | None:
-                async with http.get(url) as response:
-                    return str((await response.json())["room_id"]) if response.status < 300 else None
-
-            room: str = await until(look, "the room")
+        async with self.as_ours() as get:
+            room = await self.room_of(get, incident["id"])
         await person.wait_for_invite(room=room)
         await person.join(room)
         await person.wait_for(room=room, sender=self.ours.bot_mxid, type="m.room.message")

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import time
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
 
 
 async def report(here: Stand, **fields: Any) -> dict[str, Any]:
-    """Post an incident to the service's webhook; ETB knows it from then on."""
+    """Post an incident, or a change of one, to the service's webhook; ETB knows it from then on."""
     settings = json.loads((here.folder / f"service-{here.ours.id}" / "config.yaml").read_text())
     secret, listen = settings["webhook"]["secrets"][0], settings["gateway"]["listen"]
     row = incident(next(_NUMBERS)) | fields
@@ -52,7 +53,7 @@ async def report(here: Stand, **fields: Any) -> dict[str, Any]:
     body = json.dumps({"event": "incident.created", "incident": row})
     now = time.time()
     stamp = datetime.fromtimestamp(int(now), UTC)
-    name = f"msg_{row['id']}"
+    name = f"msg_{uuid.uuid4().hex}"
     headers = {
         "webhook-id": name,
         "webhook-timestamp": str(int(now)),
@@ -73,27 +74,14 @@ async def _ours(here: Stand) -> float:
     row = await report(here)
     # Looking while it happens would make Synapse work for the onlooker; its own clock tells when it was done.
     await asyncio.sleep(_UNSEEN_S)
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {here.ours.as_token}"}) as http:
-
-        async def get(path: str) -> Any:
-            url = f"{here.synapse.url}/_matrix/client/v3/{path}"
-            async with http.get(url, params={"user_id": here.ours.bot_mxid}) as response:
-                return await response.json() if response.status < 300 else None
-
-        async def room_id() -> str | None:
-            alias = quote(f"#{here.ours.alias_prefix}{row['id']}:localhost")
-            found = await get(f"directory/room/{alias}")
-            return str(found["room_id"]) if found else None
-
-        room = await until(room_id, "the alias")
+    async with here.as_ours() as get:
+        room = await here.room_of(get, row["id"])
 
         async def pinned() -> Any:
             return await get(f"rooms/{quote(room)}/state/m.room.pinned_events/")
 
         await until(pinned, "the pin")
-        space = (await get(f"directory/room/{quote('#' + here.ours.alias_prefix + 'incidents:localhost')}"))[
-            "room_id"
-        ]
+        space = await here.room_of(get, "incidents")
 
         async def child() -> Any:
             return await get(f"rooms/{quote(space)}/state/m.space.child/{quote(room)}")

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
-
 from benchmarks.etb_at_once import PEOPLE
 from benchmarks.rows.incident import raw, report
 from benchmarks.stand import PASSWORD, Stand, stand, until
@@ -141,12 +139,7 @@ async def _all_made(
 ) -> dict[str, tuple[float, float]]:
     """By incident: when its room was created, and when its card was pinned, by Synapse's clock in seconds."""
     made: dict[str, tuple[float, float]] = {}
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {here.ours.as_token}"}) as http:
-
-        async def get(path: str) -> Any:
-            url = f"{here.synapse.url}/_matrix/client/v3/{path}"
-            async with http.get(url, params={"user_id": here.ours.bot_mxid}) as response:
-                return await response.json() if response.status < 300 else None
+    async with here.as_ours() as get:
 
         async def drained() -> bool:
             await asyncio.sleep(5)  # seldom: the onlooker must not be a part of the storm
@@ -157,8 +150,7 @@ async def _all_made(
 
         await until(drained, "all rooms", _LONGEST_S)
         for row in reported:
-            found = await get(f"directory/room/{quote('#' + here.ours.alias_prefix + row['id'] + ':localhost')}")
-            state = await get(f"rooms/{quote(found['room_id'])}/state")
+            state = await get(f"rooms/{quote(await here.room_of(get, row['id']))}/state")
             times = {event["type"]: event["origin_server_ts"] / 1000 for event in state}
             made[row["id"]] = (times["m.room.create"], times["m.room.pinned_events"])
     return made

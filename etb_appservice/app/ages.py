@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from etb_appservice.app.secrets import LiveSecrets, said_time
+from etb_appservice.app.secrets import LiveSecrets
 from etb_appservice.domain.rotation import Rotated, Secret
+from etb_appservice.domain.text import moment
 
 _DAY_MS = 86_400_000
 _COMMANDS: dict[Secret, str] = {
@@ -42,7 +43,7 @@ def _of(secrets: LiveSecrets, rotation: Rotated, now_ms: int) -> tuple[str, bool
 
 def _until(ends_ms: Sequence[int], now_ms: int) -> str:
     running = [end for end in ends_ms if end > now_ms]
-    return f"; a former one is accepted until {said_time(max(running))}" if running else ""
+    return f"; a former one is accepted until {moment(max(running))}" if running else ""
 
 
 def _age(ms: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etb_appservice.app.foundation import foundation
-from etb_appservice.app.secrets import given_in, said_time
+from etb_appservice.app.secrets import given_in
 from etb_appservice.config import Settings
 from etb_appservice.config.fresh import REGISTRATION, new_key, new_token, new_webhook_secret
 from etb_appservice.config.places import (
@@ -29,6 +29,7 @@ from etb_appservice.config.places import (
 from etb_appservice.config.source import Path as KeyPath
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.rotation import Rotated, Secret, is_unfinished, rotated
+from etb_appservice.domain.text import moment
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ops.clock import SystemClock
 from etb_appservice.ports import Work
@@ -120,7 +121,7 @@ async def rotate_recovery_key(settings: Settings, overlap_ms: int, show: Callabl
             await identity.recovery_key_shown()
         until = max(await identity.former_recovery_keys(), default=now)
     done = "an earlier rotation was cut off and is finished now" if is_resumed else "rotated"
-    return [f"recovery_key: {done}. The former one opens until {said_time(until)}."]
+    return [f"recovery_key: {done}. The former one opens until {moment(until)}."]
 
 
 async def rotate(settings: Settings, name: Secret, wanted: Wanted) -> list[str]:
@@ -160,7 +161,7 @@ async def _record(work: Work, name: str, now_ms: int, until_ms: int, then: str) 
     """In the commit that replaces it: the audit entry, and a word for the control room."""
     turn = Turn(work=work, ref=f"{name}/{now_ms}", lane=SERVICE_LANE, codec=FactJson())
     await turn.note("secret.rotated", subject=name, details={"accepted_until_ms": until_ms})
-    text = f"**{name}** was rotated. The former one is accepted until {said_time(until_ms)}. {then}"
+    text = f"**{name}** was rotated. The former one is accepted until {moment(until_ms)}. {then}"
     await turn.trouble(("rotated", name, str(now_ms)), text)
 
 
@@ -202,6 +203,6 @@ def _report(
     return [
         f"{name}: {done}.",
         f"The new value stands in {place.said()}{f' and in {registration}' if registration else ''}.",
-        f"A running service takes it within seconds; the former one counts until {said_time(until_ms)}.",
+        f"A running service takes it within seconds; the former one counts until {moment(until_ms)}.",
         then,
     ]

@@ -9,7 +9,6 @@ Must never show a value, and never accept a former one after its overlap.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
 
@@ -37,11 +36,6 @@ def given_in(settings: Settings) -> dict[Secret, tuple[str, ...]]:
         "as_token": (settings.appservice.as_token.get_secret_value(),),
         "webhook_secret": tuple(secret.get_secret_value() for secret in settings.webhook.secrets),
     }
-
-
-def said_time(ms: int) -> str:
-    """A moment for people."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from etb_appservice.domain.facts import BreakGlassEnds, BreakGlassGiven
 from etb_appservice.domain.ids import UserId, WarRoomId
 from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.text import code, lasting, moment, plain
-from etb_appservice.flows.breakglass import number_of, record_review
+from etb_appservice.flows.breakglass import record_review
 from etb_appservice.flows.commands import (
     CONTROL,
     DIRECT,
@@ -22,7 +22,9 @@ from etb_appservice.flows.commands import (
     command,
     person,
 )
+from etb_appservice.flows.numbers import room_numbered
 from etb_appservice.flows.permitted import permission
+from etb_appservice.flows.surroundings import number_of
 from etb_appservice.ports import Room
 
 _WHO = "who"
@@ -226,19 +228,13 @@ async def _room(call: Call, text: str) -> tuple[Room, str]:
     word, _, rest = text.strip().partition(" ")
     if call.room.kind == "incident":
         known = await call.work.incidents.get(call.incident_id)
-        is_own = known is not None and known.incident.number.casefold() == word.strip("#").casefold()
+        is_own = known is not None and known.incident.is_called(word)
         return call.room, rest.strip() if is_own else text.strip()
     if not word:
         raise UsageError("Which incident is meant? Its number comes first here.")
-    found = []
-    for listed in await call.work.rooms.all_current():
-        known = await call.work.incidents.get(listed.incident_id) if listed.incident_id else None
-        if known is not None and known.incident.number.casefold() == word.strip("#").casefold():
-            found.append(await call.work.rooms.by_war_room(listed.war_room) or listed)
-    if not found:
+    found = await room_numbered(call.work, word, instead="Send it in the room you mean.")
+    if found is None:
         raise UsageError(_NO_ROOM.format(code(word, 40)))
-    if len(found) > 1:
-        raise UsageError(f"{len(found)} incidents have the number {code(word, 40)}. Send it in the room you mean.")
     return found[0], rest.strip()
 
 
@@ -306,5 +302,4 @@ def _may_know(call: Call, room: Room) -> bool:
 
 def _is(call: Call, user_id: UserId) -> bool:
     """Whether somebody is the person who asks, whichever Matrix id they use."""
-    username = call.policy.people.username(user_id)
-    return user_id == call.actor.user_id or (username is not None and username == call.actor.username)
+    return call.actor.is_person(call.policy.people.username(user_id), user_id)

@@ -7,14 +7,15 @@ lower  ─► somebody else approves ──────────────�
 from dataclasses import replace
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.clearance import Right
+from etb_appservice.domain.clearance import ONLY_VERIFIED, Right
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.text import code, some_of
 from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, Reply, Rest, UsageError, command
-from etb_appservice.flows.named import learn_all, look_up_all
-from etb_appservice.flows.raising import SURE, names_of, raise_plan
-from etb_appservice.flows.removals import put_out_whom_it_must
-from etb_appservice.flows.surroundings import Surroundings, level_of
+from etb_appservice.flows.named import look_up_all
+from etb_appservice.flows.raising import SURE, raise_plan
+from etb_appservice.flows.removals import learned_all, put_out_whom_it_must
+from etb_appservice.flows.surroundings import Surroundings, level_here, level_of
 from etb_appservice.flows.timeline import write_down
 
 _LEVELS = tuple(level.name for level in Classification)
@@ -47,7 +48,7 @@ async def told(reply: Reply) -> Answer:
     await write_down(reply.turn, reply.room, "OTHER", title, server=reply.policy.server_name, by=reply.run.caller)
     lines = [f"Classification: **{after}** (was {before or 'not stated in ETB'})."]
     if removed:
-        lines.append(f"Removed from this room: {names_of(removed)}.")
+        lines.append(f"Removed from this room: {some_of([code(one) for one in removed])}.")
     return Answer("\n\n".join(lines))
 
 
@@ -69,15 +70,11 @@ async def classify(call: Call, level: Rest) -> Answer:
     if wanted is None:
         raise UsageError(f"The levels are {', '.join(f'`{one}`' for one in _LEVELS)}.")
     if not call.actor.is_cross_signed:
-        return Answer(
-            "This works only from a device that you have verified: a homeserver could add others. "
-            "Verify this one in your client's settings, then send it again.",
-            "REFUSED",
-        )
+        return Answer(ONLY_VERIFIED, "REFUSED")
     if isinstance(call.before, Surroundings):
-        await learn_all(call, call.before)
+        await learned_all(call.turn, call.before.users.values(), call.policy)
     known = await call.known()
-    present = max(call.room.classification, level_of(known.incident, call.policy))
+    present = level_here(call.room, known.incident, call.policy)
     after = level_of(replace(known.incident, stated=wanted), call.policy)
     if known.incident.stated is wanted:
         return Answer(f"The classification is **{wanted.name}** already; nothing was changed.")

@@ -25,8 +25,7 @@ async def join(call: Call, number: str) -> Answer:
     Permitted are whoever belongs to it, and holders of the ETB roles that the configuration names for its category
     or calls commander or admin; all of them if their clearance reaches its level.
     """
-    wanted = number.strip("#").casefold()
-    found = [one for one in await open_to(call.work, call.policy, call.actor) if one.number.casefold() == wanted]
+    found = [one for one in await open_to(call.work, call.policy, call.actor) if one.is_called(number)]
     if len(found) > 1:
         return Answer(
             f"{len(found)} open incidents have the number **{plain(number)}**. Ask an operator.", "FAILED"

@@ -7,6 +7,7 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.devices import UnsignedDevice, shown
 from etb_appservice.domain.text import code, moment, plain
 from etb_appservice.flows.commands import CONTROL, INCIDENT, Answer, Call, UsageError, command
+from etb_appservice.flows.numbers import room_numbered
 from etb_appservice.ports import RefusedDevice, Room
 
 _MOST = 50
@@ -62,12 +63,10 @@ async def _room(call: Call, number: str | None) -> Room:
         return call.room
     if call.room.kind != "control":
         raise UsageError("Of another incident I tell that in the control room only.")
-    wanted = number.strip("#").casefold()
-    for room in await call.work.rooms.all_current():
-        known = await call.work.incidents.get(room.incident_id) if room.incident_id else None
-        if known is not None and known.incident.number.casefold() == wanted:
-            return room
-    raise UsageError(f"I have no room of an incident {code(number, 40)}.")
+    found = await room_numbered(call.work, number, instead="Send it in the room you mean.")
+    if found is None:
+        raise UsageError(f"I have no room of an incident {code(number, 40)}.")
+    return found[0]
 
 
 async def _of_room(call: Call, room: Room) -> _Found:

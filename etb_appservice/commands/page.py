@@ -22,7 +22,7 @@ from etb_appservice.flows.commands import (
     command,
     person,
 )
-from etb_appservice.flows.removals import learned
+from etb_appservice.flows.removals import learned_all
 from etb_appservice.flows.surroundings import Surroundings, answer_within
 
 
@@ -70,10 +70,8 @@ async def page(call: Call, target: Person, text: Rest | None = None) -> Answer:
     """
     around = call.before.around if isinstance(call.before, Found) else Surroundings()
     known = await call.known()
-    for user in around.users.values():
-        if user is not None:
-            # Whoever is let in must be known from now on, or they would be found missing at the next look.
-            await learned(call.turn, user, call.policy)
+    # Whoever is let in must be known from now on, or they would be found missing at the next look.
+    await learned_all(call.turn, around.users.values(), call.policy)
     names = await _meant(call, target, around)
     just = [name for name in names if await pages.was_just_paged(call.turn, call.room, name)]
     wanted = [name for name in names if name not in just]

@@ -7,6 +7,7 @@ from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows import partners
 from etb_appservice.flows.commands import APPROVED, INCIDENT, Answer, Call, UsageError, command
+from etb_appservice.flows.surroundings import level_here
 
 _TERMS = "terms"
 
@@ -55,7 +56,7 @@ async def _admit(call: Call, one: Partner) -> Answer:
     incident = (await call.known()).incident
     if incident.is_over:
         return Answer(f"**{plain(incident.number)}** has ended: nobody is let in any more.", "FAILED")
-    level = partners.level_here(call.room, incident, call.policy)
+    level = level_here(call.room, incident, call.policy)
     if one.ceiling < level:
         return Answer(
             f"Partner {code(one.name)} may know incidents up to {one.ceiling.name}, and this one is {level.name}. "

@@ -3,9 +3,10 @@
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import PurgeHistory, Say
 from etb_appservice.domain.incident import Incident
-from etb_appservice.domain.text import plain
-from etb_appservice.flows.admin import OFF, read_before, said_moment
+from etb_appservice.domain.text import moment, plain
+from etb_appservice.flows.admin import OFF, read_before
 from etb_appservice.flows.commands import CONTROL, Answer, Call, Reply, UsageError, command
+from etb_appservice.flows.numbers import room_numbered
 from etb_appservice.ports import Room
 
 _BEFORE = "before"
@@ -34,37 +35,31 @@ async def purge(call: Call, number: str, before: str | None = None) -> Answer:
     name = plain(incident.number)
     # What was approved is what was said then: the moment is fixed when it is asked for.
     fixed = call.learned.get(_BEFORE)
-    moment = int(fixed) if fixed else call.turn.now_ms if before is None else read_before(before, call.turn.now_ms)
-    if moment is None or moment > call.turn.now_ms:
+    now_ms = call.turn.now_ms
+    before_ms = int(fixed) if fixed else now_ms if before is None else read_before(before, now_ms)
+    if before_ms is None or before_ms > now_ms:
         raise UsageError("`before` is a day in the past such as 2026-11-30, or an age such as 30d or 12h.")
     if not call.is_approved:
         return await call.hold(
             f"Delete everything that was said in the room of **{name}** ({incident.status}) before "
-            f"{said_moment(moment)} from the homeserver. There is no way back."
+            f"{moment(before_ms)} from the homeserver. There is no way back."
             + ("" if room.generation == 1 else " Rooms that it has had before are not touched."),
-            {_BEFORE: str(moment)},
+            {_BEFORE: str(before_ms)},
         )
     assert room.room_id is not None  # noqa: S101 - looked at by _room
     # Also what the homeserver needs: it can't purge up to the room's newest event.
     await call.turn.emit(
         "purging",
-        Say(room_id=room.room_id, content=f"Operators delete what was said here before {said_moment(moment)}."),
+        Say(room_id=room.room_id, content=f"Operators delete what was said here before {moment(before_ms)}."),
     )
     await call.turn.note(
-        "history.purge", actor=call.actor.user_id, subject=incident.id, details={"before_ms": moment}
+        "history.purge", actor=call.actor.user_id, subject=incident.id, details={"before_ms": before_ms}
     )
-    return await call.admin(PurgeHistory(room_id=room.room_id, before_ms=moment))
+    return await call.admin(PurgeHistory(room_id=room.room_id, before_ms=before_ms))
 
 
 async def _room(call: Call, number: str) -> tuple[Room, Incident]:
-    wanted = number.strip("#").casefold()
-    found: list[tuple[Room, Incident]] = []
-    for room in await call.work.rooms.all_current():
-        known = await call.work.incidents.get(room.incident_id) if room.incident_id else None
-        if known is not None and room.room_id is not None and known.incident.number.casefold() == wanted:
-            found.append((room, known.incident))
-    if not found:
+    found = await room_numbered(call.work, number, instead="Which of them is meant I can't tell.")
+    if found is None or found[0].room_id is None:
         raise UsageError(f"There is no room of an incident **{plain(number, 80)}**.")
-    if len(found) > 1:
-        raise UsageError(f"{len(found)} incidents have the number **{plain(number, 80)}**.")
-    return found[0]
+    return found

@@ -7,10 +7,10 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.roles import Admitted
+from etb_appservice.domain.rooms import INSIDE
 from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import INCIDENT, Answer, Call, Person, command, person
 from etb_appservice.flows.permitted import circle_of
-from etb_appservice.flows.removals import INSIDE
 from etb_appservice.flows.removals import remove as put_out
 
 _REASON = "You were removed by whoever leads this incident. Ask them if you think that is a mistake."

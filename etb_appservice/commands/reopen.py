@@ -29,7 +29,7 @@ async def reopen(call: Call, number: str | None = None) -> Answer:
     decision = call.may(Right.RESPONDER)
     if not decision.allowed:
         return Answer(decision.reason, "REFUSED")
-    if number is not None and number.casefold() != (await call.known()).incident.number.casefold():
+    if number is not None and not (await call.known()).incident.is_called(number):
         raise UsageError("Here only the incident of this room can be reopened. Send that to me alone.")
     before = call.before
     if isinstance(before, Incident) and before.is_open:

@@ -3,6 +3,7 @@
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.incident import Responder
+from etb_appservice.domain.rooms import INSIDE
 from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
 from etb_appservice.flows.partners import theirs
@@ -54,7 +55,7 @@ async def _obstacle(call: Call, username: Username) -> str:
 
 
 async def _is_here(call: Call, room_id: RoomId, user_id: UserId | None) -> bool:
-    return user_id is not None and await call.work.rooms.membership(room_id, user_id) in {"join", "invite"}
+    return user_id is not None and await call.work.rooms.membership(room_id, user_id) in INSIDE
 
 
 def _why(one: Responder) -> str:

@@ -72,6 +72,10 @@ class Actor:
     is_let_in: bool = False
     """Whether break-glass lets them into this room now: then they are a responder there, whatever ETB says."""
 
+    def is_person(self, username: Username | None, user_id: UserId) -> bool:
+        """Whether this is they, whichever Matrix id they use."""
+        return user_id == self.user_id or (username is not None and username == self.username)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
@@ -92,7 +96,9 @@ class Decision:
 
 
 _YES = Decision(allowed=True, reason="permitted")
-_ONLY_VERIFIED = "This works only from a device that you have verified: a homeserver could add others."
+_VERIFY_IT = "a homeserver could add others. Verify this one in your client's settings, then send it again."
+ONLY_VERIFIED = f"This works only from a device that you have verified: {_VERIFY_IT}"
+"""Whoever reads it may do it, but not from there."""
 
 
 def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decision:
@@ -105,7 +111,7 @@ def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decisio
         if not actor.is_operator:
             return _no("This needs the role operator.")
         if not actor.is_cross_signed:
-            return _no(_ONLY_VERIFIED)
+            return _no(ONLY_VERIFIED)
     wanted = _glass_of(action)
     if wanted:
         return _as_holder(actor, wanted)
@@ -151,10 +157,7 @@ def _doubt(actor: Actor, action: Right | Approving, subject: Subject) -> str:
     if isinstance(action, Approving) and (doubt := _as_second_person(actor, action)):
         return doubt
     if subject.needs_signed_device and not actor.is_cross_signed:
-        return (
-            "Here a command counts only from a device that you have verified: a homeserver could add others. "
-            "Verify this one in your client's settings, then send it again."
-        )
+        return f"Here a command counts only from a device that you have verified: {_VERIFY_IT}"
     return ""
 
 
@@ -162,14 +165,10 @@ def _as_second_person(actor: Actor, approving: Approving) -> str:
     """Why somebody can't be the second pair of eyes; empty when they can."""
     if actor.partner:
         return "People of a partner approve nothing."
-    is_same = actor.username is not None and actor.username == approving.requester
-    if is_same or actor.user_id == approving.requester_id:
+    if actor.is_person(approving.requester, approving.requester_id):
         return "You asked for it: somebody else has to approve."
     if not actor.is_cross_signed:
-        return (
-            "An approval counts only from a device that you have verified: a homeserver could add others. "
-            "Verify this one in your client's settings, then send it again."
-        )
+        return f"An approval counts only from a device that you have verified: {_VERIFY_IT}"
     return ""
 
 
@@ -185,7 +184,7 @@ def _as_holder(actor: Actor, wanted: frozenset[GlassRole]) -> Decision:
     if actor.glass.isdisjoint(wanted):
         named = f"the break-glass role {next(iter(wanted))}" if len(wanted) == 1 else "a break-glass role"
         return _no(f"This needs {named}.")
-    return _YES if actor.is_cross_signed else _no(_ONLY_VERIFIED)
+    return _YES if actor.is_cross_signed else _no(ONLY_VERIFIED)
 
 
 def may_know(actor: Actor, level: Classification) -> Decision:

@@ -76,6 +76,10 @@ class Incident:
             return "resolved"
         return "closed" if self.status in CLOSED_STATUSES else ""
 
+    def is_called(self, word: str) -> bool:
+        """Whether somebody who writes this word means it by its number."""
+        return self.number.casefold() == word.strip().strip("#").casefold()
+
     @property
     def is_open(self) -> bool:
         """Whether work on it goes on; an unknown status counts as open, so that nobody is shut out."""

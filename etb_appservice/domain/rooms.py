@@ -19,6 +19,8 @@ RoomKind = Literal["incident", "control", "space", "direct", "announce"]
 CONTROL_ROOM = WarRoomId("control")
 SPACE = WarRoomId("space")
 ANNOUNCEMENTS = WarRoomId("announcements")
+INSIDE = frozenset({"join", "invite"})
+"""Memberships of whoever is in a room, or may enter it as they like."""
 INCIDENT_FIELD = "org.etb.incident"
 """In `creation_content`: binds a room to its incident before its creation is answered."""
 GENERATION_FIELD = "org.etb.generation"

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -40,6 +41,25 @@ def plain(text: str, most: int = 300) -> str:
     flat = " ".join(_UNSEEN.sub("", text).split())
     cut = flat if len(flat) <= most else f"{flat[: most - 1]}…"
     return "".join(f"\\{sign}" if sign in _SIGNS else sign for sign in cut)
+
+
+def capital(sentence: str) -> str:
+    """A sentence with its first letter large; the rest as it is.
+
+    >>> capital("the homeserver of ETB")
+    'The homeserver of ETB'
+    """
+    return sentence[:1].upper() + sentence[1:]
+
+
+def some_of(shown: Sequence[str], most: int = 20) -> str:
+    """The first of several things, and how many there are besides.
+
+    >>> some_of(["`a`", "`b`", "`c`"], 2), some_of([], 2)
+    ('`a`, `b` and 1 more', '')
+    """
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
 
 
 def moment(at_ms: int) -> str:

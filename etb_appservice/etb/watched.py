@@ -18,6 +18,7 @@ from etb_appservice.domain.facts import Fact, RightsDoubted, Troubled, UsersSeen
 from etb_appservice.domain.ids import Username, new_id, short_hash
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.outcomes import Failure, Refused
+from etb_appservice.domain.text import some_of
 from etb_appservice.etb import fields, parse
 from etb_appservice.etb.client import PAGE_SIZE, EtbClient
 from etb_appservice.etb.probe import Modules
@@ -30,7 +31,6 @@ USERS_LANE = "users"
 _CONFIRM_AGAIN_MS = 240_000
 """How old a confirmation may get; commands ask ETB themselves after five minutes."""
 _FRESH_MS = 300_000
-_MOST_NAMED = 20
 
 PeopleInside = Callable[[], Awaitable[Sequence[Username]]]
 """ETB's names of everybody who is in the room of an incident, or invited to it."""
@@ -147,10 +147,9 @@ class PeopleWatch:
         if not outdated:
             return
         since = min(copies[name][1] for name in outdated)
-        shown = ", ".join(f"`{fields.clean(name)}`" for name in outdated[:_MOST_NAMED])
-        more = f" and {len(outdated) - _MOST_NAMED} more" if len(outdated) > _MOST_NAMED else ""
+        shown = some_of([f"`{fields.clean(name)}`" for name in outdated])
         text = (
-            f"ETB has not confirmed these people for {self._hold_ms // 3_600_000} hours: {shown}{more}. Until it "
+            f"ETB has not confirmed these people for {self._hold_ms // 3_600_000} hours: {shown}. Until it "
             "does they get no keys of incident rooms and no answers; nobody is removed for it."
         )
         await self._accept(Troubled(key=f"outdated/{since}", text=text), "service", f"outdated/{since}")

@@ -76,11 +76,6 @@ async def carry_out(admin: HomeserverAdmin | None, effect: AdminEffect) -> Done:
             return Done(detail="deleted" if await admin.delete_media(mxc) else "was gone")
 
 
-def said_moment(ms: int) -> str:
-    """For people."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
 def read_before(word: str, now_ms: int) -> int | None:
     """A day such as 2026-11-30 (its begin, UTC) or an age such as 30d or 12h as a moment; None for anything else.
 

@@ -205,8 +205,7 @@ def names(approval: Approval) -> tuple[str, ...]:
 
 def is_requester(approval: Approval, actor: Actor) -> bool:
     """Whether somebody is the person who asked, whichever Matrix id they use."""
-    is_same = actor.username is not None and actor.username == approval.requester
-    return is_same or actor.user_id == approval.held.caller
+    return actor.is_person(approval.requester, approval.held.caller)
 
 
 def _of(approval: Approval, actor: Actor) -> Approved | None:

@@ -15,19 +15,21 @@ from typing import assert_never
 
 from etb_appservice.domain.breakglass import BreakGlass, GlassReview, Verdict
 from etb_appservice.domain.clearance import Actor
-from etb_appservice.domain.effects import Invite, Remove, Say
+from etb_appservice.domain.effects import Invite, Say
 from etb_appservice.domain.facts import BreakGlassEnds, BreakGlassGiven, BreakGlassReviewDue
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.rooms import INSIDE
 from etb_appservice.domain.text import code, moment, plain
 from etb_appservice.flows.permitted import permission
+from etb_appservice.flows.removals import remove
+from etb_appservice.flows.surroundings import number_of
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import SERVICE, Turn
-from etb_appservice.ports import FactCodec, Room, Store, Work
+from etb_appservice.ports import FactCodec, Room, Store
 
 _HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * _HOUR_MS
-_INSIDE = frozenset({"join", "invite"})
 _OVER = "The time for which you were let into this room is over."
 
 GlassFact = BreakGlassGiven | BreakGlassEnds | BreakGlassReviewDue
@@ -231,12 +233,6 @@ async def bring_along(turn: Turn, room: Room) -> None:
             await _invite(turn, room, room.room_id, grant.id, grant.until_ms)
 
 
-async def is_let_in(work: Work, room: Room, user_id: UserId) -> bool:
-    """Whether break-glass lets somebody into this room now, whatever ETB says."""
-    grant = await work.cases.get(room.war_room, BreakGlass, user_id)
-    return grant is not None and grant.holds(work.now_ms())
-
-
 async def record_review(
     turn: Turn, room: Room, review: GlassReview, actor: Actor, verdict: Verdict, note: str, policy: Policy
 ) -> None:
@@ -277,15 +273,9 @@ async def record_review(
     )
 
 
-async def number_of(work: Work, room: Room) -> str:
-    """How people call the incident of a room."""
-    known = await work.incidents.get(room.incident_id) if room.incident_id else None
-    return known.incident.number if known else room.name
-
-
 async def _invite(turn: Turn, room: Room, room_id: RoomId, user_id: UserId, until_ms: int) -> None:
     """The reason is read by homeservers: it holds none of the words of those who decided."""
-    if await turn.work.rooms.membership(room_id, user_id) in _INSIDE:
+    if await turn.work.rooms.membership(room_id, user_id) in INSIDE:
         return
     await turn.work.rooms.set_member(room_id, user_id, "invite")
     reason = f"You are let in by break-glass until {moment(until_ms)}."
@@ -299,6 +289,5 @@ async def _put_out(turn: Turn, room: Room, user_id: UserId) -> None:
         one = await turn.work.rooms.by_id(room_id)
         if one is None or one.war_room != room.war_room:
             continue
-        await turn.work.rooms.set_member(room_id, user_id, "leave")
-        await turn.emit(f"remove/{room_id}/{user_id}", Remove(room_id=room_id, user_id=user_id, reason=_OVER))
+        await remove(turn, room_id, user_id, _OVER)
         await turn.note("person.removed", subject=room.war_room, details={"user": user_id, "why": "break-glass"})

@@ -13,6 +13,7 @@ from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import IncidentDue
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId, war_room_id
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.rooms import INSIDE
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.admission import admit
 from etb_appservice.flows.surroundings import FIXES, Surroundings, obstacle
@@ -65,7 +66,7 @@ def room_link(room_id: RoomId, policy: Policy) -> str:
 
 async def _invited(turn: Turn, room: Room, room_id: RoomId, user_id: UserId, policy: Policy) -> str:
     """Whether they can come in, and why not."""
-    if await turn.work.rooms.membership(room_id, user_id) in {"join", "invite"}:
+    if await turn.work.rooms.membership(room_id, user_id) in INSIDE:
         return "You are invited."
     username = policy.people.username(user_id)
     if username is None:

@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from etb_appservice.domain.devices import SeenDevice, UnsignedDevice, shown
-from etb_appservice.domain.effects import Invite, Remove
+from etb_appservice.domain.effects import Invite
 from etb_appservice.domain.facts import CardDue, DeviceDue, DevicesSeen
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, moment, plain
 from etb_appservice.flows import permitted
 from etb_appservice.flows.letters import write_to
+from etb_appservice.flows.removals import remove
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Devices, Room, Store, Work
 
@@ -157,9 +158,8 @@ class UnsignedDevices:
         for entry in await turn.work.cases.of(room.war_room, UnsignedDevice, only_open=True):
             if entry.user_id == user_id:
                 await turn.work.cases.put(room.war_room, replace(entry, removed_ms=turn.now_ms))
-        await turn.work.rooms.set_member(room_id, user_id, "leave")
         reason = "A device of yours is not verified. You are invited again once it is, or is signed out."
-        await turn.emit(f"remove/{user_id}", Remove(room_id=room_id, user_id=user_id, reason=reason))
+        await remove(turn, room_id, user_id, reason)
         await turn.note("person.removed", subject=room.war_room, details={**_details(due), "why": "unsigned"})
         await turn.trouble(
             ("unsigned", turn.ref, user_id),

@@ -14,20 +14,21 @@ from typing import Any
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.drills import MARK, is_drill
-from etb_appservice.domain.effects import OpenRoom, PutState, Say
+from etb_appservice.domain.effects import PutState, Say
 from etb_appservice.domain.facts import CardDue, IncidentDue, IncidentSeen, PeopleDue
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId
 from etb_appservice.domain.incident import Card, Incident, urgency
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
-from etb_appservice.domain.text import code, plain
+from etb_appservice.domain.text import code, plain, some_of
 from etb_appservice.flows.announcements import announce_change
 from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.federation import put_acl
 from etb_appservice.flows.history import begins, reclassified
 from etb_appservice.flows.invitations import bring_in
-from etb_appservice.flows.removals import learned, put_out_whom_it_must
+from etb_appservice.flows.opening import ask_for
+from etb_appservice.flows.removals import learned_all, put_out_whom_it_must
 from etb_appservice.flows.surroundings import (
     Surroundings,
     card_of,
@@ -41,7 +42,6 @@ from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.watch import look_soon
 from etb_appservice.ports import EtbReads, Known, Room
 
-_MOST_NAMED = 10
 _FETCH_AGAIN_MS = 5_000
 _MOST_FETCHES = 5
 
@@ -100,7 +100,7 @@ class Incidents:
         deadlines = around.deadlines if around.deadlines is not None else (known.deadlines if known else ())
         await turn.work.incidents.put(Known(incident=incident, confirmed_ms=turn.now_ms, deadlines=deadlines))
         await remember(turn.work, incident, around)
-        await self._learn(turn, around)
+        await learned_all(turn, around.users.values(), self._policy)
         room = await turn.work.rooms.of_incident(incident.id)
         await announce_change(turn, known.incident if known else None, incident, self._policy)
         if known is None or known.incident != incident:
@@ -126,15 +126,10 @@ class Incidents:
         room = await turn.work.rooms.of_incident(fact.incident_id)
         if known and room and known.incident.is_open:
             await remember(turn.work, known.incident, around)
-            await self._learn(turn, around)
+            await learned_all(turn, around.users.values(), self._policy)
             await self.settle(turn, room, known.incident, around, afresh=fact.afresh)
             if fact.news and room.room_id is not None:
                 await turn.emit("news", Say(room_id=room.room_id, content=fact.news, purpose="notice"))
-
-    async def _learn(self, turn: Turn, around: Surroundings) -> None:
-        for user in around.users.values():
-            if user is not None:
-                await learned(turn, user, self._policy)
 
     async def card_due(self, turn: Turn, fact: CardDue) -> None:
         """Somebody joined who can't hold the card's key: send it anew, once for all who joined meanwhile."""
@@ -172,31 +167,9 @@ class Incidents:
     async def _open(self, turn: Turn, incident: Incident) -> None:
         """Ask for the room, under a key that any other trigger would use too."""
         spec = self.spec(incident, level_of(incident, self._policy))
-        await turn.work.rooms.put(
-            Room(
-                war_room=spec.war_room,
-                generation=spec.generation,
-                kind="incident",
-                incident_id=incident.id,
-                classification=spec.classification,
-                visibility=spec.visibility,
-                keys_to_invited=spec.keys_to_invited,
-                encrypted=True,
-                name=spec.name,
-                federates=spec.federates,
-                hosts=spec.hosts,
-            )
-        )
         await begins(turn, spec.war_room, spec.classification)
-        await turn.emit_as(
-            f"open/{spec.war_room}/{spec.generation}",
-            OpenRoom(war_room=spec.war_room, spec=spec, urgency=urgency(incident.severity)),
-        )
-        await turn.note(
-            "room.asked",
-            subject=spec.war_room,
-            details={"incident": incident.id, "classification": spec.classification.name},
-        )
+        details = {"incident": incident.id, "classification": spec.classification.name}
+        await ask_for(turn, spec, details, incident_id=incident.id, urgency=urgency(incident.severity))
 
     def spec(self, incident: Incident, level: Classification) -> RoomSpec:
         """What the incident's room shall be."""
@@ -237,15 +210,13 @@ class Incidents:
             return
         members = await turn.work.rooms.members(room_id, "join", "invite")
         foreign = [one for one in members if not one.endswith(f":{self._policy.server_name}")]
-        named = ", ".join(code(one) for one in foreign[:_MOST_NAMED])
-        more = f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
+        named = some_of([code(one) for one in foreign], 10) or "none"
         await turn.trouble(
             ("federates", turn.ref, before.war_room),
             f"**{plain(spec.name)}** is {spec.classification.name} now, a level whose rooms are closed to other "
             f"homeservers; its room {code(room_id)} was made open to them, and that can't be changed. "
-            f"People of other homeservers in it: {named + more if foreign else 'none'}. Whom ETB doesn't clear "
-            "for the level is removed, the others stay. If that must not be, report the incident anew at this "
-            "level and go on in its room.",
+            f"People of other homeservers in it: {named}. Whom ETB doesn't clear for the level is removed, the "
+            "others stay. If that must not be, report the incident anew at this level and go on in its room.",
         )
 
     async def _show(self, turn: Turn, room: Room, room_id: RoomId, card: Card) -> None:

@@ -18,10 +18,9 @@ from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId, short_hash, war_room_id
 from etb_appservice.domain.incident import Incident, Responder
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.rooms import SPACE
+from etb_appservice.domain.rooms import INSIDE, SPACE
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.history import history_up_to
-from etb_appservice.flows.removals import INSIDE
 from etb_appservice.flows.surroundings import FIXES
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room

@@ -9,12 +9,13 @@ contents of an incident is said only to whoever may be in its room at that momen
 
 from dataclasses import replace
 
-from etb_appservice.domain.effects import Invite, OpenRoom, Say
+from etb_appservice.domain.effects import Invite, Say
 from etb_appservice.domain.facts import LetterDue
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, new_id
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.rooms import direct_room
+from etb_appservice.domain.rooms import INSIDE, direct_room
+from etb_appservice.flows.opening import ask_for
 from etb_appservice.flows.permitted import permission
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
@@ -65,25 +66,7 @@ class Letters:
         )
         await turn.work.cases.put(spec.war_room, letter)
         if room is None:
-            room = Room(
-                war_room=spec.war_room,
-                generation=spec.generation,
-                kind="direct",
-                incident_id=None,
-                classification=spec.classification,
-                visibility=spec.visibility,
-                keys_to_invited=spec.keys_to_invited,
-                encrypted=True,
-                name=spec.name,
-                person=fact.user_id,
-                federates=spec.federates,
-                hosts=spec.hosts,
-            )
-            await turn.work.rooms.put(room)
-            await turn.emit_as(
-                f"open/{spec.war_room}/{spec.generation}", OpenRoom(war_room=spec.war_room, spec=spec)
-            )
-            await turn.note("room.asked", subject=spec.war_room, details={"for": fact.user_id})
+            await ask_for(turn, spec, {"for": fact.user_id}, person=fact.user_id)
         elif room.room_id is not None:
             await self.deliver(turn, room, room.room_id)
 
@@ -91,7 +74,7 @@ class Letters:
         """Say everything that is kept for this person; they are invited again when they left."""
         if room.person is None:
             return
-        if await turn.work.rooms.membership(room_id, room.person) not in {"join", "invite"}:
+        if await turn.work.rooms.membership(room_id, room.person) not in INSIDE:
             await turn.work.rooms.set_member(room_id, room.person, "invite")
             await turn.emit(f"invite/{room.person}", Invite(room_id=room_id, user_id=room.person, is_direct=True))
         for letter in await turn.work.cases.of(room.war_room, Letter, only_open=True):

@@ -8,7 +8,7 @@ from etb_appservice.domain.incident import EtbUser, Incident
 from etb_appservice.domain.text import code
 from etb_appservice.flows.commands import Asking, Call, UsageError, answered, person
 from etb_appservice.flows.removals import learned
-from etb_appservice.flows.surroundings import FIXES, Surroundings, level_of, look_around
+from etb_appservice.flows.surroundings import FIXES, Surroundings, level_here, look_around
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,6 @@ async def look_up_all(asking: Asking) -> Surroundings:
     return await look_around(asking.etb, incident, asking.limit_s)
 
 
-async def learn_all(call: Call, around: Surroundings) -> None:
-    """Keep what ETB said of people just now."""
-    for user in around.users.values():
-        if user is not None:
-            await learned(call.turn, user, call.policy)
-
-
 def _same(incident: Incident) -> Incident:
     return incident
 
@@ -69,8 +62,6 @@ async def why_not(call: Call, name: Username) -> str:
     if not call.policy.is_at_home(user_id):
         return f"ETB user {code(name)} {FIXES['server']}"
     last = await call.work.incidents.get(call.incident_id)
-    level = call.room.classification
-    if last is not None:
-        level = max(level, level_of(last.incident, call.policy))
+    level = level_here(call.room, last.incident, call.policy) if last is not None else call.room.classification
     decision = may_enter(user.clearance, is_active=user.is_active, level=level)
     return "" if decision.allowed else f"ETB user {code(name)} {FIXES[decision.reason]}"

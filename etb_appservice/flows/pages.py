@@ -21,10 +21,11 @@ from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.pages import Page
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
+from etb_appservice.domain.rooms import INSIDE
 from etb_appservice.domain.text import code, lasting, mention, plain
 from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.letters import write_to
-from etb_appservice.flows.surroundings import Surroundings, level_of, obstacle
+from etb_appservice.flows.surroundings import Surroundings, level_here, level_of, obstacle
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import SERVICE, Turn
 from etb_appservice.flows.watch import look_by
@@ -53,7 +54,7 @@ async def callees(
     work: Work, room: Room, incident: Incident, policy: Policy, names: Sequence[Username], around: Surroundings
 ) -> Callees:
     """Of these people, who may be called to this incident: known here, active, cleared."""
-    level = max(room.classification, level_of(incident, policy))
+    level = level_here(room, incident, policy)
     people: list[tuple[Username, UserId]] = []
     left_out: list[str] = []
     for name in dict.fromkeys(names):
@@ -99,7 +100,7 @@ async def send_page(
     )
     await turn.work.cases.put(room.war_room, page)
     for name, user_id in whom.people:
-        if await turn.work.rooms.membership(room.room_id, user_id) not in {"join", "invite"}:
+        if await turn.work.rooms.membership(room.room_id, user_id) not in INSIDE:
             await turn.work.rooms.set_member(room.room_id, user_id, "invite")
             up_to = await history_up_to(turn, room, user_id, policy)
             invite = Invite(room_id=room.room_id, user_id=user_id, history_up_to=up_to)

@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.effects import OpenRoom, Remove, Say
+from etb_appservice.domain.effects import OpenRoom, Say
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.incident import Incident, urgency
 from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.text import code, plain
+from etb_appservice.domain.text import code, plain, some_of
 from etb_appservice.domain.upgrades import Upgrade
 from etb_appservice.flows.admission import Came, bring_in
 from etb_appservice.flows.federation import partner_servers, partners_in, put_acl
 from etb_appservice.flows.incidents import room_spec
 from etb_appservice.flows.permitted import permission
-from etb_appservice.flows.surroundings import level_of
+from etb_appservice.flows.removals import remove
+from etb_appservice.flows.surroundings import level_here
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room, Work
@@ -34,12 +34,6 @@ _READS = {
     "invited": "what is said from the moment on in which each of them is invited",
     "joined": "what is said from the moment on in which each of them joins",
 }
-_MOST_NAMED = 20
-
-
-def level_here(room: Room, incident: Incident, policy: Policy) -> Classification:
-    """The level that a partner must reach: the room may lag behind the incident, so the stricter of both."""
-    return max(room.classification, level_of(incident, policy))
 
 
 def preview(room: Room, incident: Incident, partner: Partner, policy: Policy) -> str:
@@ -47,9 +41,7 @@ def preview(room: Room, incident: Incident, partner: Partner, policy: Policy) ->
     level = level_here(room, incident, policy)
     rules = policy.rooms.rules[level]
     prefix, server = policy.commands.prefixes[0], min(partner.servers)
-    named = ", ".join(code(one) for one in sorted(partner.people)[:_MOST_NAMED])
-    if len(partner.people) > _MOST_NAMED:
-        named += f" and {len(partner.people) - _MOST_NAMED} more"
+    named = some_of([code(one) for one in sorted(partner.people)])
     later = f"`{prefix}invite @name:{server}` invites others of theirs"
     title = (
         "the room's name with the incident's title" if rules.title_in_state else "the room's name, a number only"
@@ -179,11 +171,7 @@ async def _put_out(
         if not is_theirs or (await permission(turn.work, room, user_id, policy)).allowed:
             continue
         gone.add(user_id)
-        await turn.work.rooms.set_member(room.room_id, user_id, "leave")
-        reason = "Your organisation no longer takes part in this incident."
-        await turn.emit(
-            f"remove/{room.room_id}/{user_id}", Remove(room_id=room.room_id, user_id=user_id, reason=reason)
-        )
+        await remove(turn, room.room_id, user_id, "Your organisation no longer takes part in this incident.")
         await turn.note(
             "person.removed", actor=by, subject=room.war_room, details={"user": user_id, "why": "partner revoked"}
         )

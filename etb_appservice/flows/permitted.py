@@ -26,7 +26,7 @@ from etb_appservice.domain.incident import EtbUser, Incident
 from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
-from etb_appservice.flows.surroundings import level_of, named
+from etb_appservice.flows.surroundings import level_here, named
 from etb_appservice.ports import Room, Work
 
 Why = Literal[
@@ -78,9 +78,19 @@ class Circle:
     standing: Sequence[Standing]
 
     def level(self, policy: Policy) -> Classification:
-        """The room may lag behind a change of its incident's level: the stricter of both decides."""
-        own = self.room.classification
-        return own if self.incident is None else max(own, level_of(self.incident, policy))
+        """The level that somebody must reach: see `level_here`."""
+        return self.room.classification if self.incident is None else level_here(self.room, self.incident, policy)
+
+    def grant(self, user_id: UserId, now_ms: int) -> BreakGlass | None:
+        """By what somebody is let in for now, whatever ETB says."""
+        for one in self.standing:
+            if isinstance(one, BreakGlass) and one.id == user_id and one.holds(now_ms):
+                return one
+        return None
+
+    def partners(self) -> Collection[str]:
+        """The names of partners that were let in."""
+        return {one.id for one in self.standing if isinstance(one, PartnerAdmitted)}
 
 
 async def circle_of(work: Work, room: Room) -> Circle:
@@ -95,13 +105,17 @@ async def circle_of(work: Work, room: Room) -> Circle:
 
 
 async def permission(
-    work: Work, room: Room, user_id: UserId, policy: Policy, *, circle: Circle | None = None
+    work: Work, room: Room, user_id: UserId, policy: Policy, *, known: tuple[Circle, Copy | None] | None = None
 ) -> Permission:
-    """Whether somebody may be in a room, as far as our tables know at this moment."""
+    """Whether somebody may be in a room, as far as our tables know at this moment.
+
+    `known`: the room's circle and ETB's word on them, where both were just read.
+    """
     username = policy.people.username(user_id)
-    known = await work.incidents.user(username) if username else None
-    circle = circle or await circle_of(work, room)
-    found = judge(circle, user_id, known, work.now_ms(), policy)
+    if known is None:
+        known = await circle_of(work, room), await work.incidents.user(username) if username else None
+    circle, copy = known
+    found = judge(circle, user_id, copy, work.now_ms(), policy)
     if username and _might_stay(found, circle, policy):
         guest = await work.cases.get(room.war_room, Guest, username)
         return _staying(found, guest, user_id)
@@ -109,19 +123,18 @@ async def permission(
 
 
 async def permissions(
-    work: Work, room: Room, user_ids: Collection[UserId], policy: Policy
+    work: Work, circle: Circle, user_ids: Collection[UserId], policy: Policy
 ) -> Mapping[UserId, Permission]:
     """The same of several people, in as many questions as for one."""
     usernames = {user_id: policy.people.username(user_id) for user_id in user_ids}
     copies = await work.incidents.users([name for name in usernames.values() if name is not None])
-    circle = await circle_of(work, room)
     now_ms = work.now_ms()
     found = {
         user_id: judge(circle, user_id, copies.get(name) if name else None, now_ms, policy)
         for user_id, name in usernames.items()
     }
     if any(usernames[user_id] and _might_stay(one, circle, policy) for user_id, one in found.items()):
-        guests = {guest.id: guest for guest in await work.cases.of(room.war_room, Guest)}
+        guests = {guest.id: guest for guest in await work.cases.of(circle.room.war_room, Guest)}
         for user_id, name in usernames.items():
             if name and _might_stay(found[user_id], circle, policy):
                 found[user_id] = _staying(found[user_id], guests.get(name), user_id)
@@ -137,9 +150,9 @@ def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, poli
         is_named = _is_configured(room, user_id, policy)
         return Permission("belongs", room.classification) if is_named else Permission("stranger")
     level = circle.level(policy)
-    for one in circle.standing:
-        if isinstance(one, BreakGlass) and one.id == user_id and one.holds(now_ms):
-            return Permission("break-glass", level, one.until_ms)
+    grant = circle.grant(user_id, now_ms)
+    if grant is not None:
+        return Permission("break-glass", level, grant.until_ms)
     username = policy.people.username(user_id)
     if username is None:
         return _as_partner(circle, user_id, level, policy)
@@ -202,7 +215,7 @@ def _is_configured(room: Room, user_id: UserId, policy: Policy) -> bool:
 
 
 def _as_partner(circle: Circle, user_id: UserId, level: Classification, policy: Policy) -> Permission:
-    admitted = {one.id for one in circle.standing if isinstance(one, PartnerAdmitted)}
+    admitted = circle.partners()
     for partner in policy.partners:
         if partner.name not in admitted or not partner.includes(user_id):
             continue

@@ -8,7 +8,7 @@ Until the homeserver has carried it out they get no keys: the hands ask the same
 (matrix/audience.py). For want of ETB's word nobody is removed; they get no keys until it comes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from etb_appservice.domain.classification import Classification
@@ -20,12 +20,11 @@ from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows.permitted import PUT_OUT, Permission, Why, permission, permissions
-from etb_appservice.flows.surroundings import FIXES
+from etb_appservice.flows.permitted import PUT_OUT, Permission, Why, circle_of, permission, permissions
+from etb_appservice.flows.surroundings import FIXES, number_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room, Work
 
-INSIDE = frozenset({"join", "invite"})
 _REASONS: dict[Why, str] = {
     "stranger": "You are not among the people of this room. Ask one of them to have you invited.",
 }
@@ -52,10 +51,16 @@ async def learned(turn: Turn, user: EtbUser, policy: Policy) -> None:
             await turn.follow(fact, ("rights", turn.ref, room_id, user_id), lane=lane)
 
 
+async def learned_all(turn: Turn, users: Iterable[EtbUser | None], policy: Policy) -> None:
+    """The same of several people; None: ETB knows no such user."""
+    for user in users:
+        if user is not None:
+            await learned(turn, user, policy)
+
+
 async def users_seen(turn: Turn, fact: UsersSeen, policy: Policy) -> None:
     """The poll has looked at people."""
-    for user in fact.users:
-        await learned(turn, user, policy)
+    await learned_all(turn, fact.users, policy)
 
 
 async def rights_doubted(turn: Turn, fact: RightsDoubted, policy: Policy) -> None:
@@ -127,7 +132,7 @@ async def put_out_whom_it_must(
         return ()
     present = await turn.work.rooms.present(room.room_id)
     asked = sorted(present if only is None else [one for one in only if one in present])
-    found = await permissions(turn.work, room, asked, policy)
+    found = await permissions(turn.work, await circle_of(turn.work, room), asked, policy)
     going = tuple(user_id for user_id in asked if found[user_id].why in PUT_OUT)
     for user_id in going:
         if found[user_id].why == "stranger":
@@ -143,15 +148,17 @@ async def would_lose(work: Work, room: Room, level: Classification, policy: Poli
     if room.room_id is None:
         return ()
     present = sorted(await work.rooms.present(room.room_id))
-    now = await permissions(work, room, present, policy)
-    then = await permissions(work, replace(room, classification=max(level, room.classification)), present, policy)
+    circle = await circle_of(work, room)
+    raised = replace(circle, room=replace(room, classification=max(level, room.classification)))
+    now = await permissions(work, circle, present, policy)
+    then = await permissions(work, raised, present, policy)
     return tuple(one for one in present if now[one].allowed and not then[one].allowed)
 
 
 async def remove(turn: Turn, room_id: RoomId, user_id: UserId, reason: str) -> None:
     """Out of our tables and of the room. From this commit on they are nobody to whom a key is given."""
     await turn.work.rooms.set_member(room_id, user_id, "leave")
-    await turn.emit(f"remove/{user_id}", Remove(room_id=room_id, user_id=user_id, reason=reason))
+    await turn.emit(f"remove/{room_id}/{user_id}", Remove(room_id=room_id, user_id=user_id, reason=reason))
     # Rotated at once, not only when the homeserver has carried it out.
     turn.moved.append((room_id, user_id))
 
@@ -170,8 +177,7 @@ async def _put_out(
         if found.why == "role" and admitted is not None:
             await turn.work.cases.put(room.war_room, replace(admitted, is_open=False))
     await turn.note("person.removed", subject=room.war_room, details={"user": user_id, "why": found.why})
-    known = await turn.work.incidents.get(room.incident_id) if room.incident_id else None
-    name = known.incident.number if known else room.name
+    name = await number_of(turn.work, room)
     came_how = f"{how} and " if how else ""
     await turn.trouble(
         ("removed", turn.ref, room.war_room, user_id),

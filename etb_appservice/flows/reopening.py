@@ -22,13 +22,11 @@ _NONE = (
 
 async def reopen_elsewhere(call: Call, number: str) -> Answer:
     """For a command in the control room or a direct chat; its `then` answers once ETB has reopened it."""
-    wanted = number.strip("#").casefold()
     is_operator = call.room.kind == "control"
     found = [
         incident
         for room, incident in await ended(call.work)
-        if incident.number.casefold() == wanted
-        and (is_operator or await _may(call.work, room, call.actor, call.policy))
+        if incident.is_called(number) and (is_operator or await _may(call.work, room, call.actor, call.policy))
     ]
     if not found:
         return Answer(_NONE, "REFUSED")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from etb_appservice.domain.effects import AdminEffect, ChangeIncident, Effect, EtbEffect, Say
 from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, IncidentDue, NotDone
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.text import code, plain
+from etb_appservice.domain.text import capital, code, plain
 from etb_appservice.flows.commands import RUN, Answer, Command, Reply, UsageError
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandRun, Meter
@@ -43,7 +43,9 @@ class Replies:
                         IncidentDue(incident_id=incident_id), ("changed", turn.ref), lane=incident_id
                     )
             case NotDone(state="refused", reason=reason):
-                answer = Answer(f"{who} did not do that: {plain(reason)}{self._hint(run, effect)}", "FAILED")
+                answer = Answer(
+                    f"{capital(who)} did not do that: {plain(reason)}{self._hint(run, effect)}", "FAILED"
+                )
             case NotDone(state=state, reason=reason):
                 known = f"Whether {who} did it is not known" if state == "unknown" else "That could not be done"
                 answer = Answer(f"{known}: {plain(reason)} An operator was told and can look after it.", "FAILED")
@@ -56,8 +58,8 @@ class Replies:
             return
         who = _who(fact.effect)
         text = (
-            f"{who} does not answer just now. {code(f'{run.name} {run.arguments}'.strip())} is kept and done as "
-            f"soon as {who} answers; I will say so here. You need not send it again."
+            f"{capital(who)} does not answer just now. {code(f'{run.name} {run.arguments}'.strip())} is kept and "
+            f"done as soon as {who} answers; I will say so here. You need not send it again."
         )
         await turn.emit("delayed", _in_reply(run, text))
 
@@ -106,7 +108,7 @@ class Replies:
 
 def _who(effect: Effect) -> str:
     """Whose answer is waited for."""
-    return "ETB" if isinstance(effect, EtbEffect) else "The homeserver"
+    return "ETB" if isinstance(effect, EtbEffect) else "the homeserver"
 
 
 def _in_reply(run: CommandRun, text: str) -> Say:

@@ -18,7 +18,7 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.policy import Policy
-from etb_appservice.domain.rooms import RoomSpec, announcement_room, control_room, incidents_space
+from etb_appservice.domain.rooms import INSIDE, announcement_room, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.announcements import say_kept
 from etb_appservice.flows.catchup import is_late
@@ -28,7 +28,8 @@ from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
-from etb_appservice.flows.removals import INSIDE, came, put_out_whom_it_must, sweep_rooms
+from etb_appservice.flows.opening import ask_for
+from etb_appservice.flows.removals import came, put_out_whom_it_must, sweep_rooms
 from etb_appservice.flows.standing import is_let_in
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.turn import Turn
@@ -56,7 +57,7 @@ class Rooms:
         for spec in (control_room(self._policy.rooms), incidents_space(self._policy.rooms)):
             room = await turn.work.rooms.by_war_room(spec.war_room)
             if room is None:
-                await self._ask_for(turn, spec)
+                await ask_for(turn, spec, {"classification": spec.classification.name})
             elif room.room_id is not None:
                 await self._invite_operators(turn, room, room.room_id)
         await look_where_kept_out(turn)
@@ -169,25 +170,6 @@ class Rooms:
                 f"then see `queue`{again}.",
             )
 
-    async def _ask_for(self, turn: Turn, spec: RoomSpec) -> None:
-        await turn.work.rooms.put(
-            Room(
-                war_room=spec.war_room,
-                generation=spec.generation,
-                kind=spec.kind,
-                incident_id=None,
-                classification=spec.classification,
-                visibility=spec.visibility,
-                keys_to_invited=spec.keys_to_invited,
-                encrypted=spec.encrypted,
-                name=spec.name,
-                federates=spec.federates,
-                hosts=spec.hosts,
-            )
-        )
-        await turn.emit_as(f"open/{spec.war_room}/{spec.generation}", OpenRoom(war_room=spec.war_room, spec=spec))
-        await turn.note("room.asked", subject=spec.war_room, details={"classification": spec.classification.name})
-
     async def _incident_opened(self, turn: Turn, room: Room, room_id: RoomId) -> None:
         assert room.incident_id is not None  # noqa: S101 - of kind incident
         known = await turn.work.incidents.get(room.incident_id)
@@ -247,7 +229,7 @@ class Rooms:
         room = await turn.work.rooms.by_war_room(spec.war_room)
         if room is None:
             if rules.members:
-                await self._ask_for(turn, spec)
+                await ask_for(turn, spec, {"classification": spec.classification.name})
             return
         if room.room_id is None:
             return
@@ -261,7 +243,7 @@ class Rooms:
 
     async def _invite(self, turn: Turn, room: Room, room_id: RoomId, people: frozenset[UserId], role: str) -> None:
         for user_id in sorted(people):
-            if await turn.work.rooms.membership(room_id, user_id) in {"join", "invite"}:
+            if await turn.work.rooms.membership(room_id, user_id) in INSIDE:
                 continue
             await turn.work.rooms.set_member(room_id, user_id, "invite")
             up_to = await history_up_to(turn, room, user_id, self._policy)

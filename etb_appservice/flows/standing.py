@@ -7,15 +7,14 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.clearance import Actor, Subject, may_know
 from etb_appservice.domain.ids import IncidentId, UserId, Username, WarRoomId, war_room_id
 from etb_appservice.domain.incident import Incident, OnCall
 from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted, Role, shown
-from etb_appservice.flows.permitted import Why, circle_of, permission
-from etb_appservice.flows.surroundings import level_of, named
+from etb_appservice.flows.permitted import Copy, Why, circle_of, permission
+from etb_appservice.flows.surroundings import level_here, named
 from etb_appservice.ports import Room, Work
 
 BARRED: Mapping[Why, str] = {
@@ -31,26 +30,28 @@ async def actor_of(
     work: Work, room: Room, user_id: UserId, policy: Policy, *, is_cross_signed: bool = False
 ) -> Actor:
     """Who acts in a room. `is_cross_signed`: whether by a device that their own identity has signed."""
-    actor = await _known(work, user_id, policy)
-    if room.incident_id is not None:
+    username = policy.people.username(user_id)
+    copy = await work.incidents.user(username) if username else None
+    actor = _known(user_id, copy, work.now_ms(), policy)
+    barred, is_let_in = "", False
+    if room.incident_id is None:
+        if actor.username is None and policy.partners:
+            # What they may do is of one incident; elsewhere they may ask which there are.
+            partner = _as_partner(actor, policy, await _let_in_anywhere(work))
+            actor = replace(partner, is_responder=False, roles=frozenset())
+    else:
         circle = await circle_of(work, room)
         if actor.username and circle.incident is not None:
             actor = _toward(actor, circle.incident, circle.names.get(actor.username, ()), policy)
+        elif actor.username is None and policy.partners:
+            actor = _as_partner(actor, policy, circle.partners())
         if room.kind == "incident":
-            found = await permission(work, room, user_id, policy, circle=circle)
+            found = await permission(work, room, user_id, policy, known=(circle, copy))
             # Who isn't linked is told that; the room may lag behind its incident's level for a moment.
-            is_meant = policy.people.username(user_id) is not None or found.why == "clearance"
-            actor = replace(actor, barred=BARRED.get(found.why, "") if is_meant else "")
-    if actor.username is None and policy.partners:
-        let_in = await _let_in(work, room if room.incident_id else None)
-        actor = _as_partner(actor, policy, {name for names in let_in.values() for name in names})
-        if room.incident_id is None:
-            # What they may do is of one incident; elsewhere they may ask which there are.
-            actor = replace(actor, is_responder=False, roles=frozenset())
+            barred = BARRED.get(found.why, "") if username or found.why == "clearance" else ""
+            is_let_in = circle.grant(user_id, work.now_ms()) is not None
     is_joined = room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
-    grant = await work.cases.get(room.war_room, BreakGlass, user_id) if room.kind == "incident" else None
-    is_let_in = grant is not None and grant.holds(work.now_ms())
-    return replace(actor, is_cross_signed=is_cross_signed, is_joined=is_joined, is_let_in=is_let_in)
+    return replace(actor, barred=barred, is_cross_signed=is_cross_signed, is_joined=is_joined, is_let_in=is_let_in)
 
 
 def subject_of(room: Room, policy: Policy, *, by_reaction: bool = False) -> Subject:
@@ -100,7 +101,7 @@ async def _everyone(work: Work) -> _Everyone:
         standing[war_room].append(role)
     for war_room, admitted in await work.cases.all_open(Admitted):
         standing[war_room].append(admitted)
-    return _Everyone(tuple(on_call[0]) if on_call else (), standing, await _let_in(work, None))
+    return _Everyone(tuple(on_call[0]) if on_call else (), standing, await _let_in(work))
 
 
 async def _if_permitted(
@@ -125,18 +126,15 @@ async def _if_permitted(
     if to_operators and actor.is_operator:
         actor = replace(actor, is_responder=True)
     room = await work.rooms.of_incident(incident_id)
-    # The room may lag behind a change of the incident's level: the stricter of both decides.
-    level = max(level_of(incident, policy), room.classification if room else level_of(incident, policy))
+    level = level_here(room, incident, policy)
     if policy.rooms.signed_devices_only("incident", level) and not actor.is_cross_signed:
         return None
     return incident if may_know(actor, level).allowed else None
 
 
-async def _known(work: Work, user_id: UserId, policy: Policy) -> Actor:
+def _known(user_id: UserId, known: Copy | None, now_ms: int, policy: Policy) -> Actor:
     """Somebody without regard to any room. ETB's word on them holds for a while only."""
-    username = policy.people.username(user_id)
-    known = await work.incidents.user(username) if username else None
-    if known and work.now_ms() - known[1] > policy.clearance.hold_s * 1000:
+    if known and now_ms - known[1] > policy.clearance.hold_s * 1000:
         known = None
     etb_roles = known[0].roles if known else ()
     roles = policy.roles.of(etb_roles)
@@ -146,7 +144,7 @@ async def _known(work: Work, user_id: UserId, policy: Policy) -> Actor:
     also = [*(roles if is_active else ()), *(("operator",) if is_operator else ())]
     return Actor(
         user_id=user_id,
-        username=username if known else None,
+        username=policy.people.username(user_id) if known else None,
         clearance=known[0].clearance if known else None,
         is_active=is_active,
         is_operator=is_operator,
@@ -169,18 +167,16 @@ async def is_let_in(work: Work, user_id: UserId, policy: Policy) -> bool:
     """Whether somebody is of a partner that was let into any incident."""
     if not any(one.includes(user_id) for one in policy.partners):
         return False
-    let_in = await _let_in(work, None)
-    return _partner_of(user_id, policy, {name for names in let_in.values() for name in names}) is not None
+    return _partner_of(user_id, policy, await _let_in_anywhere(work)) is not None
 
 
-async def _let_in(work: Work, room: Room | None) -> Mapping[WarRoomId, set[str]]:
-    """The names of partners by the war room into which they were let; of one incident's room, or of all."""
+async def _let_in_anywhere(work: Work) -> set[str]:
+    return {name for names in (await _let_in(work)).values() for name in names}
+
+
+async def _let_in(work: Work) -> Mapping[WarRoomId, set[str]]:
+    """The names of partners by the war room into which they were let."""
     found: dict[WarRoomId, set[str]] = defaultdict(set)
-    if room is not None:
-        found[room.war_room] = {
-            one.id for one in await work.cases.of(room.war_room, PartnerAdmitted, only_open=True)
-        }
-        return found
     for war_room, admitted in await work.cases.all_open(PartnerAdmitted):
         found[war_room].add(admitted.id)
     return found

@@ -19,7 +19,7 @@ from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, On
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted, Role, shown
-from etb_appservice.ports import EtbReads, Work
+from etb_appservice.ports import EtbReads, Room, Work
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -144,6 +144,18 @@ def level_of(incident: Incident, policy: Policy) -> Classification:
         category=incident.category,
         is_sensitive=incident.is_sensitive,
     )
+
+
+def level_here(room: Room | None, incident: Incident, policy: Policy) -> Classification:
+    """What counts for an incident and its room: the room may lag behind, so the stricter of both."""
+    level = level_of(incident, policy)
+    return level if room is None else max(level, room.classification)
+
+
+async def number_of(work: Work, room: Room) -> str:
+    """How people call the incident of a room; any other room is called by its name."""
+    known = await work.incidents.get(room.incident_id) if room.incident_id else None
+    return known.incident.number if known else room.name
 
 
 async def obstacle(work: Work, name: Username, level: Classification, policy: Policy, around: Surroundings) -> str:

@@ -104,9 +104,10 @@ class _Permitted:
         known = self._answers.get(room.room_id)
         if known is not None and known.asked == asked and (known.until_ms is None or now_ms < known.until_ms):
             return known.allowed, known.level
-        found = await permissions(work, room, people, self._policy)
+        circle = await circle_of(work, room)
+        found = await permissions(work, circle, people, self._policy)
         allowed = frozenset(user_id for user_id, one in found.items() if one.allowed)
-        level = (await circle_of(work, room)).level(self._policy)
+        level = circle.level(self._policy)
         if stamp is None or any(one.why == "outdated" for one in found.values()):
             # ETB's next word on somebody outdated may be the same as the last, which no stamp shows.
             self._answers.pop(room.room_id, None)

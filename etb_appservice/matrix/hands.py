@@ -39,7 +39,7 @@ from etb_appservice.domain.effects import (
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
-from etb_appservice.domain.rooms import voiced
+from etb_appservice.domain.rooms import INSIDE, voiced
 from etb_appservice.flows.admin import carry_out
 from etb_appservice.matrix.audience import AudienceOf, Recipients
 from etb_appservice.matrix.files import Attachments
@@ -73,7 +73,6 @@ _POWER = "m.room.power_levels"
 _INVITE_TRIES = 3
 _UNREACHABLE = frozenset({500, 502, 504})
 _GONE = frozenset({"leave", "ban"})
-_PRESENT = frozenset({"join", "invite"})
 
 
 class Hands:
@@ -274,7 +273,7 @@ class Hands:
         except (Refused, Unsure) as failure:
             await self._forget(room_id, user_id)
             membership = await self._server.membership(room_id, user_id)
-            if membership in _PRESENT:
+            if membership in INSIDE:
                 # Ours, if it was tried before: the first try may have ended between the invitation and the keys.
                 found = await self._give_history(invite) if _was_tried(attempt) else {}
                 return Done(detail=f"was there: {membership}", found=found)

@@ -26,6 +26,7 @@ from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.past import Levels
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.rooms import INSIDE
 from etb_appservice.flows.permitted import permission
 from etb_appservice.matrix.messages import Json
 from etb_appservice.matrix.olm import MEGOLM
@@ -40,7 +41,6 @@ MOST_BYTES = 512 * 1024
 """Of the keys in a bundle; so many keys need about half of it."""
 _PATIENCE_S = 30.0
 _HOUR_MS = 3_600_000
-_INSIDE = frozenset({"join", "invite"})
 
 Count = Callable[[str], None]
 """Counts how one handing over ended: `shared`, `nothing`, `no_device`, `failed`."""
@@ -94,7 +94,7 @@ class History:
             room = await view.rooms.by_id(room_id)
             if room is None or not room.encrypted or room.visibility != "shared" or hours <= 0:
                 return None
-            if await view.rooms.membership(room_id, user_id) not in _INSIDE:
+            if await view.rooms.membership(room_id, user_id) not in INSIDE:
                 return None
             person = await permission(view, room, user_id, self._policy)
             if not person.allowed or person.up_to is None:

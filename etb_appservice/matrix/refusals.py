@@ -100,6 +100,14 @@ class Refusals:
             if of == share and not item.held and item.next_try <= now
         }
 
+    def still_due(self, share: Share, devices: Devices, now: float) -> dict[Target, _Refused]:
+        """The same, where the owner has the device still, with the keys it had; the others are dropped."""
+        due = self.due(share, now)
+        gone = {target for target, item in due.items() if not is_same(devices.get(target), item.device)}
+        for target in gone:
+            self.drop(share, target)
+        return {target: item for target, item in due.items() if target not in gone}
+
     def told(self) -> tuple[Refusal, ...]:
         """Each device once a room, with the key that was tried the most."""
         worst: dict[tuple[str, Target], _Refused] = {}

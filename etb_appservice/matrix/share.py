@@ -27,7 +27,7 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.outcomes import Failure, Later
 from etb_appservice.matrix.api import Method, Path, call, outcomes
 from etb_appservice.matrix.olm import MEGOLM, OLM, BadEvent, Machine, dict_of, key_of
-from etb_appservice.matrix.refusals import Devices, Refusals, Share, Target, is_same
+from etb_appservice.matrix.refusals import Devices, Refusals, Share, Target
 from etb_appservice.matrix.results import Rotation
 
 _log = structlog.get_logger(__name__)
@@ -195,13 +195,8 @@ class Courier:
         `devices`: those that their owners have by now, and `signed` which of them. What is gone, or has other
         keys, is due nothing any more.
         """
-        due = self.withheld.due(share, time.monotonic())
-        for target in list(due):
-            if not is_same(devices.get(target), due[target].device):
-                self.withheld.drop(share, target)
-                del due[target]
-            elif target not in signed:
-                del due[target]
+        found = self.withheld.still_due(share, devices, time.monotonic())
+        due = {target: item for target, item in found.items() if target in signed}
         if not due:
             return
         key = next(iter(due.values())).key
@@ -217,10 +212,7 @@ class Courier:
         `devices`: those that their owners have by now. What is gone, or has other keys, is tried no more. Raises
         Later when the homeserver can't be reached.
         """
-        due = self.refusals.due(share, time.monotonic())
-        for target in [one for one, item in due.items() if not is_same(devices.get(one), item.device)]:
-            self.refusals.drop(share, target)
-            del due[target]
+        due = self.refusals.still_due(share, devices, time.monotonic())
         if not due:
             return frozenset()
         key = next(iter(due.values())).key

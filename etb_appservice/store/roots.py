@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection, text
 
+from etb_appservice.domain.text import moment
 from etb_appservice.store.errors import MalformedKey, Tampered, WrongKey
 
 ROOT_BYTES = 32
@@ -119,8 +119,8 @@ def follow(connection: Connection, root: Root, now_ms: int, *, is_late: bool = F
             )
         if row.handover is None or (now_ms >= row.until_ms and not is_late):
             raise WrongKey(
-                f"CHAT_ENCRYPTION_KEY is a former one: it was replaced on {_day(row.replaced_ms)} and accepted "
-                f"until {_day(row.until_ms)}; put the one that replaced it in its place"
+                f"CHAT_ENCRYPTION_KEY is a former one: it was replaced on {moment(row.replaced_ms)} and accepted "
+                f"until {moment(row.until_ms)}; put the one that replaced it in its place"
                 + ("" if row.handover is None else f" ({_FINISH})")
             )
         root = root.follower(bytes(row.handover))
@@ -215,7 +215,3 @@ def _open(key: AESGCM, sealed: bytes, bound: bytes) -> bytes:
         raise Tampered(
             "a key in the database doesn't open: it was changed; restore the database from a backup"
         ) from None
-
-
-def _day(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

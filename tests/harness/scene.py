@@ -19,7 +19,7 @@ from tests.harness.http import MatrixError, MatrixUser
 from tests.harness.jsclient import Event, JsClient
 from tests.harness.sandbox import Sandbox
 from tests.harness.service import Service
-from tests.harness.synapse import Slot, Synapse
+from tests.harness.synapse import Slot, Synapse, write_slot
 
 T = TypeVar("T")
 PASSWORD = "correct horse battery staple"
@@ -90,6 +90,19 @@ class Scene:
         finally:
             await scene._stack.aclose()
             await service.stop()
+
+    @classmethod
+    @asynccontextmanager
+    async def alone(cls, folder: Path, etb: Sandbox) -> AsyncIterator[Self]:
+        """The same with a homeserver of its own, that may be stopped, and an ETB without incidents."""
+        await etb.reset(incidents=False)
+        slot = write_slot(folder, "localhost", "etb")
+        synapse = await Synapse.start(folder / "synapse", registrations=[slot.registration_path])
+        try:
+            async with cls.open(folder / "service", synapse, slot, etb) as scene:
+                yield scene
+        finally:
+            await synapse.stop()
 
     # --- people -------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.harness.jsclient import JsClient
 from tests.harness.sandbox import Sandbox
 from tests.harness.scene import Scene, eventually
-from tests.harness.synapse import Synapse, write_slot
 
 AWAY = r"sync failed|can't be reached|not reached|homeserver"
 """What the service may say of a homeserver that is away."""
@@ -21,15 +19,8 @@ AWAY = r"sync failed|can't be reached|not reached|homeserver"
 @pytest.fixture(scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory, running_sandbox: Sandbox) -> AsyncIterator[Scene]:
     """A scene with a homeserver of its own, that may be stopped."""
-    folder: Path = tmp_path_factory.mktemp("restarts")
-    await running_sandbox.reset(incidents=False)
-    slot = write_slot(folder, "localhost", "etb")
-    synapse = await Synapse.start(folder / "synapse", registrations=[slot.registration_path])
-    try:
-        async with Scene.open(folder / "service", synapse, slot, running_sandbox) as scene:
-            yield scene
-    finally:
-        await synapse.stop()
+    async with Scene.alone(tmp_path_factory.mktemp("restarts"), running_sandbox) as scene:
+        yield scene
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,7 +19,6 @@ import pytest
 from tests.harness.jsclient import JsClient
 from tests.harness.sandbox import Sandbox
 from tests.harness.scene import Scene, eventually
-from tests.harness.synapse import Synapse, write_slot
 
 AWAY = r"sync failed|can't be reached|not reached|homeserver"
 REFUSED = r"wrong hs_token"
@@ -34,15 +32,8 @@ EVER: set[str] = set()
 @pytest.fixture(scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory, running_sandbox: Sandbox) -> AsyncIterator[Scene]:
     """A scene with a homeserver of its own, that may be restarted."""
-    folder: Path = tmp_path_factory.mktemp("rotation")
-    await running_sandbox.reset(incidents=False)
-    slot = write_slot(folder, "localhost", "etb")
-    synapse = await Synapse.start(folder / "synapse", registrations=[slot.registration_path])
-    try:
-        async with Scene.open(folder / "service", synapse, slot, running_sandbox) as scene:
-            yield scene
-    finally:
-        await synapse.stop()
+    async with Scene.alone(tmp_path_factory.mktemp("rotation"), running_sandbox) as scene:
+        yield scene
 
 
 @pytest.fixture(scope="module")

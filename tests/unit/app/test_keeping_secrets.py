@@ -6,12 +6,13 @@ from pathlib import Path
 
 from etb_appservice.app import loops
 from etb_appservice.app.ages import ages
-from etb_appservice.app.secrets import LiveSecrets, said_time
+from etb_appservice.app.secrets import LiveSecrets
 from etb_appservice.config import Settings, load
 from etb_appservice.domain.facts import Troubled
 from etb_appservice.domain.outcomes import Later
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.rotation import rotated
+from etb_appservice.domain.text import moment
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.ports import InboxRow
 from etb_appservice.store.codec import FactJson
@@ -126,8 +127,8 @@ async def test_check_says_how_old_secrets_are_and_which_overlaps_run(house: Hous
     is_well, text = shown(ages(behind, (now + 2 * HOUR,), now))("hs_token")
     assert not is_well
     assert "rotate hs-token" in text
-    assert said_time(now + HOUR) in text
-    assert said_time(now + 2 * HOUR) in shown(ages(behind, (now + 2 * HOUR,), now))("recovery_key")[1]
+    assert moment(now + HOUR) in text
+    assert moment(now + 2 * HOUR) in shown(ages(behind, (now + 2 * HOUR,), now))("recovery_key")[1]
     written = load(write(tmp_path, MINIMAL.replace(OLD, NEW)), {}).settings
     present = LiveSecrets(written, house.db, house.clock)
     await present.begin()

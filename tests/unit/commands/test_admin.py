@@ -119,6 +119,14 @@ async def test_a_refusal_of_the_homeserver_is_told(make_house: MakeHouse) -> Non
     assert "The homeserver did not do that: not allowed" in (await approved(house, f"!media delete {MXC}"))[1]
 
 
+async def test_a_homeserver_that_is_away_is_waited_for(make_house: MakeHouse) -> None:
+    house, _ = await administered(make_house)
+    house.world.fail(DeleteMedia, Later("no answer"))
+    _, answer = await approved(house, f"!media delete {MXC}")
+    assert answer.startswith("The homeserver does not answer just now.")
+    assert "is kept and done as soon as the homeserver answers" in answer
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -116,6 +116,14 @@ async def test_operators_see_it_of_all_rooms_and_of_one(house: House) -> None:
     assert "in the control room only" in await house.ask(ALICE, "!keys INC-2")
 
 
+async def test_of_two_incidents_with_one_number_neither_is_taken_for_the_other(house: House) -> None:
+    await house.open_for_alice()
+    await house.report(incident(id=NO_2))
+    await house.settle()
+    answer = await house.ask(OPERATOR, "!keys INC-1", house.control_room())
+    assert "2 incidents have the number `INC-1`. Send it in the room you mean." in answer
+
+
 async def test_nobody_lacks_a_key(house: House) -> None:
     await house.open_for_alice()
     house.keyless.devices = [device("!elsewhere", ALICE)]

@@ -100,8 +100,10 @@ async def test_after_the_time_its_owner_is_removed_and_the_operators_are_told(se
     await look(secret)
     await secret.advance(23.9 * HOUR)
     assert not removed(secret)
+    secret.world.rotated.clear()
     await secret.advance(0.2 * HOUR)
     assert removed(secret) == [(await secret.room_id(), ALICE)]
+    assert secret.world.rotated == removed(secret), "the key they had ends before it is carried out"
     assert secret.devices.asked_afresh == [ALICE], "not on old news"
     await look(secret)
     await look(secret)

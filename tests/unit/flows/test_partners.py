@@ -257,12 +257,13 @@ async def test_revoked_its_people_are_removed_before_anything_else_is_said(house
     room_id = await house.room_id()
     await house.moves(ANN, "join")
     assert await house.ask(BOB, "!invite @eve:cert.net") == "Invited `@eve:cert.net` of partner **cert**."
+    house.world.rotated.clear()
     answer = await house.ask(BOB, "!partner revoke cert")
     assert answer == "Revoked. 2 of theirs removed, their homeservers shut out."
     assert acl(house, room_id) == ["x.org"]
     tail = [one for one in house.world.order if isinstance(one, Remove | PutState | Say)][-5:]
     assert [one.kind for one in tail] == ["Remove", "Remove", "PutState", "Say", "Say"]
-    assert (room_id, ANN) in house.world.rotated
+    assert house.world.rotated == [(room_id, ANN), (room_id, UserId("@eve:cert.net"))], "before it is carried out"
     async with house.db.view() as view:
         assert list(await view.rooms.members(room_id, "join", "invite")) == [ALICE, BOB, CAROL, BOT]
     assert house.etb.entries[-1].title == "Partner revoked: cert"
