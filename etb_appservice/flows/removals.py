@@ -8,7 +8,7 @@ Until the homeserver has carried it out they get no keys: the hands ask the same
 (matrix/audience.py). For want of ETB's word nobody is removed; they get no keys until it comes.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from etb_appservice.domain.classification import Classification
@@ -19,7 +19,7 @@ from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
-from etb_appservice.domain.text import code, plain
+from etb_appservice.domain.text import code, plain, some_of
 from etb_appservice.flows.permitted import PUT_OUT, Permission, Why, circle_of, permission, permissions
 from etb_appservice.flows.surroundings import FIXES, number_of
 from etb_appservice.flows.turn import Turn
@@ -120,7 +120,8 @@ async def came(turn: Turn, room: Room, fact: MembershipChanged, policy: Policy) 
             details={"user": fact.user_id, "membership": fact.membership, "why": found.why},
         )
     how = "has joined" if fact.membership == "join" else f"was invited by {code(fact.sender)}"
-    await _put_out(turn, room, fact.user_id, found, policy, how="" if is_ours else how)
+    await _put_out(turn, room, fact.user_id, found, policy)
+    await _tell(turn, room, [fact.user_id], found.why, how="" if is_ours else how)
     return False
 
 
@@ -140,6 +141,8 @@ async def put_out_whom_it_must(
             details = {"user": user_id, "membership": present[user_id], "why": "stranger"}
             await turn.note("violation.membership", subject=room.war_room, details=details)
         await _put_out(turn, room, user_id, found[user_id], policy)
+    for why in sorted({found[user_id].why for user_id in going}):
+        await _tell(turn, room, [user_id for user_id in going if found[user_id].why == why], why)
     return going
 
 
@@ -163,9 +166,7 @@ async def remove(turn: Turn, room_id: RoomId, user_id: UserId, reason: str) -> N
     turn.moved.append((room_id, user_id))
 
 
-async def _put_out(
-    turn: Turn, room: Room, user_id: UserId, found: Permission, policy: Policy, *, how: str = ""
-) -> None:
+async def _put_out(turn: Turn, room: Room, user_id: UserId, found: Permission, policy: Policy) -> None:
     assert room.room_id is not None  # noqa: S101 - somebody is in it
     await remove(turn, room.room_id, user_id, _REASONS.get(found.why, _REASON))
     username = policy.people.username(user_id)
@@ -177,10 +178,15 @@ async def _put_out(
         if found.why == "role" and admitted is not None:
             await turn.work.cases.put(room.war_room, replace(admitted, is_open=False))
     await turn.note("person.removed", subject=room.war_room, details={"user": user_id, "why": found.why})
+
+
+async def _tell(turn: Turn, room: Room, gone: Sequence[UserId], why: Why, *, how: str = "") -> None:
+    """The operators, of all at once: a raise that empties a room is one thing to read."""
     name = await number_of(turn.work, room)
     came_how = f"{how} and " if how else ""
+    one = f"{code(gone[0])} {came_how}was removed from the room, since the person"
+    many = f"{len(gone)} people were removed from the room ({some_of([code(user) for user in gone])}), since each"
     await turn.trouble(
-        ("removed", turn.ref, room.war_room, user_id),
-        f"**{plain(name)}**: {code(user_id)} {came_how}was removed from the room, since the person "
-        f"{FIXES[found.why]}",
+        ("removed", turn.ref, room.war_room, why, *gone[:1]),
+        f"**{plain(name)}**: {one if len(gone) == 1 else many} {FIXES[why]}",
     )

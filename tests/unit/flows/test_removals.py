@@ -159,6 +159,20 @@ async def test_a_raised_level_removes_before_anything_else_is_said(house: House)
     assert any(isinstance(one, Say) for one in after[1:])
 
 
+async def test_whom_a_raised_level_removes_at_once_the_operators_are_told_of_at_once(house: House) -> None:
+    await on_duty(house, "carol")
+    room_id = await house.open_for_alice()
+    for person in (ALICE, CAROL):
+        await house.moves(person, "join")
+    await users(house, "alice", "carol", clearance=Classification.INTERNAL)
+    assert removed(house) == []
+    await house.report(incident(stated=Classification.RESTRICTED, updated_at_ms=2000, severity="LOW"))
+    await house.settle()
+    assert sorted(removed(house)) == [(room_id, ALICE), (room_id, CAROL)]
+    [told] = [text for text in house.troubles() if "removed from the room" in text]
+    assert told.startswith(f"**INC-1**: 2 people were removed from the room (`{ALICE}`, `{CAROL}`), since each ")
+
+
 async def test_whoever_was_on_call_stays_up_to_a_level_and_is_removed_above_it(house: House) -> None:
     house.know("carol")
     await on_duty(house, "carol")
