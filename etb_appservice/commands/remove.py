@@ -44,7 +44,7 @@ async def remove(call: Call, user: Person) -> Answer:
         details={"user": user_id, "why": "by command"},
     )
     username = call.policy.people.username(user_id)
-    named = (await circle_of(call.work, call.room)).names.get(username, ()) if username else ()
+    named = (await circle_of(call.work, call.room)).held_by(username) if username else ()
     more = (
         f" They are still {', '.join(named)} of this incident: change that too, if it shall end." if named else ""
     )

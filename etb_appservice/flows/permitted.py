@@ -13,7 +13,7 @@ are one moment's. Must never say yes for want of knowledge.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from etb_appservice.domain.breakglass import BreakGlass
@@ -22,7 +22,7 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import may_enter
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import UserId, Username, war_room_id
-from etb_appservice.domain.incident import EtbUser, Incident
+from etb_appservice.domain.incident import EtbUser, Incident, OnCall
 from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
@@ -73,13 +73,28 @@ class Circle:
 
     room: Room
     incident: Incident | None
-    names: Mapping[Username, Sequence[str]]
-    """Whom ETB or the room's own case names, and as what."""
+    on_call: Sequence[OnCall]
     standing: Sequence[Standing]
+    names: Mapping[Username, Sequence[str]] | None = None
+    """Whom ETB or the room's own case names, and as what; None: found for each who is asked about."""
 
     def level(self, policy: Policy) -> Classification:
         """The level that somebody must reach: see `level_here`."""
         return self.room.classification if self.incident is None else level_here(self.room, self.incident, policy)
+
+    def held_by(self, username: Username) -> Sequence[str]:
+        """As what somebody belongs to the incident; empty where they don't."""
+        if self.names is not None:
+            return self.names.get(username, ())
+        if self.incident is None:
+            return ()
+        return named(self.incident, self.on_call, self.standing, by_role=False, only=username).get(username, ())
+
+    def for_many(self) -> "Circle":
+        """The same, for asking about more people than one."""
+        if self.incident is None:
+            return self
+        return replace(self, names=named(self.incident, self.on_call, self.standing, by_role=False))
 
     def grant(self, user_id: UserId, now_ms: int) -> BreakGlass | None:
         """By what somebody is let in for now, whatever ETB says."""
@@ -98,10 +113,9 @@ async def circle_of(work: Work, room: Room) -> Circle:
     known = await work.incidents.get(room.incident_id) if room.incident_id else None
     standing = await work.cases.standing(room.war_room)
     if known is None:
-        return Circle(room, None, {}, standing)
+        return Circle(room, None, (), standing)
     on_call = await work.incidents.on_call()
-    names = named(known.incident, on_call[0] if on_call else (), _lasting(standing))
-    return Circle(room, known.incident, names, standing)
+    return Circle(room, known.incident, on_call[0] if on_call else (), standing)
 
 
 async def permission(
@@ -126,6 +140,7 @@ async def permissions(
     work: Work, circle: Circle, user_ids: Collection[UserId], policy: Policy
 ) -> Mapping[UserId, Permission]:
     """The same of several people, in as many questions as for one."""
+    circle = circle.for_many()
     usernames = {user_id: policy.people.username(user_id) for user_id in user_ids}
     copies = await work.incidents.users([name for name in usernames.values() if name is not None])
     now_ms = work.now_ms()
@@ -160,7 +175,7 @@ def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, poli
         return Permission("stranger")
     if known is None:
         # Named and never looked up: nothing speaks against them, and nothing for them.
-        return Permission("outdated" if username in circle.names else "stranger")
+        return Permission("outdated" if circle.held_by(username) else "stranger")
     user, confirmed_ms = known
     until_ms = confirmed_ms + round(policy.clearance.hold_s * 1000)
     if now_ms > until_ms:
@@ -171,7 +186,7 @@ def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, poli
     incident = circle.incident
     if incident is None:
         return Permission("stranger")
-    if username in circle.names or policy.roles.lets_in(user.roles, incident.category):
+    if circle.held_by(username) or policy.roles.lets_in(user.roles, incident.category):
         return Permission("belongs", user.clearance, until_ms)
     if any(isinstance(one, Admitted) and one.by_role and one.username == username for one in circle.standing):
         leads = not policy.roles.of(user.roles).isdisjoint({"commander", "admin"})
@@ -183,12 +198,7 @@ async def people_of(work: Work, incident: Incident) -> Collection[Username]:
     """Whom ETB or the room's own case names for an incident; not those who are in it by a role in ETB alone."""
     on_call = await work.incidents.on_call()
     standing = await work.cases.standing(war_room_id(incident.id))
-    return named(incident, on_call[0] if on_call else (), _lasting(standing))
-
-
-def _lasting(standing: Sequence[Standing]) -> list[Standing]:
-    """What names somebody whatever roles ETB gives them."""
-    return [one for one in standing if not (isinstance(one, Admitted) and one.by_role)]
+    return named(incident, on_call[0] if on_call else (), standing, by_role=False)
 
 
 def _might_stay(found: Permission, circle: Circle, policy: Policy) -> bool:

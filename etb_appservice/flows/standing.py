@@ -42,14 +42,14 @@ async def actor_of(
     else:
         circle = await circle_of(work, room)
         if actor.username and circle.incident is not None:
-            actor = _toward(actor, circle.incident, circle.names.get(actor.username, ()), policy)
+            actor = _toward(actor, circle.incident, circle.held_by(actor.username), policy)
         elif actor.username is None and policy.partners:
             actor = _as_partner(actor, policy, circle.partners())
         if room.kind == "incident":
             found = await permission(work, room, user_id, policy, known=(circle, copy))
             # Who isn't linked is told that; the room may lag behind its incident's level for a moment.
             barred = BARRED.get(found.why, "") if username or found.why == "clearance" else ""
-            is_let_in = circle.grant(user_id, work.now_ms()) is not None
+            is_let_in = found.why == "break-glass"
     is_joined = room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
     return replace(actor, barred=barred, is_cross_signed=is_cross_signed, is_joined=is_joined, is_let_in=is_let_in)
 

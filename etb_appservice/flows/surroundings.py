@@ -96,18 +96,36 @@ async def responders(
 
 
 def named(
-    incident: Incident, on_call: Iterable[OnCall], standing: Sequence[Standing]
+    incident: Incident,
+    on_call: Iterable[OnCall],
+    standing: Sequence[Standing],
+    *,
+    by_role: bool = True,
+    only: Username | None = None,
 ) -> dict[Username, list[str]]:
-    """Who belongs to an incident, and as what. Pure: the one place that says so."""
+    """Who belongs to an incident, and as what. Pure: the one place that says so.
+
+    `by_role=False` leaves out those who were let in only for a role in ETB, which they must still have. `only`:
+    nobody else is asked about, which a room of many people makes worth saying.
+    """
+    # One pass: each command asks this.
+    held: list[Role] = []
+    let_in: list[Admitted] = []
+    for one in standing:
+        if isinstance(one, Admitted):
+            if (only is None or one.username == only) and (by_role or not one.by_role):
+                let_in.append(one)
+        elif isinstance(one, Role):
+            held.append(one)
     roles: dict[Username, list[str]] = {}
     for name, role in (
         (incident.reporter, "reporter"),
         (incident.assignee, "assignee"),
         *((row.username, "on call") for row in on_call),
-        *((one.username, shown(one.role)) for one in standing if isinstance(one, Role)),
-        *((one.username, "let in") for one in standing if isinstance(one, Admitted)),
+        *((one.username, shown(one.role)) for one in held),
+        *((one.username, "let in") for one in let_in),
     ):
-        if name and role not in roles.setdefault(name, []):
+        if name and (only is None or name == only) and role not in roles.setdefault(name, []):
             roles[name].append(role)
     return roles
 
