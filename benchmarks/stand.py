@@ -81,25 +81,11 @@ class Stand:
             async with http.post(f"{self.synapse.url}/_matrix/client/v3/register", json=body) as response:
                 await response.read()
 
-    async def register_floor_user(self, user_id: str) -> None:
-        """Somebody without a client, who speaks by the floor's token."""
-        headers = {"Authorization": f"Bearer {self.floor.as_token}"}
-        name = user_id.split(":", maxsplit=1)[0].removeprefix("@")
-        body = {"type": "m.login.application_service", "username": name, "inhibit_login": True}
-        async with (
-            aiohttp.ClientSession(headers=headers) as http,
-            http.post(f"{self.synapse.url}/_matrix/client/v3/register", json=body) as response,
-        ):
-            response.raise_for_status()
-
-    async def join_as(self, user_id: str, room: str) -> None:
-        """They accept an invitation."""
-        headers = {"Authorization": f"Bearer {self.floor.as_token}"}
+    async def join(self, token: str, room: str) -> None:
+        """Somebody of no application service accepts an invitation, without a client."""
+        headers = {"Authorization": f"Bearer {token}"}
         url = f"{self.synapse.url}/_matrix/client/v3/join/{quote(room)}"
-        async with (
-            aiohttp.ClientSession(headers=headers) as http,
-            http.post(url, params={"user_id": user_id}, json={}) as response,
-        ):
+        async with aiohttp.ClientSession(headers=headers) as http, http.post(url, json={}) as response:
             response.raise_for_status()
 
     @asynccontextmanager
@@ -161,12 +147,12 @@ async def stand(folder: Path, *, more: int = 0) -> AsyncIterator[Stand]:
         yield Stand(folder, synapse, ours, floor, etb, stack, others)
 
 
-async def until(look: Callable[[], Awaitable[Any]], what: str, seconds: float = 60) -> Any:
-    """The first truthy answer of `look`."""
+async def until(look: Callable[[], Awaitable[Any]], what: str, seconds: float = 60, every_s: float = 0.02) -> Any:
+    """The first truthy answer of `look`. Where the homeserver's work is measured, look seldom."""
     try:
         async with asyncio.timeout(seconds):
             while not (found := await look()):
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(every_s)
             return found
     except TimeoutError:
         raise RuntimeError(f"waited {seconds:g} s in vain for {what}") from None

@@ -9,6 +9,7 @@ Who must go is decided in `removals`. Must never pull back somebody who left, an
 keeps out.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from etb_appservice.domain.ids import IncidentId, RoomId, UserId, short_hash, wa
 from etb_appservice.domain.incident import Incident, Responder
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import INSIDE, SPACE
-from etb_appservice.domain.text import code, plain
+from etb_appservice.domain.text import code, plain, some_of
 from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.surroundings import FIXES
 from etb_appservice.flows.turn import Turn
@@ -51,10 +52,14 @@ async def bring_in(
     """
     guests = {guest.id: guest for guest in await turn.work.cases.of(room.war_room, Guest)}
     space = await turn.work.rooms.by_war_room(SPACE)
+    kept_out: dict[str, list[Responder]] = defaultdict(list)
     for person in people:
         before = guests.pop(person.username, Guest(id=person.username))
         if person.obstacle or person.user_id is None:
-            after = await _keep_out(turn, incident, person, before)
+            if before.obstacle != person.obstacle:
+                kept_out[person.obstacle].append(person)
+            roles = tuple(role for role in before.roles if role in person.roles)
+            after = replace(before, roles=roles, obstacle=person.obstacle)
         elif incident.is_over:
             after = before
         else:
@@ -62,6 +67,8 @@ async def bring_in(
             if space is not None and space.room_id is not None:
                 await _show_space(turn, space.room_id, person.user_id, policy)
         await _keep(turn, room, before, replace(after, is_open=bool(after.obstacle) and incident.is_open))
+    for obstacle, those in kept_out.items():
+        await _tell(turn, incident, obstacle, those)
     for gone in guests.values():
         stays = gone.user_id is not None and gone.came_in(gone.user_id)
         stays = stays and await turn.work.rooms.membership(room_id, gone.user_id or UserId("")) in INSIDE
@@ -138,15 +145,17 @@ async def _let_in(
     return now
 
 
-async def _keep_out(turn: Turn, incident: Incident, person: Responder, before: Guest) -> Guest:
-    if before.obstacle != person.obstacle:
-        await turn.trouble(
-            ("responder", turn.ref, person.username),
-            f"**{plain(incident.number)}**: ETB user {code(person.username)} ({', '.join(person.roles)}) "
-            f"was not invited: the person {FIXES[person.obstacle]}",
-        )
-    roles = tuple(role for role in before.roles if role in person.roles)
-    return replace(before, roles=roles, obstacle=person.obstacle)
+async def _tell(turn: Turn, incident: Incident, obstacle: str, those: Sequence[Responder]) -> None:
+    """The operators, of all whom the same thing keeps out at once."""
+    shown = [f"{code(one.username)} ({', '.join(one.roles)})" for one in those]
+    if len(those) == 1:
+        who = f"ETB user {shown[0]} was not invited: the person"
+    else:
+        who = f"{len(those)} people of ETB were not invited ({some_of(shown)}): each"
+    await turn.trouble(
+        ("responder", turn.ref, obstacle, those[0].username),
+        f"**{plain(incident.number)}**: {who} {FIXES[obstacle]}",
+    )
 
 
 async def _show_space(turn: Turn, space_id: RoomId, user_id: UserId, policy: Policy) -> None:

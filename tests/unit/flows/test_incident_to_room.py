@@ -396,6 +396,18 @@ async def test_who_leaves_is_not_asked_again_for_a_role_they_were_given_while_in
     assert house.world.guests(room_id).count(ALICE) == 1
 
 
+async def test_whom_the_same_thing_keeps_out_the_operators_read_of_at_once(house: House) -> None:
+    await house.open_for_alice()
+    house.know("bob", "carol", clearance=Classification.PUBLIC)
+    house.etb.duty = [OnCall("first line", Username("carol")), OnCall("second line", Username("bob"))]
+    await house.on_call("bob", "carol")
+    await house.settle()
+    [trouble] = [one for one in house.troubles() if "not invited" in one]
+    assert "2 people of ETB were not invited (`" in trouble
+    assert "`carol` (on call)" in trouble
+    assert "): each is not cleared for the level of this incident" in trouble
+
+
 @pytest.mark.parametrize("obstacle", ["clearance", "inactive"])
 async def test_who_was_shut_out_is_invited_again_within_minutes_of_etb_letting_them_in(
     house: House, obstacle: str
