@@ -8,6 +8,7 @@ from etb_appservice.domain.approvals import Approval
 from etb_appservice.domain.breakglass import BreakGlass, GlassReview
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.closing import Closing
+from etb_appservice.domain.conversation import Pins, Poll
 from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.devices import UnsignedDevice
 from etb_appservice.domain.guests import Guest
@@ -55,6 +56,8 @@ Entry = (
     | PartnerAdmitted
     | Levels
     | Rotated
+    | Pins
+    | Poll
 )
 
 Standing = Role | Admitted | BreakGlass | PartnerAdmitted

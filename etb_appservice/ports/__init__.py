@@ -4,7 +4,20 @@ Each says what an implementation MUST and MUST NOT do, whether repeating is safe
 (domain/outcomes.py) it raises. Nothing else may be raised by an adapter, except cancellation.
 """
 
-from etb_appservice.ports.conversation import CommandRun, Commands, CommandStatus, Message, Messages, MessageState
+from etb_appservice.ports.conversation import (
+    SHOWN,
+    Broadcast,
+    ChatFile,
+    CommandRun,
+    Commands,
+    CommandStatus,
+    Files,
+    Message,
+    Messages,
+    MessageState,
+    Tally,
+    unsent,
+)
 from etb_appservice.ports.copies import Incidents, Known, Room, Rooms
 from etb_appservice.ports.etb import EtbDecoder, EtbHands, EtbReads
 from etb_appservice.ports.matrix import (
@@ -50,10 +63,13 @@ __all__ = [
     "MOST_DOCUMENT_BYTES",
     "MOST_MESSAGES",
     "ON_CALL",
+    "SHOWN",
     "USERS",
     "Arrival",
     "AuditLog",
+    "Broadcast",
     "Cases",
+    "ChatFile",
     "Clock",
     "CommandRun",
     "CommandStatus",
@@ -67,6 +83,7 @@ __all__ = [
     "EtbReads",
     "Expected",
     "FactCodec",
+    "Files",
     "Gaps",
     "HomeserverAdmin",
     "Inbox",
@@ -99,10 +116,12 @@ __all__ = [
     "RowUnreadable",
     "Source",
     "Store",
+    "Tally",
     "TooLarge",
     "Transcript",
     "Try",
     "Vital",
     "Vitals",
     "Work",
+    "unsent",
 ]

@@ -1,17 +1,26 @@
 """The record of what was said and run, as protocols."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId
+from etb_appservice.domain.conversation import FileDetails, MessageDetails
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, WarRoomId
+from etb_appservice.domain.news import News
 
 MessageState = Literal["open", "sealed", "plain", "unreadable", "redacted"]
+SHOWN: frozenset[MessageState] = frozenset({"open", "sealed", "unreadable"})
+"""What a reader of the conversation is shown; `sealed` and `unreadable` as places without a text."""
+
+
+def unsent(message_id: str) -> EventId:
+    """What a message is called by its event until Matrix knows it; no event id of Matrix begins so."""
+    return EventId(f"~{message_id}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message of a room. `body` is stored through the vault; None unless `state` is `open`.
+    """A message of a room. `body` and `details` are stored through the vault; a body needs the state `open`.
 
     `position` is dense per lane, for paging; 0 asks the store to give the next one.
     """
@@ -20,6 +29,7 @@ class Message:
     room_id: RoomId
     lane: str
     event_id: EventId
+    """`unsent(id)` until Matrix knows it."""
     sender: UserId
     state: MessageState
     origin_ms: int
@@ -29,6 +39,20 @@ class Message:
     position: int = 0
     thread_root: EventId | None = None
     replaces: EventId | None = None
+    details: MessageDetails = field(default_factory=MessageDetails)
+
+    @property
+    def parent(self) -> EventId | None:
+        """The message under which a reader finds it: its thread's root, else what it answers."""
+        return self.thread_root or self.details.reply_to
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many messages of a lane are shown, and when the latest of them was decided; 0 for never."""
+
+    count: int = 0
+    latest_ms: int = 0
 
 
 class Messages(Protocol):
@@ -38,14 +62,117 @@ class Messages(Protocol):
         """Add, or replace by `event_id` keeping id, lane and position. What was redacted stays redacted."""
         ...
 
-    async def by_event(self, event_id: EventId) -> Message | None: ...
+    async def sent(self, message_id: str, event_id: EventId) -> bool:
+        """Matrix knows it by now, under this event; False when there is no such message that is unsent.
 
-    async def page(self, lane: str, after: int = 0, limit: int = 500) -> Sequence[Message]:
-        """Of a lane, by position: those behind `after`."""
+        What answers it follows.
+        """
+        ...
+
+    async def get(self, message_id: str) -> Message | None: ...
+
+    async def by_ids(self, message_ids: Collection[str]) -> Mapping[str, Message]:
+        """Absent are those that aren't known."""
+        ...
+
+    async def by_event(self, event_id: EventId) -> Message | None:
+        """An unsent name is understood also after `sent`."""
+        ...
+
+    async def by_events(self, event_ids: Collection[EventId]) -> Mapping[EventId, Message]:
+        """Absent are those that aren't known."""
+        ...
+
+    async def ids_of(self, event_ids: Collection[EventId]) -> Mapping[EventId, str]:
+        """The same, but only their ids; opens nothing."""
+        ...
+
+    async def page(
+        self, lane: str, after: int = 0, limit: int = 500, *, only_shown: bool = False, skip: int = 0
+    ) -> Sequence[Message]:
+        """Of a lane, by position: those behind `after`, at the same cost at any depth.
+
+        `skip` passes over so many of them, for whoever counts pages; it costs a little for each.
+        """
+        ...
+
+    async def latest(
+        self, lane: str, before: int | None = None, limit: int = 50, *, only_shown: bool = True, skip: int = 0
+    ) -> Sequence[Message]:
+        """Of a lane, latest first: those before this position."""
+        ...
+
+    async def replies(self, root: EventId, after: int = 0, limit: int = 500) -> Sequence[Message]:
+        """Those shown whose `parent` this is, by position."""
+        ...
+
+    async def reply_counts(self, roots: Collection[EventId]) -> Mapping[EventId, int]:
+        """How many those are; absent are those without any."""
+        ...
+
+    async def tally(self, lanes: Collection[str]) -> Mapping[str, Tally]:
+        """For each of these lanes."""
+        ...
+
+    async def of_reaction(self, event_id: EventId) -> Message | None:
+        """The message to which a reaction belongs or belonged; None when it was never recorded."""
         ...
 
     async def redact(self, event_id: EventId) -> bool:
-        """Forget the body; False when the event is unknown."""
+        """Forget body and details; the place stays. False when the event is unknown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFile:
+    """A file of a war room. Its details are stored sealed; its bytes lie on the homeserver, encrypted."""
+
+    id: str
+    """UUIDv7: sorts by time."""
+    war_room: WarRoomId
+    lane: str
+    message_id: str | None = None
+    """None while no message carries it."""
+    event_id: EventId | None = None
+    """None until Matrix knows it."""
+    created_ms: int
+    details: FileDetails
+    access_count: int = 0
+
+
+class Files(Protocol):
+    """What is known of the files of war rooms."""
+
+    async def put(self, file: ChatFile) -> None:
+        """Add, or replace by id; the count of accesses is kept."""
+        ...
+
+    async def get(self, file_id: str) -> ChatFile | None: ...
+
+    async def by_ids(self, file_ids: Collection[str]) -> Mapping[str, ChatFile]:
+        """Absent are those that aren't known."""
+        ...
+
+    async def latest(self, lane: str, before: str = "", limit: int = 50) -> Sequence[ChatFile]:
+        """Of a lane, latest first: those with an id before this one."""
+        ...
+
+    async def count(self, lane: str) -> int: ...
+
+    async def accessed(self, file_id: str) -> None:
+        """Somebody looked at it."""
+        ...
+
+    async def forget(self, file_ids: Collection[str]) -> None:
+        """Their message was redacted: nothing of them is kept."""
+        ...
+
+
+class Broadcast(Protocol):
+    """Passes news on to whoever looks at a war room now. Told right after a commit, in order."""
+
+    def tell(self, news: Sequence[News]) -> None:
+        """MUST NOT block or raise; what can't be passed on is lost, and its reader asks for the history."""
         ...
 
 

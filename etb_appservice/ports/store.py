@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from etb_appservice.ports.conversation import Commands, Messages
+from etb_appservice.ports.conversation import Commands, Files, Messages
 from etb_appservice.ports.copies import Incidents, Rooms
 from etb_appservice.ports.queues import Inbox, Outbox
 from etb_appservice.ports.records import AuditLog, Cases, Documents, Gaps, Once
@@ -17,6 +17,7 @@ class Work(Protocol):
     rooms: Rooms
     incidents: Incidents
     messages: Messages
+    files: Files
     commands: Commands
     cases: Cases
     documents: Documents

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from etb_appservice.domain.case import Entry
+from etb_appservice.domain.conversation import FileDetails, MessageDetails
 from etb_appservice.domain.effects import Effect
 from etb_appservice.domain.facts import Fact
 from etb_appservice.domain.ids import UserId
@@ -68,6 +69,16 @@ def _on_call() -> TypeAdapter[tuple[OnCall, ...]]:
 @cache
 def _shown() -> TypeAdapter[Shown]:
     return TypeAdapter(Shown)
+
+
+@cache
+def _details() -> TypeAdapter[MessageDetails]:
+    return TypeAdapter(MessageDetails)
+
+
+@cache
+def _file() -> TypeAdapter[FileDetails]:
+    return TypeAdapter(FileDetails)
 
 
 def encode_fact(fact: Fact) -> bytes:
@@ -138,6 +149,26 @@ def encode_shown(shown: Shown) -> bytes:
 def decode_shown(data: bytes) -> Shown:
     """Raises Unreadable."""
     return _decode(_shown(), data, "card of a room")
+
+
+def encode_details(details: MessageDetails) -> bytes:
+    """What a message carries as JSON."""
+    return _encode(_details(), details)
+
+
+def decode_details(data: bytes) -> MessageDetails:
+    """Raises Unreadable."""
+    return _decode(_details(), data, "message's details")
+
+
+def encode_file(details: FileDetails) -> bytes:
+    """What a file is as JSON."""
+    return _encode(_file(), details)
+
+
+def decode_file(data: bytes) -> FileDetails:
+    """Raises Unreadable."""
+    return _decode(_file(), data, "file's details")
 
 
 class FactJson:

@@ -1,6 +1,6 @@
-"""What is kept for the record: messages, commands, the audit log; and what was done once or is owed to us.
+"""What is kept for the record: commands, the audit log; and what was done once or is owed to us.
 
-Bodies, command names, arguments and results are sealed under their room's key. Must never change an audit entry.
+Command names, arguments and results are sealed under their room's key. Must never change an audit entry.
 """
 
 import json
@@ -12,116 +12,10 @@ from sqlalchemy import LargeBinary, Row, bindparam, text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
 from etb_appservice.domain.ids import EventId, RoomId, short_hash
-from etb_appservice.ports import CommandRun, CommandStatus, Expected, Message
+from etb_appservice.ports import CommandRun, CommandStatus, Expected
 from etb_appservice.store.codec import whole
 from etb_appservice.store.desk import Desk, Transaction
 from etb_appservice.store.inbox import see
-
-# --- messages ---------------------------------------------------------------------------------------------
-
-_PUT_MESSAGE = text(
-    "INSERT INTO messages (id, room_id, lane, position, event_id, sender, state, origin_ms, received_ms,"
-    " decided_ms, body, thread_root, replaces)"
-    " VALUES (:id, :room_id, :lane, CASE WHEN CAST(:position AS BIGINT) > 0 THEN CAST(:position AS BIGINT) ELSE"
-    " (SELECT coalesce(max(position), 0) + 1 FROM messages WHERE lane = :lane) END,"
-    " :event_id, :sender, :state, :origin_ms, :received_ms, :decided_ms, :body, :thread_root, :replaces)"
-    " ON CONFLICT (event_id) DO UPDATE SET state = excluded.state, sender = excluded.sender,"
-    " origin_ms = excluded.origin_ms, received_ms = excluded.received_ms, decided_ms = excluded.decided_ms,"
-    " body = excluded.body, thread_root = excluded.thread_root, replaces = excluded.replaces"
-    " WHERE messages.state <> 'redacted'"
-)
-_MESSAGE = text("SELECT * FROM messages WHERE event_id = :event_id")
-_PAGE = text("SELECT * FROM messages WHERE lane = :lane AND position > :after ORDER BY position LIMIT :limit")
-_REDACT = text("UPDATE messages SET state = 'redacted', body = NULL WHERE event_id = :event_id")
-
-
-class SqlMessages:
-    """`ports.Messages`."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
-    async def put(self, message: Message) -> None:
-        """Positions of a lane are dense and given under a lock. What was redacted stays redacted."""
-        if message.body is not None and message.state != "open":
-            raise ValueError("only a message whose state is open has a body")
-
-        def job(transaction: Transaction) -> None:
-            body = None
-            if message.body is not None:
-                body = transaction.keys.seal(
-                    transaction.room_scope(message.room_id),
-                    "message",
-                    "messages",
-                    message.event_id,
-                    message.body.encode("utf-8", "surrogatepass"),
-                )
-            transaction.lock(f"messages/{message.lane}")
-            transaction.change(
-                _PUT_MESSAGE,
-                {
-                    "id": message.id,
-                    "room_id": message.room_id,
-                    "lane": message.lane,
-                    "position": message.position,
-                    "event_id": message.event_id,
-                    "sender": message.sender,
-                    "state": message.state,
-                    "origin_ms": message.origin_ms,
-                    "received_ms": message.received_ms,
-                    "decided_ms": message.decided_ms,
-                    "body": body,
-                    "thread_root": message.thread_root,
-                    "replaces": message.replaces,
-                },
-            )
-
-        self._desk.later(job)
-
-    async def by_event(self, event_id: EventId) -> Message | None:
-        """Opened."""
-
-        def job(transaction: Transaction) -> Message | None:
-            row = transaction.row(_MESSAGE, {"event_id": event_id})
-            return None if row is None else _message(transaction, row)
-
-        return await self._desk.ask(job, few=True)
-
-    async def page(self, lane: str, after: int = 0, limit: int = 500) -> Sequence[Message]:
-        """Opened, in the order in which they were decided."""
-        values = {"lane": lane, "after": after, "limit": limit}
-        return await self._desk.ask(
-            lambda transaction: [_message(transaction, row) for row in transaction.rows(_PAGE, values)]
-        )
-
-    async def redact(self, event_id: EventId) -> bool:
-        """The row stays, as a place in the conversation."""
-        return await self._desk.write(
-            lambda transaction: transaction.change(_REDACT, {"event_id": event_id}) > 0, few=True
-        )
-
-
-def _message(transaction: Transaction, row: Row[tuple[object, ...]]) -> Message:
-    body = None
-    if row.body is not None:
-        opened = transaction.keys.open("messages", row.event_id, bytes(row.body))
-        body = opened.decode("utf-8", "surrogatepass")
-    return Message(
-        id=row.id,
-        room_id=row.room_id,
-        lane=row.lane,
-        event_id=row.event_id,
-        sender=row.sender,
-        state=row.state,
-        origin_ms=row.origin_ms,
-        received_ms=row.received_ms,
-        decided_ms=row.decided_ms,
-        body=body,
-        position=row.position,
-        thread_root=row.thread_root,
-        replaces=row.replaces,
-    )
-
 
 # --- commands ---------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from etb_appservice.ports import (
     Clock,
     Commands,
     Documents,
+    Files,
     Gaps,
     Inbox,
     Incidents,
@@ -24,14 +25,16 @@ from etb_appservice.ports import (
 from etb_appservice.store import roots
 from etb_appservice.store.addresses import read_address
 from etb_appservice.store.cases import SqlCases
+from etb_appservice.store.conversation import SqlMessages
 from etb_appservice.store.copies import SqlIncidents, SqlRooms
 from etb_appservice.store.desk import Desk, Transaction
 from etb_appservice.store.documents import SqlDocuments
 from etb_appservice.store.engines import Lines, PostgresLines, SqliteLines, to_the_end
 from etb_appservice.store.errors import NotCurrent
+from etb_appservice.store.files import SqlFiles
 from etb_appservice.store.inbox import SqlInbox
 from etb_appservice.store.outbox import SqlOutbox
-from etb_appservice.store.records import SqlAuditLog, SqlCommands, SqlGaps, SqlMessages, SqlOnce
+from etb_appservice.store.records import SqlAuditLog, SqlCommands, SqlGaps, SqlOnce
 from etb_appservice.store.roots import Root
 from etb_appservice.store.schema import check_current
 from etb_appservice.store.vault import Vault
@@ -53,6 +56,7 @@ class SqlWork:
         self.rooms: Rooms = SqlRooms(desk)
         self.incidents: Incidents = SqlIncidents(desk)
         self.messages: Messages = SqlMessages(desk)
+        self.files: Files = SqlFiles(desk)
         self.commands: Commands = SqlCommands(desk)
         self.cases: Cases = SqlCases(desk)
         self.documents: Documents = SqlDocuments(desk)

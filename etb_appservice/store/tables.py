@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+_SHOWN = "state IN ('open', 'sealed', 'unreadable')"
 _Seq = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts only an INTEGER PRIMARY KEY
 
 seen = Table(
@@ -181,8 +182,39 @@ messages = Table(
     Column("body", LargeBinary),
     Column("thread_root", Text),
     Column("replaces", Text),
+    Column("parent", Text),  # the event under which it is found: its thread's root, else what it answers
     UniqueConstraint("event_id", name="uq_messages_event_id"),
     UniqueConstraint("lane", "position", name="uq_messages_position"),
+    Index(
+        "ix_messages_shown", "lane", "position",
+        sqlite_where=text(_SHOWN), postgresql_where=text(_SHOWN),
+    ),
+    Index(
+        "ix_messages_parent", "parent", "position",
+        sqlite_where=text("parent IS NOT NULL"), postgresql_where=text("parent IS NOT NULL"),
+    ),
+)  # fmt: skip
+
+reactions = Table(
+    "reactions",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("war_room", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("message_id", Text),
+    Column("event_id", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("details", LargeBinary, nullable=False),
+    Column("access_count", Integer, nullable=False),
+    Index("ix_files_lane", "lane", "id"),
 )
 
 commands = Table(

@@ -12,6 +12,7 @@ from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing
+from etb_appservice.domain.conversation import Pinned, Pins, Poll, Vote
 from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.devices import SeenDevice, UnsignedDevice
 from etb_appservice.domain.effects import (
@@ -310,6 +311,14 @@ ENTRIES: list[Entry] = [
     Media(id="mxc://x/k", filename="", mime="m", size=3, sha256="00", at_ms=1, purpose="history"),
     Levels(steps=(Step(0, Classification.PUBLIC), Step(1 << 50, Classification.TOP_SECRET))),
     Rotated(id="hs_token", current="c", former=(Former(value="f", digest="00", until_ms=2),), since_ms=1),
+    Pins(pinned=(Pinned(event_id=EventId("$p"), user_id=UserId("@a:b"), at_ms=1, is_settled=False),)),
+    Poll(
+        id="$poll",
+        by=UserId("@a:b"),
+        question="Where?",
+        answers=(("1", "here"), ("2", "there")),
+        votes=(Vote(user_id=UserId("@a:b"), event_id=EventId("$v"), answers=("1",)),),
+    ),
 ]
 FACTS: list[Fact] = [
     AclsDue(war_room=WarRoomId("w"), after="v"),

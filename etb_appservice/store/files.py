@@ -1,0 +1,103 @@
+"""What is known of the files of war rooms. Name, key and all else that tells of them is sealed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row, bindparam, text
+
+from etb_appservice.ports import ChatFile
+from etb_appservice.store.codec import decode_file, encode_file
+from etb_appservice.store.desk import Desk, Transaction
+
+_PUT = text(
+    "INSERT INTO files (id, war_room, lane, message_id, event_id, created_ms, details, access_count)"
+    " VALUES (:id, :war_room, :lane, :message_id, :event_id, :created_ms, :details, :access_count)"
+    " ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, event_id = excluded.event_id,"
+    " details = excluded.details"
+)
+_GET = text("SELECT * FROM files WHERE id = :id")
+_BY_IDS = text("SELECT * FROM files WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
+_LATEST = text("SELECT * FROM files WHERE lane = :lane ORDER BY id DESC LIMIT :limit")
+_BEFORE = text("SELECT * FROM files WHERE lane = :lane AND id < :before ORDER BY id DESC LIMIT :limit")
+_COUNT = text("SELECT count(*) FROM files WHERE lane = :lane")
+_ACCESSED = text("UPDATE files SET access_count = access_count + 1 WHERE id = :id")
+_FORGET = text("DELETE FROM files WHERE id = :id")
+
+
+class SqlFiles:
+    """`ports.Files`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def put(self, file: ChatFile) -> None:
+        """Sealed for its id."""
+
+        def job(transaction: Transaction) -> None:
+            scope = f"room:{file.war_room}"
+            values = {
+                "id": file.id,
+                "war_room": file.war_room,
+                "lane": file.lane,
+                "message_id": file.message_id,
+                "event_id": file.event_id,
+                "created_ms": file.created_ms,
+                "details": transaction.keys.seal(scope, "file", "files", file.id, encode_file(file.details)),
+                "access_count": file.access_count,
+            }
+            transaction.change(_PUT, values)
+
+        self._desk.later(job)
+
+    async def get(self, file_id: str) -> ChatFile | None:
+        """Opened."""
+
+        def job(transaction: Transaction) -> ChatFile | None:
+            row = transaction.row(_GET, {"id": file_id})
+            return None if row is None else _file(transaction, row)
+
+        return await self._desk.ask(job, few=True)
+
+    async def by_ids(self, file_ids: Collection[str]) -> Mapping[str, ChatFile]:
+        """Opened."""
+        if not file_ids:
+            return {}
+        return await self._desk.ask(
+            lambda transaction: {
+                row.id: _file(transaction, row) for row in transaction.rows_among(_BY_IDS, {"ids": list(file_ids)})
+            }
+        )
+
+    async def latest(self, lane: str, before: str = "", limit: int = 50) -> Sequence[ChatFile]:
+        """Opened."""
+        values = {"lane": lane, "limit": limit}
+        statement, wanted = (_BEFORE, {**values, "before": before}) if before else (_LATEST, values)
+        return await self._desk.ask(
+            lambda transaction: [_file(transaction, row) for row in transaction.rows(statement, wanted)]
+        )
+
+    async def count(self, lane: str) -> int:
+        """All of a lane."""
+        return await self._desk.ask(lambda transaction: int(transaction.value(_COUNT, {"lane": lane})))
+
+    async def accessed(self, file_id: str) -> None:
+        """Counted by the database, so that none is lost."""
+        self._desk.later(lambda transaction: transaction.change(_ACCESSED, {"id": file_id}))
+
+    async def forget(self, file_ids: Collection[str]) -> None:
+        """The rows go."""
+        ids = [{"id": one} for one in file_ids]
+        self._desk.later(lambda transaction: transaction.change_each(_FORGET, ids))
+
+
+def _file(transaction: Transaction, row: Row[Any]) -> ChatFile:
+    return ChatFile(
+        id=row.id,
+        war_room=row.war_room,
+        lane=row.lane,
+        message_id=row.message_id,
+        event_id=row.event_id,
+        created_ms=row.created_ms,
+        details=decode_file(transaction.keys.open("files", row.id, bytes(row.details))),
+        access_count=row.access_count,
+    )
