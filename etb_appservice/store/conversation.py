@@ -56,12 +56,12 @@ _OF_REACTION = text(
     " WHERE reactions.event_id = :event_id"
 )
 _REPLIES = text(
-    "SELECT * FROM messages WHERE parent = :root AND position > :after AND state IN ('open', 'sealed', 'unreadable')"
-    " ORDER BY position LIMIT :limit"
+    "SELECT * FROM messages WHERE parent = :root AND position > :after"
+    " AND state IN ('open', 'sealed', 'unreadable') ORDER BY position LIMIT :limit"
 )
 _REPLY_COUNTS = _among(
-    "SELECT parent, count(*) AS number FROM messages WHERE parent IN :among AND state IN ('open', 'sealed', 'unreadable')"
-    " GROUP BY parent"
+    "SELECT parent, count(*) AS number FROM messages WHERE parent IN :among"
+    " AND state IN ('open', 'sealed', 'unreadable') GROUP BY parent"
 )
 _TALLY = _among(
     "SELECT found.lane, found.number, messages.decided_ms FROM (SELECT lane, count(*) AS number,"

@@ -8,95 +8,11 @@ from sqlalchemy import text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote, first_break
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, short_hash
-from etb_appservice.ports import Arrival, CommandRun, Expected, Message
+from etb_appservice.ports import Arrival, CommandRun, Expected
 from etb_appservice.store.sql import SqlStore
 from tests.contract.store.conftest import NOON, Clock, Reopen
 
 ROOM = RoomId("!room")
-
-
-def message(name: str, lane: str = "lane", body: str | None = "hello") -> Message:
-    return Message(
-        id=f"id of {name}",
-        room_id=ROOM,
-        lane=lane,
-        event_id=EventId(name),
-        sender=UserId("@a:b"),
-        state="sealed" if body is None else "open",
-        origin_ms=1,
-        received_ms=2,
-        decided_ms=3,
-        body=body,
-        thread_root=EventId("$root"),
-        replaces=EventId("$old"),
-    )
-
-
-async def test_a_message_comes_back_as_it_was_put_with_its_place(store: SqlStore) -> None:
-    odd = "a \x00 and half a pair \ud83d and 🧯"
-    async with store.work() as work:
-        await work.messages.put(message("$1", body=odd))
-    async with store.view() as view:
-        assert await view.messages.by_event(EventId("$1")) == replace(message("$1", body=odd), position=1)
-        assert await view.messages.by_event(EventId("$2")) is None
-
-
-async def test_positions_are_dense_in_each_lane(store: SqlStore) -> None:
-    async def put(number: int) -> None:
-        async with store.work() as work:
-            await work.messages.put(message(f"${number}", lane="one" if number % 2 else "two"))
-
-    await asyncio.gather(*(put(number) for number in range(20)))
-    async with store.view() as view:
-        found = [await view.messages.by_event(EventId(f"${number}")) for number in range(20)]
-    for lane in ("one", "two"):
-        assert sorted(one.position for one in found if one and one.lane == lane) == list(range(1, 11))
-
-
-async def test_a_lane_is_paged_through_in_the_order_of_its_places(store: SqlStore) -> None:
-    async with store.work() as work:
-        for number in range(1, 8):
-            await work.messages.put(message(f"${number}"))
-            await work.messages.put(message(f"$other{number}", lane="other"))
-        await work.messages.put(message("$2", body="found late"))
-        await work.messages.redact(EventId("$3"))
-    async with store.view() as view:
-        first = await view.messages.page("lane", limit=3)
-        second = await view.messages.page("lane", first[-1].position, 3)
-        third = await view.messages.page("lane", second[-1].position, 3)
-        assert [one.event_id for one in (*first, *second, *third)] == [f"${number}" for number in range(1, 8)]
-        assert [one.body for one in first] == ["hello", "found late", None]
-        assert await view.messages.page("lane", third[-1].position) == []
-        assert await view.messages.page("no such lane") == []
-
-
-async def test_a_message_that_is_put_again_keeps_its_id_and_place(store: SqlStore) -> None:
-    async with store.work() as work:
-        await work.messages.put(message("$1", body=None))
-        await work.messages.put(message("$2"))
-        await work.messages.put(replace(message("$1", lane="other", body="found"), id="another"))
-        await work.messages.put(message("$3"))
-        again = await work.messages.by_event(EventId("$1"))
-        third = await work.messages.by_event(EventId("$3"))
-        assert again == replace(message("$1", body="found"), position=1)
-        assert third
-        assert third.position == 3
-
-
-async def test_a_redacted_body_is_gone_and_does_not_come_back(store: SqlStore) -> None:
-    async with store.work() as work:
-        await work.messages.put(message("$1"))
-        assert await work.messages.redact(EventId("$1"))
-        assert not await work.messages.redact(EventId("$2"))
-        await work.messages.put(message("$1", body="said again"))
-        gone = await work.messages.by_event(EventId("$1"))
-    assert gone == replace(message("$1"), state="redacted", body=None, position=1)
-
-
-async def test_only_an_open_message_has_a_body(store: SqlStore) -> None:
-    async with store.work() as work:
-        with pytest.raises(ValueError, match="open"):
-            await work.messages.put(replace(message("$1"), state="plain"))
 
 
 def run(name: str, event: str, asked_ms: int = NOON) -> CommandRun:

@@ -14,7 +14,7 @@ from etb_appservice.store import roots
 from etb_appservice.store.errors import MalformedKey, Tampered, WrongKey
 from etb_appservice.store.sql import SqlStore, open_store
 from tests.contract.store.conftest import ROOT, Clock, Reopen
-from tests.contract.store.test_records import message
+from tests.contract.store.test_conversation import message
 from tests.contract.store.test_vault import SECRET, everything, fill
 
 HOUR = 3600 * 1000

@@ -18,8 +18,9 @@ from etb_appservice.store.errors import Erased, MalformedKey, Tampered, WrongKey
 from etb_appservice.store.sql import SqlStore, open_store
 from etb_appservice.store.tables import metadata
 from tests.contract.store.conftest import ROOT, Clock, Reopen
+from tests.contract.store.test_conversation import message
 from tests.contract.store.test_copies import CARD, INCIDENT, ROOM
-from tests.contract.store.test_records import message, run
+from tests.contract.store.test_records import run
 
 SECRET = "grandmother's marmalade"
 
