@@ -21,6 +21,7 @@ from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
 from etb_appservice.domain.facts import ServiceStarted, Troubled
 from etb_appservice.domain.ids import RoomId, Username, new_id
+from etb_appservice.domain.news import News
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.poll import Poller
@@ -72,7 +73,7 @@ from etb_appservice.matrix.server import Homeserver
 from etb_appservice.matrix.transactions import Transactions
 from etb_appservice.matrix.vouching import Vouching
 from etb_appservice.ops.metrics import Metrics
-from etb_appservice.ports import Vital
+from etb_appservice.ports import Broadcast, Vital
 from etb_appservice.render.press import PaperPress
 from etb_appservice.render.render import render
 from etb_appservice.store.codec import FactJson
@@ -111,6 +112,13 @@ class LaneMap:
         self.lanes[room_id] = lane
 
 
+class Silence:
+    """`ports.Broadcast` where nobody looks on."""
+
+    def tell(self, news: Sequence[News]) -> None:
+        """Nobody is told."""
+
+
 class House:
     """One running service. `run` works until it is cancelled or something fatal happens."""
 
@@ -119,6 +127,7 @@ class House:
         self.base = base
         self.metrics = metrics
         self.lanes = LaneMap()
+        self.broadcast: Broadcast = Silence()
         self.codec = FactJson()
         self.own = loops.Own(base.store, self.codec, base.clock, self.wake_inbox)
         self.decoder = IncidentDecoder(base.etb.connection)
@@ -188,7 +197,7 @@ class House:
                 Decoder(
                     established.cipher,
                     encrypted_rooms(base.store),
-                    base.settings.bot_id,
+                    base.policy.is_ours,
                     missed=self._key_missed,
                 ),
                 base.store,
@@ -204,6 +213,7 @@ class House:
             meter=self.metrics,
             wake=self._wake,
             bind=self.lanes.bind,
+            broadcast=self.broadcast,
         )
         outbox = Outbox(
             store=base.store,
@@ -215,6 +225,7 @@ class House:
             meter=self.metrics,
             wake=self._wake,
             record=decider.record,
+            broadcast=self.broadcast,
             device_since_ms=int(await base.keepsakes.get(DEVICE_SINCE) or b"0"),
             started_ms=base.clock.now_ms(),
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from etb_appservice.domain.ids import EventId, UserId, Username
+from etb_appservice.domain.ids import NOBODY, EventId, UserId, Username
 from etb_appservice.domain.reactions import bare
 
 MessageType = Literal["TEXT", "SYSTEM", "COMMAND", "ALERT", "UPDATE", "FILE", "BOT"]
@@ -19,8 +19,6 @@ MessageType = Literal["TEXT", "SYSTEM", "COMMAND", "ALERT", "UPDATE", "FILE", "B
 FileType = Literal["LOG", "SCREENSHOT", "EVIDENCE", "DOCUMENT", "IMAGE", "VIDEO", "ARCHIVE", "OTHER"]
 FileSource = Literal["AUTO", "USER", "ETB"]
 """Who said how a file is classified."""
-NOBODY = Username("")
-"""Stands where ETB knows no such person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +164,28 @@ class FileDetails:
     """Its id in ETB's compliance module, once registered there."""
 
 
+_MOST_NAME = 200
+"""Bytes of a file's name: what every file system takes, with something to spare."""
+
+
+def safe_name(original: str) -> str:
+    r"""A file's name without its path, and without what can't be seen or turns text round.
+
+    >>> safe_name("../../etc/pass\x00wd"), safe_name("C:\\a\\b.txt"), safe_name(" .. ")
+    ('passwd', 'b.txt', 'file')
+    """
+    last = original.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    seen = "".join(letter for letter in last if letter.isprintable()).strip().strip(".").strip()
+    if len(seen.encode()) > _MOST_NAME:
+        stem, dot, ending = seen.rpartition(".")
+        if not stem or len(ending) > _LONGEST_ENDING:
+            stem, dot, ending = seen, "", ""
+        room = _MOST_NAME - len(f"{dot}{ending}".encode())
+        seen = stem.encode()[:room].decode(errors="ignore") + dot + ending
+    return seen or "file"
+
+
+_LONGEST_ENDING = 10
 _ARCHIVES = ("zip", "x-tar", "gzip", "x-7z-compressed", "x-bzip2", "x-xz", "zstd", "vnd.rar", "x-rar-compressed")
 
 

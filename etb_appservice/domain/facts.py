@@ -5,97 +5,46 @@ a device of its sender. Facts are stored and read again by later versions: give 
 """
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Literal
 
 from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.effects import Effect
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import EtbUser, Incident, OnCall
+from etb_appservice.domain.talk import (
+    EventRedacted,
+    KeyAwaited,
+    Loss,
+    MessageReceived,
+    MessageUnreadable,
+    Origin,
+    PinsSet,
+    PlainMessageReceived,
+    PollAsked,
+    PollEnded,
+    PollVoted,
+    ReactionReceived,
+    ReactionTooEarly,
+    Trust,
+)
 
-
-class Trust(Enum):
-    """How far the device that encrypted a message vouches for its sender. Compare by `is`, never by order."""
-
-    CROSS_SIGNED = "cross-signed"
-    """The sender's own identity has signed the device."""
-    UNSIGNED = "unsigned"
-    """A device of the sender, known to their server, but not signed by their identity."""
-
-
-class Loss(Enum):
-    """Why a message can never be read."""
-
-    WITHHELD = "withheld"
-    """Its sender's client told us that it won't give us the key."""
-    WRONG_SENDER = "wrong sender"
-    """The key doesn't belong to a device of whoever the server says sent it."""
-    REPLAYED = "replayed"
-    """The message index was used before by another event."""
-    MALFORMED = "malformed"
-    UNKNOWN_ALGORITHM = "unknown algorithm"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where an event of a room came from. `origin_ms` is the sender's word and proves nothing."""
-
-    room_id: RoomId
-    event_id: EventId
-    sender: UserId
-    origin_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageReceived(Origin):
-    """A decrypted `m.room.message` (or another room event that carries text)."""
-
-    kind: Literal["MessageReceived"] = "MessageReceived"
-    device_id: str
-    trust: Trust
-    msgtype: str
-    body: str
-    """As the client sent it, without the quoted fallback of a reply; at most 64 KiB by the event's size."""
-    thread_root: EventId | None = None
-    reply_to: EventId | None = None
-    replaces: EventId | None = None
-    """The event that this one edits."""
-    effect_key: str | None = None
-    """The key of our own effect, when this is the echo of something we sent."""
-    session_id: str = ""
-    """The Megolm session it was encrypted with: what was said in it is decided in order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlainMessageReceived(Origin):
-    """A message in clear text in an encrypted room.
-
-    It is never acted upon: whoever runs a homeserver can inject one as any of its users.
-    """
-
-    kind: Literal["PlainMessageReceived"] = "PlainMessageReceived"
-    event_type: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageUnreadable(Origin):
-    """An encrypted message that will never be decrypted."""
-
-    kind: Literal["MessageUnreadable"] = "MessageUnreadable"
-    loss: Loss
-    session_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyAwaited(Origin):
-    """An encrypted message whose key isn't here yet, and has been awaited for a while.
-
-    `waited_s` counts from our own receipt. Looked at twice: when the room is to be told, and when we give up.
-    """
-
-    kind: Literal["KeyAwaited"] = "KeyAwaited"
-    session_id: str
-    waited_s: float
+__all__ = [  # those of talk.py; what stands here needs no mention
+    "EventRedacted",
+    "Fact",
+    "KeyAwaited",
+    "Loss",
+    "MessageReceived",
+    "MessageUnreadable",
+    "Origin",
+    "PinsSet",
+    "PlainMessageReceived",
+    "PollAsked",
+    "PollEnded",
+    "PollVoted",
+    "ReactionReceived",
+    "ReactionTooEarly",
+    "Trust",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,24 +56,6 @@ class MembershipChanged(Origin):
     membership: str
     previous: str = "leave"
     is_upgrade: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReactionReceived(Origin):
-    """A reaction to a message; readable and forgeable by the sender's server, so only for what does no harm."""
-
-    kind: Literal["ReactionReceived"] = "ReactionReceived"
-    key: str
-    """The emoji, without variation selectors."""
-    relates_to: EventId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRedacted(Origin):
-    """A redaction; readable and forgeable by the sender's server, so it only ever removes."""
-
-    kind: Literal["EventRedacted"] = "EventRedacted"
-    redacts: EventId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -549,7 +480,11 @@ Fact = (
     | KeyAwaited
     | MembershipChanged
     | ReactionReceived
+    | ReactionTooEarly
     | EventRedacted
+    | PinsSet
+    | PollVoted
+    | PollEnded
     | StateChanged
     | TombstoneSeen
     | EventDisowned

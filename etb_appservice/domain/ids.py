@@ -19,6 +19,9 @@ UserId = NewType("UserId", str)
 Username = NewType("Username", str)
 """An ETB username."""
 
+NOBODY = Username("")
+"""No ETB user: where somebody is named who speaks, the bot itself."""
+
 _WAR_ROOMS = uuid.UUID("6f0c7f0e-6a1b-5a4e-9d0b-0f6a2f4be7a1")
 
 

@@ -223,9 +223,7 @@ def _ended(approval: Approval, now_ms: int) -> str:
 
 async def _end(turn: Turn, room: Room, approval: Approval, state: ApprovalState, policy: Policy) -> None:
     await _put(turn, room, replace(approval, state=state, is_open=False), policy)
-    await turn.work.commands.finish(
-        approval.held.run_id, status="CANCELLED", result=state.lower(), finished_ms=turn.now_ms
-    )
+    await turn.finish_run(room.war_room, approval.held.run_id, status="CANCELLED", result=state.lower())
     await turn.note(f"approval.{state.lower()}", subject=approval.id, details={"run": approval.held.run_id})
 
 

@@ -96,7 +96,7 @@ class Charts:
                 thread_root=fact.thread_root,
             ),
         )
-        await turn.work.commands.finish(fact.run_id, status="SUCCESS", result=drawn.words, finished_ms=turn.now_ms)
+        await turn.finish_run(room.war_room, fact.run_id, status="SUCCESS", result=drawn.words)
 
     async def _duty(self, incident_id: IncidentId) -> "tuple[Sequence[Sla], Sequence[Escalation]] | None":
         try:

@@ -17,6 +17,7 @@ from etb_appservice.domain.clearance import Actor, Decision, decide
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import MessageReceived, Trust
 from etb_appservice.domain.ids import EventId, RoomId, new_id
+from etb_appservice.domain.news import CommandFinished
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.questions import Held, Question, Reading
 from etb_appservice.domain.text import code, plain
@@ -115,6 +116,8 @@ class Chatops:
         )
         if not await turn.work.commands.add(run):
             return
+        if run.status != "RUNNING":
+            turn.tell(CommandFinished(war_room=room.war_room, run_id=run.id))
         await turn.note(
             "command.run" if answer.status != "REFUSED" else "command.refused",
             actor=fact.sender,
@@ -153,7 +156,7 @@ class Chatops:
         await approvals.has_run(turn, room, approval, self._policy)
         if answer is None:
             return
-        await self._went_on(turn, held, asked, answer)
+        await self._went_on(turn, room, held, asked, answer)
         if answer.text:
             await turn.emit("answer", _say(held.room_id, answer.text, held.event_id, held.thread_root))
 
@@ -185,14 +188,14 @@ class Chatops:
             answer = Answer(str(reason), "FAILED")
         if answer is None:
             return
-        await self._went_on(turn, held, asked, answer)
+        await self._went_on(turn, room, held, asked, answer)
         if answer.text:
             await turn.emit("answer", replace(answer_to(fact, answer.text), signed_only=answer.signed_only))
 
-    async def _went_on(self, turn: Turn, held: Held, asked: Asked, answer: Answer) -> None:
+    async def _went_on(self, turn: Turn, room: Room, held: Held, asked: Asked, answer: Answer) -> None:
         """A command that had waited: its run goes on in the log."""
         result = answer.result or answer.text
-        await turn.work.commands.finish(held.run_id, status=answer.status, result=result, finished_ms=turn.now_ms)
+        await turn.finish_run(room.war_room, held.run_id, status=answer.status, result=result)
         await turn.note(
             "command.resumed" if answer.status != "REFUSED" else "command.refused",
             actor=held.caller,

@@ -19,8 +19,10 @@ from etb_appservice.domain.facts import (
 from etb_appservice.domain.ids import EventId, new_id, short_hash
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows import marks, polls
+from etb_appservice.flows.record import details_of, person_of, put_edit, put_new, put_ours, take_away, text_of
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import ASK_AGAIN, KeyMissing, Message, MessageState, Room
+from etb_appservice.ports import ASK_AGAIN, SHOWN, KeyMissing, Message, MessageState, Room
 
 _LOSSES = {
     Loss.WITHHELD: "their client does not give this bot the key",
@@ -38,13 +40,21 @@ class Conversation:
         """`policy.keys` says how long a key is awaited."""
         self._policy = policy
 
-    async def said(self, turn: Turn, room: Room, fact: MessageReceived) -> None:
+    async def said(self, turn: Turn, room: Room, fact: MessageReceived, *, is_command: bool = False) -> None:
         """Keep a message; an edit by its own sender replaces the body that stands."""
         original = await turn.work.messages.by_event(fact.replaces) if fact.replaces else None
         if original is not None and original.sender == fact.sender and original.state == "open":
-            await turn.work.messages.put(replace(original, body=fact.body, decided_ms=turn.now_ms))
+            await put_edit(turn, room, original, fact, self._policy)
         elif fact.replaces is None:
-            await self._put(turn, room, fact, "open", body=fact.body, thread_root=fact.thread_root)
+            body = await polls.begun(turn, room, fact, fact.poll) if fact.poll else text_of(fact)
+            message = replace(
+                self._message(turn, room, fact, "open"),
+                body=body,
+                thread_root=fact.thread_root,
+                details=details_of(fact, self._policy, is_command=is_command),
+            )
+            before = await turn.work.messages.by_event(fact.event_id)
+            await put_new(turn, room, message, before, file=fact.file)
         await turn.note(
             "message.edited" if fact.replaces else "message.received",
             actor=fact.sender,
@@ -135,7 +145,13 @@ class Conversation:
     async def redacted(self, turn: Turn, room: Room, fact: EventRedacted) -> None:
         """A redaction takes the body, and ends the wait for a key."""
         await turn.work.inbox.stop_waiting(short_hash("event", fact.redacts))
-        if await turn.work.messages.redact(fact.redacts):
+        message = await turn.work.messages.by_event(fact.redacts)
+        if message is None:
+            if not await marks.withdrawn(turn, room, fact, self._policy):
+                await polls.redacted(turn, room, fact)
+        else:
+            await take_away(turn, room, message, person_of(fact.sender, self._policy))
+            await polls.redacted(turn, room, fact)
             await turn.note(
                 "message.redacted",
                 actor=fact.sender,
@@ -145,22 +161,8 @@ class Conversation:
 
     async def ours(self, turn: Turn, room: Room, say: Say | SendFile, event_id: EventId, body: str) -> None:
         """Keep what the bot said, under the event that carries it."""
-        edits, purpose = (None, "file") if isinstance(say, SendFile) else (say.edits, say.purpose)
-        await turn.work.messages.put(
-            Message(
-                id=new_id(turn.now_ms),
-                room_id=say.room_id,
-                lane=room.incident_id or say.room_id,
-                event_id=edits or event_id,
-                sender=self._policy.rooms.bot,
-                state="open",
-                origin_ms=turn.now_ms,
-                received_ms=turn.now_ms,
-                decided_ms=turn.now_ms,
-                body=body,
-                thread_root=say.thread_root,
-            )
-        )
+        purpose = "file" if isinstance(say, SendFile) else say.purpose
+        await put_ours(turn, room, say, event_id, body, self._policy)
         await turn.note(
             "message.sent",
             subject=event_id,
@@ -168,30 +170,26 @@ class Conversation:
             contents={"body": body},
         )
 
-    async def _put(
-        self,
-        turn: Turn,
-        room: Room,
-        fact: Origin,
-        state: MessageState,
-        *,
-        body: str | None = None,
-        thread_root: EventId | None = None,
-    ) -> None:
-        await turn.work.messages.put(
-            Message(
-                id=new_id(turn.now_ms),
-                room_id=fact.room_id,
-                lane=room.incident_id or turn.lane,
-                event_id=fact.event_id,
-                sender=fact.sender,
-                state=state,
-                origin_ms=fact.origin_ms,
-                received_ms=turn.received_ms or turn.now_ms,
-                decided_ms=turn.now_ms,
-                body=body,
-                thread_root=thread_root,
-            )
+    async def _put(self, turn: Turn, room: Room, fact: Origin, state: MessageState) -> None:
+        """A place without a text."""
+        before = await turn.work.messages.by_event(fact.event_id)
+        message = self._message(turn, room, fact, state)
+        if state in SHOWN:
+            await put_new(turn, room, message, before)
+        else:
+            await turn.work.messages.put(message)
+
+    def _message(self, turn: Turn, room: Room, fact: Origin, state: MessageState) -> Message:
+        return Message(
+            id=new_id(turn.now_ms),
+            room_id=fact.room_id,
+            lane=room.incident_id or turn.lane,
+            event_id=fact.event_id,
+            sender=fact.sender,
+            state=state,
+            origin_ms=fact.origin_ms,
+            received_ms=turn.received_ms or turn.now_ms,
+            decided_ms=turn.now_ms,
         )
 
     async def _tell(self, turn: Turn, fact: Origin, text: str) -> None:

@@ -51,9 +51,13 @@ from etb_appservice.domain.facts import (
     NotDone,
     OnCallSeen,
     PeopleDue,
+    PinsSet,
     PlainMessageReceived,
+    PollEnded,
+    PollVoted,
     QuestionEnds,
     ReactionReceived,
+    ReactionTooEarly,
     ReadOnlyDue,
     RightsDoubted,
     RightsDue,
@@ -72,7 +76,7 @@ from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
-from etb_appservice.flows import pages, removals
+from etb_appservice.flows import marks, pages, polls, removals
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
@@ -232,7 +236,11 @@ class Decider:
                 | MessageUnreadable()
                 | KeyAwaited()
                 | ReactionReceived()
+                | ReactionTooEarly()
                 | EventRedacted()
+                | PinsSet()
+                | PollVoted()
+                | PollEnded()
                 | MembershipChanged()
             ):
                 room = await turn.work.rooms.by_id(fact.room_id)
@@ -329,12 +337,17 @@ class Decider:
         | MessageUnreadable
         | KeyAwaited
         | ReactionReceived
-        | EventRedacted,
+        | ReactionTooEarly
+        | EventRedacted
+        | PinsSet
+        | PollVoted
+        | PollEnded,
         asked: Asked | None,
     ) -> None:
         match fact:
             case MessageReceived():
-                await self.conversation.said(turn, room, fact)
+                is_command = self.chatops.listener.is_command(fact)
+                await self.conversation.said(turn, room, fact, is_command=is_command)
                 if asked is not None:
                     await self.chatops.asked(turn, room, fact, asked)
             case PlainMessageReceived():
@@ -344,7 +357,14 @@ class Decider:
             case KeyAwaited():
                 await self.conversation.key_awaited(turn, room, fact)
             case ReactionReceived():
+                await marks.reacted(turn, room, fact, self.rights)
                 await self.reactions.received(turn, room, fact)
+            case ReactionTooEarly():
+                await marks.reacted(turn, room, fact, self.rights)
+            case PinsSet():
+                await marks.pins_set(turn, room, fact, self.rights)
+            case PollVoted() | PollEnded():
+                await polls.decided(turn, room, fact, self.rights)
             case EventRedacted():
                 await self.conversation.redacted(turn, room, fact)
                 await self.reactions.redacted(turn, room, fact)

@@ -105,7 +105,7 @@ class Exports:
             ),
         )
         if fact.run_id:
-            await turn.work.commands.finish(fact.run_id, status="SUCCESS", result=answer, finished_ms=turn.now_ms)
+            await turn.finish_run(room.war_room, fact.run_id, status="SUCCESS", result=answer)
         await turn.note(
             "export.made",
             actor=fact.by or SERVICE,

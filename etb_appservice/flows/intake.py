@@ -1,6 +1,6 @@
 """Takes the oldest row of a lane, decodes it into a fact, and has it decided in one commit.
 
-    row ─► decode ─► fact ───────────► look ─► decide ─► commit (row gone, effects queued) ─► wake
+    row ─► decode ─► fact ───────────► look ─► decide ─► commit (row gone, effects queued) ─► news, wake
                  ├─► key missing ────► set aside, its place kept; the lane goes on
                  ├─► nothing follows ► row gone
                  └─► failed ─────────► retried with back-off, then parked for a person; other lanes go on
@@ -24,6 +24,7 @@ from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.turn import Turn, Wake
 from etb_appservice.ports import (
     ASK_AGAIN,
+    Broadcast,
     Clock,
     EtbDecoder,
     FactCodec,
@@ -61,6 +62,7 @@ class Intake:
     wake: Wake
     bind: Callable[[RoomId, str], None]
     """Called when a room's lane became known, so that its next events go there at once."""
+    broadcast: Broadcast
     looked_back: set[int] = field(default_factory=set)
     """Rows that let earlier events of their session pass; each for a moment only."""
 
@@ -169,6 +171,7 @@ class Intake:
             turn = self._turn(work, row)
             await self.decider.decide(turn, fact, looked)
             await work.inbox.finish(row.seq)
+        self.broadcast.tell(turn.news)
         self._wake_for(turn)
         for room_id, user_id in turn.moved:
             await self.hands.membership_changed(room_id, user_id)
@@ -184,6 +187,7 @@ class Intake:
             turn = self._turn(work, row)
             await self.decider.conversation.keep_place(turn, room, missing)
             await work.inbox.wait_for_key(row.seq, room_id=missing.room_id, session_id=missing.session_id)
+        self.broadcast.tell(turn.news)
         again = await self.matrix.decode(row.payload)
         if not isinstance(again, KeyMissing) or again.session_id != missing.session_id:
             await self.keys_arrived([(missing.room_id, missing.session_id)])

@@ -37,6 +37,7 @@ from etb_appservice.flows.pages import PAGE
 from etb_appservice.flows.turn import SERVICE_LANE, Turn, Wake
 from etb_appservice.ports import (
     Arrival,
+    Broadcast,
     Clock,
     EtbHands,
     FactCodec,
@@ -97,6 +98,7 @@ class Outbox:
     wake: Wake
     record: Callable[[Turn, EffectAnswered], Awaitable[None]]
     """Decides an answer from which no effect and no other fact follows."""
+    broadcast: Broadcast
     device_since_ms: int = 0
     """When the bot got its device: transaction ids of an older row, if any, were another device's."""
     started_ms: int = 0
@@ -155,14 +157,18 @@ class Outbox:
         becomes a fact in the lane that asked.
         """
         fact = EffectAnswered(key=row.key, effect=row.effect, answer=done)
+        is_quiet = ends_quietly(fact)
         async with self.store.work() as work:
+            turn = Turn(work=work, ref=f"o{row.seq}", lane=row.lane, codec=self.codec)
             await work.outbox.finish(row.seq)
+            if is_quiet:
+                await self.record(turn, fact)
+            else:
+                await self._answer(work, row, done)
             await _forget_document(work, row.effect)
-            if ends_quietly(fact):
-                await self.record(Turn(work=work, ref=f"o{row.seq}", lane=row.lane, codec=self.codec), fact)
-                return
-            await self._answer(work, row, done)
-        self.wake([row.lane], ())
+        self.broadcast.tell(turn.news)
+        if not is_quiet:
+            self.wake([row.lane], ())
 
     async def _park_unread(self, target: str, sealed: RowUnreadable) -> None:
         """An effect that can't be opened would hold its target for ever. Which lane asked isn't known any more."""

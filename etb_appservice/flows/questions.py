@@ -87,9 +87,7 @@ class Questions:
     async def drop(self, turn: Turn, room: Room, question: Question, why: str) -> None:
         """It is no longer asked, and the command that waited for it was not run."""
         await self.close(turn, room, question)
-        await turn.work.commands.finish(
-            question.held.run_id, status="CANCELLED", result=why, finished_ms=turn.now_ms
-        )
+        await turn.finish_run(room.war_room, question.held.run_id, status="CANCELLED", result=why)
         await turn.note(
             "question.closed", actor=question.held.caller, subject=question.held.run_id, details={"why": why}
         )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from etb_appservice.domain.effects import AdminEffect, ChangeIncident, Effect, EtbEffect, Say
 from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, IncidentDue, NotDone
+from etb_appservice.domain.ids import WarRoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import capital, code, plain
 from etb_appservice.flows.commands import RUN, Answer, Command, Reply, UsageError
@@ -86,9 +87,9 @@ class Replies:
         if answer.status == "RUNNING":
             return
         result = answer.result or answer.text
-        await turn.work.commands.finish(
-            run.id, status=answer.status, result=result or run.result, finished_ms=turn.now_ms
-        )
+        room = await turn.work.rooms.by_id(run.room_id)
+        where = room.war_room if room is not None else WarRoomId("")
+        await turn.finish_run(where, run.id, status=answer.status, result=result or run.result)
         await turn.note(
             "command.answered",
             actor=run.caller,

@@ -98,7 +98,7 @@ class Runbooks:
         run = await put(turn, room, run)
         result = run.living.wanted
         status = _RESULTS.get(state, "FAILED")
-        await turn.work.commands.finish(run.id, status=status, result=result, finished_ms=turn.now_ms)
+        await turn.finish_run(room.war_room, run.id, status=status, result=result)
         await turn.note(
             "runbook.ended",
             subject=run.id,

@@ -11,8 +11,9 @@ from typing import Protocol
 from etb_appservice.domain.audit import AuditNote
 from etb_appservice.domain.effects import Effect, Say, target_of
 from etb_appservice.domain.facts import Fact, Troubled
-from etb_appservice.domain.ids import RoomId, UserId, short_hash
-from etb_appservice.ports import Arrival, FactCodec, Work
+from etb_appservice.domain.ids import RoomId, UserId, WarRoomId, short_hash
+from etb_appservice.domain.news import CommandFinished, News
+from etb_appservice.ports import Arrival, CommandStatus, FactCodec, Work
 
 SERVICE_LANE = "service"
 """Where facts about the service itself are decided: control room, Space, people on call."""
@@ -44,6 +45,8 @@ class Turn:
     lanes: list[str] = field(default_factory=list)
     moved: list[tuple[RoomId, UserId]] = field(default_factory=list)
     """Who came or went: room keys must rotate before the next message."""
+    news: list[News] = field(default_factory=list)
+    """What clients of war rooms are told once the commit holds, in this order."""
     looks_around: bool = False
     """Set when something falls due later, or became ready that these lists don't name: look everywhere."""
 
@@ -76,6 +79,16 @@ class Turn:
             self.lanes.append(lane)
         else:
             self.looks_around = True
+
+    def tell(self, *news: News) -> None:
+        """Let clients know, once the commit holds."""
+        self.news.extend(news)
+
+    async def finish_run(self, war_room: WarRoomId, run_id: str, *, status: CommandStatus, result: str) -> None:
+        """A command that was `RUNNING` has ended so."""
+        await self.work.commands.finish(run_id, status=status, result=result, finished_ms=self.now_ms)
+        if status != "RUNNING":
+            self.tell(CommandFinished(war_room=war_room, run_id=run_id))
 
     async def trouble(self, key: tuple[str, ...], text: str) -> None:
         """Tell the operators, once per `key`."""

@@ -214,9 +214,8 @@ class Upgrades:
         await approvals.move(turn, after, room_id, self._policy)
         for question in await turn.work.cases.of(after.war_room, Question, only_open=True):
             await turn.work.cases.put(after.war_room, replace(question, is_open=False))
-            await turn.work.commands.finish(
-                question.held.run_id, status="CANCELLED", result="the room moved", finished_ms=turn.now_ms
-            )
+            run_id = question.held.run_id
+            await turn.finish_run(after.war_room, run_id, status="CANCELLED", result="the room moved")
             asked = f"{code(question.held.caller)}: the room has moved, so {typed(question.held)} was not run. "
             await turn.emit(f"asks/{question.number}", Say(room_id=room_id, content=f"{asked}Send it here again."))
 

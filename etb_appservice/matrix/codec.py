@@ -5,7 +5,8 @@
     plain message in an encrypted room of ours ──> PlainMessageReceived (never acted upon)
     m.room.member ──> MembershipChanged     m.room.redaction ──> EventRedacted     other state ──> StateChanged
     m.room.tombstone that names a room ──> TombstoneSeen
-    m.reaction ──> ReactionReceived
+    m.reaction ──> ReactionReceived     m.room.pinned_events ──> PinsSet
+    decrypted votes in polls, and their ends ──> PollVoted, PollEnded
 
 Every field is a stranger's word until its type was looked at. Must raise nothing but Broken (no event at all),
 whatever stands in the event.
@@ -24,7 +25,10 @@ from etb_appservice.domain.facts import (
     MessageReceived,
     MessageUnreadable,
     Origin,
+    PinsSet,
     PlainMessageReceived,
+    PollEnded,
+    PollVoted,
     ReactionReceived,
     StateChanged,
     TombstoneSeen,
@@ -35,6 +39,7 @@ from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.reactions import bare
 from etb_appservice.matrix import results
 from etb_appservice.matrix.arrivals import is_id, is_user_id
+from etb_appservice.matrix.contents import POLL_STARTS, ballot_of, clean, file_of, mentions_of, place_of, poll_of
 from etb_appservice.matrix.messages import RELATION
 from etb_appservice.matrix.results import Crypto, Decrypted, Undecryptable
 from etb_appservice.ports import ASK_AGAIN, KeyMissing, Nothing, Store
@@ -45,8 +50,9 @@ IsEncrypted = Callable[[RoomId], Awaitable[bool]]
 
 _LATEST_MS = 1 << 53
 _LONGEST_KEY = 100
+_MOST_PINS = 1000
 _MEMBERSHIPS = frozenset({"invite", "join", "knock", "leave", "ban"})
-_TEXT_TYPES = frozenset({"m.room.message", "m.message", "m.sticker"})
+_TEXT_TYPES = frozenset({"m.room.message", "m.message", "m.sticker"}) | POLL_STARTS
 _TEXT_FIELDS = frozenset(
     {"body", "formatted_body", "msgtype", "m.text", "m.new_content", "org.matrix.msc1767.text"}
 )
@@ -78,16 +84,21 @@ def encrypted_rooms(store: Store) -> IsEncrypted:
 
 
 class Decoder:
-    """`MatrixDecoder` with the bot's own keys. `bot` is whose encrypted messages need no reading."""
+    """`MatrixDecoder` with the bot's own keys. `is_ours`: whose encrypted messages need no reading."""
 
     def __init__(
-        self, crypto: Crypto, is_encrypted: IsEncrypted, bot: UserId, *, missed: Callable[[], None]
+        self,
+        crypto: Crypto,
+        is_encrypted: IsEncrypted,
+        is_ours: Callable[[UserId], bool],
+        *,
+        missed: Callable[[], None],
     ) -> None:
         """`missed` is called when a key isn't here that may have come to the homeserver by now."""
         self._missed = missed
         self._crypto = crypto
         self._is_encrypted = is_encrypted
-        self._bot = bot
+        self._is_ours = is_ours
 
     async def decode(self, payload: bytes) -> Fact | KeyMissing | Nothing:
         """Read one event as JSON."""
@@ -118,8 +129,8 @@ class Decoder:
         return Nothing("an event that carries no message")
 
     async def _encrypted(self, event: Json, content: Json, origin: Origin) -> Fact | KeyMissing | Nothing:
-        if origin.sender == self._bot:
-            return Nothing("the echo of our own message")
+        if self._is_ours(origin.sender):
+            return Nothing("the echo of what we have said ourselves")
         match await self._crypto.decrypt(event):
             case results.KeyMissing(session_id=session_id):
                 self._missed()
@@ -139,11 +150,21 @@ def _waits(origin: Origin, session_id: str) -> KeyMissing:
     return KeyMissing(origin.room_id, origin.event_id, origin.sender, origin.origin_ms, session_id)
 
 
-def _message(inner: Decrypted, envelope: Json, origin: Origin) -> MessageReceived | Nothing:
+def _message(
+    inner: Decrypted, envelope: Json, origin: Origin
+) -> MessageReceived | PollVoted | PollEnded | Nothing:
     """A decrypted message. The relation counts as it stands in clear text beside the ciphertext."""
     relation = envelope.get(RELATION)
     relation = relation if isinstance(relation, dict) else {}
     content = inner.content
+    ballot = ballot_of(inner.type, content, relation)
+    if ballot is not None:
+        where = _of(origin)
+        return (
+            PollEnded(**where, poll=ballot.poll)
+            if ballot.is_end
+            else PollVoted(**where, poll=ballot.poll, answers=ballot.answers)
+        )
     replaces = _event_id(relation.get("event_id")) if relation.get("rel_type") == "m.replace" else None
     new = content.get("m.new_content")
     if (replaces is None) != (new is None):
@@ -154,21 +175,30 @@ def _message(inner: Decrypted, envelope: Json, origin: Origin) -> MessageReceive
     elif new is not None:
         return Nothing("an edit whose m.new_content is not an object")
     body, msgtype = content.get("body"), content.get("msgtype", inner.type)
+    poll = poll_of(inner.type, content) if replaces is None else None
+    if poll is not None:
+        body, msgtype = poll.question, inner.type
     if not isinstance(body, str) or not is_id(msgtype):
         return Nothing("an encrypted event that carries no text")
     reply_to, is_fallback = _reply(relation)
     if reply_to is not None:
         body = without_quote(body)
+    mentions, mentions_room = mentions_of(content)
     return MessageReceived(
         **_of(origin),
         device_id=inner.sender_device or "",
         trust=_TRUST[inner.trust],
         msgtype=msgtype,
-        body=_SURROGATES.sub("\N{REPLACEMENT CHARACTER}", body),
+        body=clean(body),
         thread_root=_event_id(relation.get("event_id")) if relation.get("rel_type") == "m.thread" else None,
         reply_to=None if is_fallback else reply_to,
         replaces=replaces,
         session_id=str(envelope["session_id"]) if is_id(envelope.get("session_id")) else "",
+        mentions=mentions,
+        mentions_room=mentions_room,
+        file=file_of(msgtype, content),
+        place=place_of(msgtype, content),
+        poll=poll,
     )
 
 
@@ -198,11 +228,13 @@ def without_quote(body: str) -> str:
 
 def _state(
     event: Json, event_type: str, content: Json, origin: Origin
-) -> MembershipChanged | StateChanged | TombstoneSeen | Nothing:
+) -> MembershipChanged | StateChanged | TombstoneSeen | PinsSet | Nothing:
     state_key = event["state_key"]
     successor = content.get("replacement_room")
     if event_type == "m.room.tombstone" and state_key == "" and is_id(successor):
         return TombstoneSeen(**_of(origin), replacement=RoomId(str(successor)))
+    if event_type == "m.room.pinned_events" and state_key == "":
+        return PinsSet(**_of(origin), pinned=_pinned(content))
     if event_type != "m.room.member":
         if state_key != "" and not is_id(state_key):
             return Nothing("a state event whose state_key is unusable")
@@ -218,6 +250,12 @@ def _state(
         membership=membership,
         previous=_membership(before) or "leave",
     )
+
+
+def _pinned(content: Json) -> tuple[EventId, ...]:
+    pinned = content.get("pinned")
+    rows = pinned[:_MOST_PINS] if isinstance(pinned, list) else []
+    return tuple(dict.fromkeys(found for one in rows if (found := _event_id(one)) is not None))
 
 
 def _membership(content: object) -> str:
@@ -243,7 +281,9 @@ def _reaction(content: Json, origin: Origin) -> ReactionReceived | Nothing:
         return Nothing("a reaction to nothing")
     if not isinstance(key, str) or not bare(key) or len(key) > _LONGEST_KEY or _SURROGATES.search(key):
         return Nothing("a reaction whose key is unusable")
-    return ReactionReceived(**_of(origin), key=bare(key), relates_to=target)
+    return ReactionReceived(
+        **_of(origin), key=bare(key), relates_to=target, shown="" if bare(key) == key.strip() else key.strip()
+    )
 
 
 def _origin(event: Json) -> Origin:

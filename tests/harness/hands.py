@@ -136,7 +136,9 @@ class Workbench:
                     Attachments(store, server),
                     History(store, server, bot.cipher, policy=a_policy(server.user_id), count=counted.append),
                 ),
-                decoder=Decoder(bot.cipher, encrypted_rooms(store), server.user_id, missed=lambda: None),
+                decoder=Decoder(
+                    bot.cipher, encrypted_rooms(store), lambda user: user == server.user_id, missed=lambda: None
+                ),
                 intake=intake,
                 transactions=transactions,
                 gaps=GapFinder(store, server, intake, clock, grace_s=0.0),

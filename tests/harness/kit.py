@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pytest
 import structlog
@@ -26,6 +26,7 @@ import etb_appservice.commands
 from etb_appservice.domain.audit import AuditEntry, first_break
 from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.classification import Classification, ClassificationMap
+from etb_appservice.domain.conversation import EncryptedFile, FileDetails
 from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.effects import (
     AcceptIdentity,
@@ -56,7 +57,11 @@ from etb_appservice.domain.facts import (
     MessageReceived,
     MessageUnreadable,
     OnCallSeen,
+    PinsSet,
     PlainMessageReceived,
+    PollAsked,
+    PollEnded,
+    PollVoted,
     ReactionReceived,
     ServiceStarted,
     StateChanged,
@@ -66,6 +71,7 @@ from etb_appservice.domain.facts import (
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, short_hash
 from etb_appservice.domain.incident import Card, EtbUser, Incident, OnCall
+from etb_appservice.domain.news import News
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Unsure
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import Backoff, CadencePolicy, CommandPolicy, KeyPolicy, Policy
@@ -122,6 +128,7 @@ SILENT = CadencePolicy(update_minutes={}, commander_minutes=0, catch_up_minutes=
 """Nothing is said by itself as time passes: tests of that ask for the defaults."""
 _MOST_ROUNDS = 500
 MakeHouse = Callable[..., Awaitable["House"]]
+N = TypeVar("N", bound=News)
 
 
 def incident(**changes: Any) -> Incident:
@@ -377,8 +384,7 @@ class World:
         rest = {name: event[name] for name in event.keys() - origin.keys() - {"is", "session", "index"}}
         match event["is"]:
             case "message":
-                trust = Trust(rest.pop("trust", Trust.CROSS_SIGNED))
-                return MessageReceived(**origin, device_id="PHONE", trust=trust, session_id=session or "", **rest)
+                return MessageReceived(**origin, device_id="PHONE", session_id=session or "", **_typed(rest))
             case "plain":
                 return PlainMessageReceived(**origin, event_type="m.room.message")
             case "unreadable":
@@ -389,12 +395,31 @@ class World:
                 return ReactionReceived(**origin, **rest)
             case "redaction":
                 return EventRedacted(**origin, **rest)
+            case "pins":
+                return PinsSet(**origin, pinned=tuple(rest["pinned"]))
+            case "vote":
+                return PollVoted(**origin, poll=rest["poll"], answers=tuple(rest["answers"]))
+            case "poll ends":
+                return PollEnded(**origin, poll=rest["poll"])
             case "state":
                 return StateChanged(**origin, **rest)
             case "tombstone":
                 return TombstoneSeen(**origin, **rest)
             case _:
                 return Nothing("not for us")
+
+
+def _typed(fields: dict[str, Any]) -> dict[str, Any]:
+    """What JSON has made of the fields of a message, as they were."""
+    file, poll = fields.pop("file", None), fields.pop("poll", None)
+    trust = Trust(fields.pop("trust", Trust.CROSS_SIGNED))
+    mentions = tuple(fields.pop("mentions", ()))
+    if file is not None:
+        known = file.pop("file", None)
+        file = FileDetails(**file, file=EncryptedFile(**known) if known else None)
+    if poll is not None:
+        poll = PollAsked(**{**poll, "answers": tuple(tuple(one) for one in poll["answers"])})
+    return {**fields, "trust": trust, "mentions": mentions, "file": file, "poll": poll}
 
 
 def event(what: str, room_id: str, sender: str, *, event_id: str, **fields: Any) -> dict[str, Any]:
@@ -468,6 +493,20 @@ class Verified:
         return [one for one in self.doubted if one.user_id in user_ids]
 
 
+@dataclass
+class Told:
+    """`ports.Broadcast` that remembers."""
+
+    all: list[News] = field(default_factory=list)
+
+    def tell(self, news: Sequence[News]) -> None:
+        self.all += news
+
+    def of(self, kind: type[N]) -> list[N]:
+        """Those of a kind, in order."""
+        return [one for one in self.all if isinstance(one, kind)]
+
+
 class CrashingStore:
     """The store of a process that dies at its commit number `at`: before it (rolled back) or right after it."""
 
@@ -526,6 +565,7 @@ class House:
         self.signs = Signs()
         self.keyless = Keyless()
         self.devices = Verified()
+        self.news = Told()
         self.lane_of: dict[str, str] = {}
         self.woken: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.crashes = 0
@@ -599,6 +639,7 @@ class House:
             self.meter,
             self._wake,
             self.lane_of.__setitem__,
+            self.news,
         )
         self.outbox = Outbox(
             self.store,
@@ -610,6 +651,7 @@ class House:
             self.meter,
             self._wake,
             self.decider.record,
+            self.news,
             started_ms=self.clock.now_ms(),
         )
 
@@ -741,7 +783,7 @@ class House:
 
     async def reacts(self, sender: str, event_id: str, key: str, room_id: str | None = None) -> str:
         """Somebody reacts to a message; answers the reaction's own event id. At rest."""
-        fields = {"key": bare(key), "relates_to": event_id}
+        fields = {"key": bare(key), "relates_to": event_id, "shown": key}
         made = await self.says(sender, "", room_id, what="reaction", **fields)
         await self.settle()
         return made

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +11,7 @@ from etb_appservice.domain.conversation import EncryptedFile, FileDetails, Messa
 from etb_appservice.domain.ids import EventId, RoomId, UserId, Username, WarRoomId, new_id
 from etb_appservice.ports import SHOWN, ChatFile, Message, Tally, unsent
 from etb_appservice.store import tables
+from etb_appservice.store.desk import Transaction
 from etb_appservice.store.sql import SqlStore
 from tests.contract.store.conftest import NOON, Reopen
 
@@ -156,7 +158,7 @@ async def test_nothing_of_text_or_details_stands_in_a_plain_column(store: SqlSto
         await work.files.put(chat_file("the secret name"))
     async with store.desk() as desk:
         for table in (tables.messages, tables.reactions, tables.files):
-            rows = await desk.ask(lambda t, name=table.name: t.rows(text(f"SELECT * FROM {name}")))
+            rows = await desk.ask(partial(Transaction.rows, statement=text(f"SELECT * FROM {table.name}")))
             assert rows
             assert "secret" not in repr(
                 [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in rows]
@@ -312,7 +314,7 @@ async def test_a_deep_page_is_found_along_the_index(store: SqlStore, url: str) -
     async with store.desk() as desk:
         for statement in asked:
             explain = text("EXPLAIN QUERY PLAN " + statement.format(shown=shown))
-            [step] = await desk.ask(lambda t, what=explain: t.rows(what))
+            [step] = await desk.ask(partial(Transaction.rows, statement=explain))
             assert "ix_messages_shown" in step.detail
             assert "SCAN" not in step.detail
 

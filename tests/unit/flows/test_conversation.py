@@ -87,7 +87,8 @@ async def test_an_edit_by_its_sender_replaces_the_body_and_nothing_else(house: H
     edited = await message(house, "$1")
     assert edited is not None
     assert edited.body == "hello"
-    assert edited == replace(first, body="hello", decided_ms=edited.decided_ms)
+    details = replace(first.details, edited_ms=edited.decided_ms)
+    assert edited == replace(first, body="hello", decided_ms=edited.decided_ms, details=details)
     assert await message(house, "$2") is None
     assert "message.edited" in await house.tags()
 

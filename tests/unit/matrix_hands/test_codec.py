@@ -30,6 +30,7 @@ from etb_appservice.matrix.results import Decrypted, Undecryptable, Unreadable
 from etb_appservice.ports import ASK_AGAIN, KeyMissing, Nothing
 
 BOT = "@etb:x"
+GHOST = "@_etb_u_alice:x"
 
 
 class Reader:
@@ -53,7 +54,11 @@ def decoder(answer: Any = None) -> tuple[Decoder, Reader]:
         return room_id == "!ours"
 
     reader = Reader(answer)
-    return Decoder(reader, is_encrypted, UserId(BOT), missed=reader.missed), reader  # type: ignore[arg-type]
+
+    def is_ours(user_id: UserId) -> bool:
+        return user_id in {BOT, GHOST}
+
+    return Decoder(reader, is_encrypted, is_ours, missed=reader.missed), reader  # type: ignore[arg-type]
 
 
 def event(**more: Any) -> dict[str, Any]:
@@ -233,6 +238,7 @@ async def test_a_reaction_names_its_message_and_a_key_without_variation_selector
         origin_ms=5,
         key="⭐",
         relates_to=fact.relates_to,
+        shown="⭐\ufe0f" if "\ufe0f" in key else "",
     )
     assert (fact.event_id, fact.relates_to) == ("$e", "$x")
 

@@ -12,7 +12,7 @@ from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing
-from etb_appservice.domain.conversation import Pinned, Pins, Poll, Vote
+from etb_appservice.domain.conversation import EncryptedFile, FileDetails, Pinned, Pins, Poll, Vote
 from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.devices import SeenDevice, UnsignedDevice
 from etb_appservice.domain.effects import (
@@ -76,9 +76,14 @@ from etb_appservice.domain.facts import (
     NotDone,
     OnCallSeen,
     PeopleDue,
+    PinsSet,
     PlainMessageReceived,
+    PollAsked,
+    PollEnded,
+    PollVoted,
     QuestionEnds,
     ReactionReceived,
+    ReactionTooEarly,
     ReadOnlyDue,
     RightsDoubted,
     RightsDue,
@@ -335,7 +340,23 @@ FACTS: list[Fact] = [
     MessageUnreadable(**ORIGIN, loss=Loss.WRONG_SENDER, session_id="s"),
     KeyAwaited(**ORIGIN, session_id="s", waited_s=1.25),
     MembershipChanged(**ORIGIN, user_id=USER, membership="join", previous="invite", is_upgrade=True),
-    ReactionReceived(**ORIGIN, key="📌", relates_to=EVENT),
+    ReactionReceived(**ORIGIN, key="📌", relates_to=EVENT, shown="📌\ufe0f"),
+    ReactionTooEarly(**ORIGIN, emoji="📌", relates_to=EVENT),
+    MessageReceived(
+        **ORIGIN,
+        device_id="D",
+        trust=Trust.CROSS_SIGNED,
+        msgtype="m.image",
+        body="b",
+        mentions=(USER,),
+        mentions_room=True,
+        file=FileDetails(name="n", original_name="o", file=EncryptedFile(mxc="mxc://a/b", key="k")),
+        place="geo:1,2",
+        poll=PollAsked(question="q", answers=(("1", "a"),), is_disclosed=False, most=2),
+    ),
+    PinsSet(**ORIGIN, pinned=(EVENT,)),
+    PollVoted(**ORIGIN, poll=EVENT, answers=("1",)),
+    PollEnded(**ORIGIN, poll=EVENT),
     EventRedacted(**ORIGIN, redacts=EVENT),
     EventDisowned(**ORIGIN),
     StateChanged(**ORIGIN, event_type="m.room.topic", state_key=""),

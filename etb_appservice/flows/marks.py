@@ -1,0 +1,109 @@
+"""What people put on messages: reactions and pins, as the record shows them.
+
+    ReactionReceived ─► with its message, once per Matrix id and emoji ─► ReactionChanged
+                     └► its message isn't there yet (the bot's, a moment ago) ─► ReactionTooEarly, once
+    EventRedacted (the reaction) ─► it goes ─► ReactionChanged
+    PinsSet ─► the case's Pins, in the room's order; whoever pinned first stays named ─► MessagePinned
+
+None of it is encrypted or names a device: it is shown, and nothing counts by it. What our own ghosts do was
+decided before it was sent; its echo changes nothing. What a reaction does besides, reactions.py decides.
+"""
+
+from dataclasses import replace
+
+from etb_appservice.domain.conversation import PINS, Pins, Reacted
+from etb_appservice.domain.facts import EventRedacted, PinsSet, ReactionReceived, ReactionTooEarly
+from etb_appservice.domain.news import MessagePinned, ReactionChanged
+from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.record import person_of
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import Room
+
+_TOO_EARLY_MS = 2_000
+_MOST_REACTIONS = 1000
+"""On one message: a bound for what a stranger's server can make us keep."""
+
+
+async def reacted(turn: Turn, room: Room, fact: ReactionReceived | ReactionTooEarly, policy: Policy) -> None:
+    """Somebody put an emoji on a message."""
+    emoji = fact.emoji if isinstance(fact, ReactionTooEarly) else fact.shown or fact.key
+    if policy.is_ours(fact.sender) or await turn.work.messages.of_reaction(fact.event_id) is not None:
+        return
+    message = await turn.work.messages.by_event(fact.relates_to)
+    if message is None:
+        if isinstance(fact, ReactionReceived):
+            again = ReactionTooEarly(
+                room_id=fact.room_id,
+                event_id=fact.event_id,
+                sender=fact.sender,
+                origin_ms=fact.origin_ms,
+                emoji=emoji,
+                relates_to=fact.relates_to,
+            )
+            key = ("reaction too early", fact.event_id)
+            await turn.follow(again, key, due_ms=turn.now_ms + _TOO_EARLY_MS)
+        return
+    if isinstance(fact, ReactionTooEarly) and not await turn.work.once.first_time("withdrawn", fact.event_id):
+        return
+    who = person_of(fact.sender, policy)
+    reaction = Reacted(
+        emoji=emoji,
+        user_id=who.user_id,
+        username=who.username,
+        event_id=fact.event_id,
+        at_ms=turn.received_ms or turn.now_ms,
+    )
+    details = message.details.with_reaction(reaction)
+    if message.state == "redacted" or details == message.details or len(details.reactions) > _MOST_REACTIONS:
+        return
+    await turn.work.messages.put(replace(message, details=details))
+    turn.tell(ReactionChanged(war_room=room.war_room, message_id=message.id, emoji=emoji, is_added=True, by=who))
+
+
+async def withdrawn(turn: Turn, room: Room, fact: EventRedacted, policy: Policy) -> bool:
+    """An event was taken away that may be a reaction; answers whether it was one."""
+    message = await turn.work.messages.of_reaction(fact.redacts)
+    if message is None:
+        # One that is still awaited must not come after this.
+        await turn.work.once.first_time("withdrawn", fact.redacts)
+        return False
+    gone = next((one for one in message.details.reactions if one.event_id == fact.redacts), None)
+    if gone is not None:
+        details = message.details.without_reaction(fact.redacts)
+        await turn.work.messages.put(replace(message, details=details))
+        turn.tell(
+            ReactionChanged(
+                war_room=room.war_room,
+                message_id=message.id,
+                emoji=gone.emoji,
+                is_added=False,
+                by=person_of(fact.sender, policy),
+            )
+        )
+    return True
+
+
+async def pins_set(turn: Turn, room: Room, fact: PinsSet, policy: Policy) -> None:
+    """The room shows these as pinned."""
+    if not room.is_current:
+        return
+    by = person_of(fact.sender, policy)
+    before = await turn.work.cases.get(room.war_room, Pins, PINS) or Pins()
+    now = before.shown(fact.pinned, by, turn.received_ms or turn.now_ms)
+    await turn.note(
+        "state.changed",
+        actor=fact.sender,
+        subject=fact.room_id,
+        details={"type": "m.room.pinned_events", "event": fact.event_id},
+    )
+    if now == before:
+        return
+    await turn.work.cases.put(room.war_room, now)
+    was, stands = ({one.event_id: one for one in pins.pinned} for pins in (before, now))
+    ids = await turn.work.messages.ids_of(was.keys() ^ stands.keys())
+    turn.tell(
+        *(
+            MessagePinned(war_room=room.war_room, message_id=message_id, is_pinned=event_id in stands, by=by)
+            for event_id, message_id in ids.items()
+        )
+    )
