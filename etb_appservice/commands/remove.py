@@ -36,7 +36,7 @@ async def remove(call: Call, user: Person) -> Answer:
     if await call.work.rooms.membership(room_id, user_id) not in INSIDE:
         text = "was not in this room; they are let in no longer." if was_let_in else "is not in this room."
         return Answer(f"{code(user_id)} {text}", "SUCCESS" if was_let_in else "FAILED")
-    await put_out(call.turn, room_id, user_id, _REASON)
+    await put_out(call.turn, room_id, user_id, _REASON, call.policy)
     await call.turn.note(
         "person.removed",
         actor=call.actor.user_id,

@@ -152,7 +152,7 @@ class BreakGlasses:
         await self._record_end(turn, room, grant, by=fact.by)
         found = await permission(turn.work, room, fact.user_id, self._policy)
         if not found.allowed:
-            await _put_out(turn, room, fact.user_id)
+            await _put_out(turn, room, fact.user_id, self._policy)
         who, name = code(fact.user_id), await number_of(turn.work, room)
         how = f"{code(fact.by)} has ended it" if fact.by else "its time is over"
         rest = "They stay, since they belong here by now." if found.allowed else "They are out."
@@ -283,11 +283,11 @@ async def _invite(turn: Turn, room: Room, room_id: RoomId, user_id: UserId, unti
     await turn.note("person.invited", subject=room.war_room, details={"user": user_id, "roles": "break-glass"})
 
 
-async def _put_out(turn: Turn, room: Room, user_id: UserId) -> None:
+async def _put_out(turn: Turn, room: Room, user_id: UserId, policy: Policy) -> None:
     """Out of every room that this war room has been, before anything else is said there."""
     for room_id in await turn.work.rooms.shared_with(user_id):
         one = await turn.work.rooms.by_id(room_id)
         if one is None or one.war_room != room.war_room:
             continue
-        await remove(turn, room_id, user_id, _OVER)
+        await remove(turn, room_id, user_id, _OVER, policy)
         await turn.note("person.removed", subject=room.war_room, details={"user": user_id, "why": "break-glass"})

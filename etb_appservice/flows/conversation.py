@@ -6,6 +6,7 @@ whose key isn't its sender's, is recorded and answered with one notice, and neve
 
 from dataclasses import replace
 
+from etb_appservice.domain.conversation import FileDetails
 from etb_appservice.domain.effects import Say, SendFile
 from etb_appservice.domain.facts import (
     EventRedacted,
@@ -159,10 +160,19 @@ class Conversation:
                 details={"room": room.war_room},
             )
 
-    async def ours(self, turn: Turn, room: Room, say: Say | SendFile, event_id: EventId, body: str) -> None:
+    async def ours(
+        self,
+        turn: Turn,
+        room: Room,
+        say: Say | SendFile,
+        event_id: EventId,
+        body: str,
+        *,
+        file: FileDetails | None = None,
+    ) -> None:
         """Keep what the bot said, under the event that carries it."""
         purpose = "file" if isinstance(say, SendFile) else say.purpose
-        await put_ours(turn, room, say, event_id, body, self._policy)
+        await put_ours(turn, room, say, event_id, body, self._policy, file=file)
         await turn.note(
             "message.sent",
             subject=event_id,

@@ -159,7 +159,7 @@ class UnsignedDevices:
             if entry.user_id == user_id:
                 await turn.work.cases.put(room.war_room, replace(entry, removed_ms=turn.now_ms))
         reason = "A device of yours is not verified. You are invited again once it is, or is signed out."
-        await remove(turn, room_id, user_id, reason)
+        await remove(turn, room_id, user_id, reason, self._policy)
         await turn.note("person.removed", subject=room.war_room, details={**_details(due), "why": "unsigned"})
         await turn.trouble(
             ("unsigned", turn.ref, user_id),

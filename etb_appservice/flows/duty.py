@@ -27,6 +27,7 @@ from etb_appservice.flows import notices, pages
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.pages import acknowledged
 from etb_appservice.flows.surroundings import Surroundings, answer_within
+from etb_appservice.flows.tellings import of_escalation
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.watch import FIRST_LOOK_MS, begin, put_plan
 from etb_appservice.ports import EtbReads, Room, Store
@@ -204,6 +205,7 @@ class Duty:
         lines = [*told.ends, *told.passing]
         if watch.unsaid:
             lines = [f"During maintenance: {' '.join(watch.unsaid)}", *lines]
+        turn.tell(*told.news)
         await self._say(turn, room, "levels", lines)
         return replace(watch, unsaid=()), told.due_ms
 
@@ -212,7 +214,8 @@ class Duty:
         settled = await self._settle_page(turn, room, moved, say=not is_quiet)
         if not is_quiet:
             # A page that was acknowledged has said so itself.
-            await self._say(turn, room, "escalations", [line for line, about in lines if about not in settled])
+            turn.tell(*(of_escalation(room, row) for _, row in lines))
+            await self._say(turn, room, "escalations", [line for line, row in lines if row.id not in settled])
 
     async def _settle_page(self, turn: Turn, room: Room, moved: dict[str, str], *, say: bool) -> set[str]:
         """Escalations were acknowledged in ETB, by whom: so are their pages. Answers those that had one open."""

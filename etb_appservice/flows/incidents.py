@@ -18,6 +18,7 @@ from etb_appservice.domain.effects import PutState, Say
 from etb_appservice.domain.facts import CardDue, IncidentDue, IncidentSeen, PeopleDue
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId
 from etb_appservice.domain.incident import Card, Incident, urgency
+from etb_appservice.domain.news import RightsChanged
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE, RoomSpec, incident_room
@@ -37,6 +38,7 @@ from etb_appservice.flows.surroundings import (
     remember,
     responders,
 )
+from etb_appservice.flows.tellings import handed_over, tell_of_changes
 from etb_appservice.flows.timeline import write_changes
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.watch import look_soon
@@ -115,6 +117,7 @@ class Incidents:
                 await self._open(turn, incident)
         else:
             if known is not None:
+                tell_of_changes(turn, room, known.incident, incident)
                 await write_changes(turn, room, known.incident, incident, server=self._policy.server_name)
             await self.settle(turn, room, incident, around)
             if incident.is_open and room.room_id is not None:
@@ -129,6 +132,7 @@ class Incidents:
             await learned_all(turn, around.users.values(), self._policy)
             await self.settle(turn, room, known.incident, around, afresh=fact.afresh)
             if fact.news and room.room_id is not None:
+                turn.tell(handed_over(room))
                 await turn.emit("news", Say(room_id=room.room_id, content=fact.news, purpose="notice"))
 
     async def card_due(self, turn: Turn, fact: CardDue) -> None:
@@ -194,6 +198,7 @@ class Incidents:
             content = {"history_visibility": spec.visibility}
             await turn.emit("visibility", _state(room_id, "m.room.history_visibility", content))
         if changed.classification is not room.classification:
+            turn.tell(RightsChanged(war_room=room.war_room))
             await reclassified(turn, room.war_room, changed.classification)
             await turn.note(
                 "room.classified",

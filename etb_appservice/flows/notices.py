@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from etb_appservice.domain.duty import Escalation, Sla
 from etb_appservice.domain.levels import SlaSeen, budget_s, next_ms, passed, state_of
+from etb_appservice.domain.news import Notified
 from etb_appservice.domain.pages import EscalationSeen, Page
 from etb_appservice.domain.text import code, lasting, moment, plain
+from etb_appservice.flows.tellings import of_sla
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
@@ -29,6 +31,7 @@ class Told:
     """Breached or met: said even when it was kept back for a while."""
     due_ms: list[int] = field(default_factory=list)
     """When the next threshold of each passes."""
+    news: list[Notified] = field(default_factory=list)
 
 
 async def of_slas(turn: Turn, room: Room, slas: Sequence[Sla], thresholds: Sequence[int], server: str) -> Told:
@@ -52,14 +55,17 @@ async def of_slas(turn: Turn, room: Room, slas: Sequence[Sla], thresholds: Seque
             pass
         elif state == "breached" and await turn.work.once.first_time("sla breached", sla.id):
             told.ends.append(_breached(sla))
+            told.news.append(of_sla(room, "SLA_BREACHED", sla))
             await write_down(
                 turn, room, "SLA_BREACHED", f"SLA {sla.name} breached", server=server, to_etb=False,
                 at_ms=sla.breached_ms or sla.target_ms,
             )  # fmt: skip
         elif state == "met" and before is not None and await turn.work.once.first_time("sla met", sla.id):
             told.ends.append(_met(sla))
+            told.news.append(of_sla(room, "SLA_MET", sla))
         elif state == "running" and now.said > (before.said if before else 0):
             told.passing.append(_passing(sla, now.said, turn.now_ms))
+            told.news.append(of_sla(room, "SLA_WARNING", sla, now.said))
         if now != before:
             await turn.work.cases.put(room.war_room, now)
         due_ms = next_ms(sla, turn.now_ms, budget, thresholds) if state == "running" else None
@@ -70,12 +76,12 @@ async def of_slas(turn: Turn, room: Room, slas: Sequence[Sla], thresholds: Seque
 
 async def of_escalations(
     turn: Turn, room: Room, rows: Sequence[Escalation]
-) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """What is new of an incident's escalations: (line, id), and who acknowledged which of them, by its id.
+) -> tuple[list[tuple[str, Escalation]], dict[str, str]]:
+    """What is new of an incident's escalations, in lines, and who acknowledged which of them, by its id.
 
     Those that we started ourselves were announced by whoever asked for them.
     """
-    lines: list[tuple[str, str]] = []
+    lines: list[tuple[str, Escalation]] = []
     acknowledged: dict[str, str] = {}
     for row in rows:
         before = await turn.work.cases.get(room.war_room, EscalationSeen, row.id)
@@ -88,7 +94,7 @@ async def of_escalations(
             acknowledged[row.id] = row.acknowledged_by
         line = _started(row) if is_new else _moved(row, before)
         if line:
-            lines.append((line, row.id))
+            lines.append((line, row))
     return lines, acknowledged
 
 

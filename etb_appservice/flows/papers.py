@@ -3,8 +3,10 @@
 ExportDue, ChartDue ─► look ─► due ─► SendFile, RegisterEvidence ─► answered: kept as said, or told to be missing
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from etb_appservice.domain.conversation import EncryptedFile, FileDetails, file_type_of, safe_name
 from etb_appservice.domain.effects import RegisterEvidence, Say, SendFile
 from etb_appservice.domain.facts import ChartDue, Done, EffectAnswered, ExportDue, NotDone
 from etb_appservice.domain.ids import EventId
@@ -47,7 +49,7 @@ class Papers:
         """A file was sent or registered, or could not be. Other effects mean nothing here."""
         match fact.effect, fact.answer:
             case SendFile() as sent, Done(event_id=event_id, found=found) if event_id:
-                await self._sent(turn, sent, event_id, found.get("mxc", ""))
+                await self._sent(turn, sent, event_id, found)
             case SendFile() as sent, NotDone() as failed:
                 await _not_sent(turn, sent, failed)
             case RegisterEvidence() as evidence, NotDone() as failed:
@@ -55,15 +57,37 @@ class Papers:
             case _:
                 pass
 
-    async def _sent(self, turn: Turn, sent: SendFile, event_id: EventId, mxc: str) -> None:
+    async def _sent(self, turn: Turn, sent: SendFile, event_id: EventId, found: Mapping[str, str]) -> None:
         """It stands in the room: it is kept as what the bot said, and its upload knows what refers to it."""
         room = await turn.work.rooms.by_id(sent.room_id)
         if room is None:
             return
-        await self.conversation.ours(turn, room, sent, event_id, sent.caption or sent.filename)
-        media = await turn.work.cases.get(room.war_room, Media, mxc)
+        media = await turn.work.cases.get(room.war_room, Media, found.get("mxc", ""))
+        file = _details(sent, found, media)
+        await self.conversation.ours(turn, room, sent, event_id, sent.caption or sent.filename, file=file)
         if media is not None:
             await turn.work.cases.put(room.war_room, replace(media, event_id=event_id))
+
+
+def _details(sent: SendFile, found: Mapping[str, str], media: Media | None) -> FileDetails:
+    """What the record keeps of a file of ours."""
+    place = EncryptedFile(
+        mxc=found.get("mxc", ""),
+        key=found.get("key", ""),
+        iv=found.get("iv", ""),
+        sha256=found.get("sha256", ""),
+    )
+    return FileDetails(
+        name=safe_name(sent.filename),
+        original_name=sent.filename,
+        mime=sent.mime,
+        size=sent.size,
+        sha256=media.sha256 if media is not None else "",
+        file=place,
+        file_type=file_type_of(sent.mime, sent.filename),
+        width=sent.width,
+        height=sent.height,
+    )
 
 
 async def _not_sent(turn: Turn, sent: SendFile, failed: NotDone) -> None:

@@ -171,7 +171,9 @@ async def _put_out(
         if not is_theirs or (await permission(turn.work, room, user_id, policy)).allowed:
             continue
         gone.add(user_id)
-        await remove(turn, room.room_id, user_id, "Your organisation no longer takes part in this incident.")
+        await remove(
+            turn, room.room_id, user_id, "Your organisation no longer takes part in this incident.", policy
+        )
         await turn.note(
             "person.removed", actor=by, subject=room.war_room, details={"user": user_id, "why": "partner revoked"}
         )

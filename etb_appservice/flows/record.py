@@ -12,7 +12,15 @@ from etb_appservice.domain.conversation import FileDetails, MessageDetails, Mess
 from etb_appservice.domain.effects import Say, SendFile
 from etb_appservice.domain.facts import MessageReceived
 from etb_appservice.domain.ids import NOBODY, EventId, UserId, Username, new_id
-from etb_appservice.domain.news import FileShared, MessageAdded, MessageDeleted, MessageUpdated, Notified
+from etb_appservice.domain.news import (
+    FileShared,
+    MessageAdded,
+    MessageDeleted,
+    MessageUpdated,
+    Notified,
+    PersonJoined,
+    PersonLeft,
+)
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import ChatFile, Message, Room
@@ -113,7 +121,14 @@ async def take_away(turn: Turn, room: Room, message: Message, by: Person) -> Non
 
 
 async def put_ours(
-    turn: Turn, room: Room, say: Say | SendFile, event_id: EventId, body: str, policy: Policy
+    turn: Turn,
+    room: Room,
+    say: Say | SendFile,
+    event_id: EventId,
+    body: str,
+    policy: Policy,
+    *,
+    file: FileDetails | None = None,
 ) -> None:
     """What the bot said, under the event that carries it; an edit changes what stands."""
     edits = say.edits if isinstance(say, Say) else None
@@ -144,7 +159,18 @@ async def put_ours(
             mentioned=_named(mentions, policy),
         ),
     )
-    await put_new(turn, room, message, before)
+    await put_new(turn, room, message, before, file=file)
+
+
+def tell_of_move(turn: Turn, room: Room, user_id: UserId, before: str, after: str, policy: Policy) -> None:
+    """Somebody came or went. Our own users come and go with what they have to say: that is no news."""
+    if policy.is_ours(user_id) or "join" not in {before, after} or before == after:
+        return
+    who = person_of(user_id, policy)
+    if after == "join":
+        turn.tell(PersonJoined(war_room=room.war_room, person=who))
+    else:
+        turn.tell(PersonLeft(war_room=room.war_room, person=who))
 
 
 def tell_mentioned(

@@ -17,10 +17,12 @@ from etb_appservice.domain.facts import MembershipChanged, RightsDoubted, Rights
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.news import RightsChanged
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.text import code, plain, some_of
 from etb_appservice.flows.permitted import PUT_OUT, Permission, Why, circle_of, permission, permissions
+from etb_appservice.flows.record import tell_of_move
 from etb_appservice.flows.surroundings import FIXES, number_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room, Work
@@ -46,6 +48,7 @@ async def learned(turn: Turn, user: EtbUser, policy: Policy) -> None:
     for room_id in await turn.work.rooms.shared_with(user_id):
         room = await turn.work.rooms.by_id(room_id)
         if room is not None and room.kind == "incident":
+            turn.tell(RightsChanged(war_room=room.war_room))
             fact = RightsDue(room_id=room_id, user_id=user_id)
             lane = room.incident_id or room_id
             await turn.follow(fact, ("rights", turn.ref, room_id, user_id), lane=lane)
@@ -158,9 +161,13 @@ async def would_lose(work: Work, room: Room, level: Classification, policy: Poli
     return tuple(one for one in present if now[one].allowed and not then[one].allowed)
 
 
-async def remove(turn: Turn, room_id: RoomId, user_id: UserId, reason: str) -> None:
+async def remove(turn: Turn, room_id: RoomId, user_id: UserId, reason: str, policy: Policy) -> None:
     """Out of our tables and of the room. From this commit on they are nobody to whom a key is given."""
-    await turn.work.rooms.set_member(room_id, user_id, "leave")
+    before = await turn.work.rooms.set_member(room_id, user_id, "leave")
+    room = await turn.work.rooms.by_id(room_id)
+    if room is not None:
+        tell_of_move(turn, room, user_id, before, "leave", policy)
+        turn.tell(RightsChanged(war_room=room.war_room))
     await turn.emit(f"remove/{room_id}/{user_id}", Remove(room_id=room_id, user_id=user_id, reason=reason))
     # Rotated at once, not only when the homeserver has carried it out.
     turn.moved.append((room_id, user_id))
@@ -168,7 +175,7 @@ async def remove(turn: Turn, room_id: RoomId, user_id: UserId, reason: str) -> N
 
 async def _put_out(turn: Turn, room: Room, user_id: UserId, found: Permission, policy: Policy) -> None:
     assert room.room_id is not None  # noqa: S101 - somebody is in it
-    await remove(turn, room.room_id, user_id, _REASONS.get(found.why, _REASON))
+    await remove(turn, room.room_id, user_id, _REASONS.get(found.why, _REASON), policy)
     username = policy.people.username(user_id)
     if username is not None:
         guest = await turn.work.cases.get(room.war_room, Guest, username)

@@ -29,6 +29,7 @@ from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
 from etb_appservice.flows.opening import ask_for
+from etb_appservice.flows.record import tell_of_move
 from etb_appservice.flows.removals import came, put_out_whom_it_must, sweep_rooms
 from etb_appservice.flows.standing import is_let_in
 from etb_appservice.flows.surroundings import Surroundings
@@ -120,6 +121,7 @@ class Rooms:
         if before == fact.membership:
             return
         turn.moved.append((room.room_id, fact.user_id))
+        tell_of_move(turn, room, fact.user_id, before, fact.membership, self._policy)
         await turn.note(
             "member.changed",
             actor=fact.sender,

@@ -22,6 +22,16 @@ from etb_appservice.matrix.server import Homeserver
 from etb_appservice.ports import Store
 
 
+def described(file: Json) -> dict[str, str]:
+    """What the record keeps of an EncryptedFile: where it lies, and how it is decrypted."""
+    return {
+        "mxc": file["url"],
+        "key": file["key"]["k"],
+        "iv": file["iv"],
+        "sha256": file["hashes"]["sha256"],
+    }
+
+
 class Attachments:
     """The documents of the store, and the media store of the homeserver."""
 
@@ -38,8 +48,8 @@ class Attachments:
         if document.upload is not None:
             known: Json = json.loads(document.upload)
             return known
-        ciphertext, described = await asyncio.to_thread(encrypt_attachment, document.content)
-        file: Json = described.serialize()
+        ciphertext, made = await asyncio.to_thread(encrypt_attachment, document.content)
+        file: Json = made.serialize()
         file["url"] = await self._server.upload(ciphertext)
         digest = await asyncio.to_thread(hashlib.sha256, document.content)
         async with self._store.work() as work:

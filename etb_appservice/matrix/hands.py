@@ -42,7 +42,7 @@ from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsu
 from etb_appservice.domain.rooms import INSIDE, voiced
 from etb_appservice.flows.admin import carry_out
 from etb_appservice.matrix.audience import AudienceOf, Recipients
-from etb_appservice.matrix.files import Attachments
+from etb_appservice.matrix.files import Attachments, described
 from etb_appservice.matrix.history import History
 from etb_appservice.matrix.messages import (
     EFFECT_FIELD,
@@ -117,7 +117,7 @@ class Hands:
             case SendFile():
                 file = await self._attachments.encrypted_file(effect)
                 done = await self._send(effect.room_id, attempt, content_of_file(effect, file, attempt.key))
-                return replace(done, found={"mxc": file["url"]})
+                return replace(done, found=described(file))
             case Pin():
                 return await self._pin(effect)
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
