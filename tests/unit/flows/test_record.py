@@ -141,9 +141,7 @@ async def test_an_edit_shows_when_and_who_is_meant_now(open_house: House) -> Non
     assert edited.details.edited_ms == edited.decided_ms
     assert edited.details.mentioned == ("bob", "carol")
     assert len(edited.details.reactions) == 1
-    assert open_house.news.of(MessageUpdated) == [
-        MessageUpdated(war_room=edited_room(open_house), message_id=first.id)
-    ]
+    assert [one.message_id for one in open_house.news.of(MessageUpdated)] == [first.id]
     assert [one.usernames for one in open_house.news.of(Notified)] == [("carol",)]
 
 
@@ -266,7 +264,7 @@ async def test_redaction_takes_text_reactions_and_files_and_keeps_the_place(open
     await open_house.redacts(ALICE, "$1")
     gone = await message(open_house, "$1")
     assert (gone.id, gone.position, gone.state, gone.body) == (said.id, said.position, "redacted", None)
-    assert gone.details.files == gone.details.reactions == ()
+    assert (gone.details.files, gone.details.reactions) == ((), ())
     async with open_house.db.view() as view:
         assert await view.files.count(NO_1) == 0
     [told] = open_house.news.of(MessageDeleted)

@@ -108,7 +108,8 @@ async def test_who_is_meant_is_known_by_their_ids() -> None:
     named = {"user_ids": ["@a:x", "@a:x", "no id", 5, "@b:x"], "room": True}
     fact = await read(said("hello", **{"m.mentions": named}), event())
     assert (fact.mentions, fact.mentions_room) == (("@a:x", "@b:x"), True)
-    for odd in (None, [], {"user_ids": "all", "room": "yes"}):
+    odds: list[Any] = [None, [], {"user_ids": "all", "room": "yes"}]
+    for odd in odds:
         assert mentions_of({"m.mentions": odd}) == ((), False)
 
 
