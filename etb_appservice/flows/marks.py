@@ -90,12 +90,9 @@ async def pins_set(turn: Turn, room: Room, fact: PinsSet, policy: Policy) -> Non
     by = person_of(fact.sender, policy)
     before = await turn.work.cases.get(room.war_room, Pins, PINS) or Pins()
     now = before.shown(fact.pinned, by, turn.received_ms or turn.now_ms)
-    await turn.note(
-        "state.changed",
-        actor=fact.sender,
-        subject=fact.room_id,
-        details={"type": "m.room.pinned_events", "event": fact.event_id},
-    )
+    if not policy.is_ours(fact.sender):
+        details = {"type": "m.room.pinned_events", "event": fact.event_id}
+        await turn.note("state.changed", actor=fact.sender, subject=fact.room_id, details=details)
     if now == before:
         return
     await turn.work.cases.put(room.war_room, now)

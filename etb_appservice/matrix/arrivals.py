@@ -71,6 +71,9 @@ def parked(payload: bytes, reason: str) -> Arrival:
     )
 
 
+_ALWAYS_READ = frozenset({"m.room.member", "m.room.pinned_events"})
+
+
 class Intake:
     """Accepts events into the inbox, from a transaction or fetched, and wakes whoever works on their lanes."""
 
@@ -92,12 +95,13 @@ class Intake:
         """Whether an event is the bot's own act: its effect was recorded when the homeserver answered it.
 
         Who is in a room counts for its keys, whoever acts in the bot's name: memberships are never passed over.
+        Nor is what is pinned: the bot adds to what it finds there, and only the room shows what came of it.
         """
         return isinstance(event, Mapping) and self.is_act_of_ours(event.get("sender"), event.get("type"))
 
     def is_act_of_ours(self, sender: object, event_type: object) -> bool:
         """The same of an event of which no more is known."""
-        return self._bot is not None and sender == self._bot and event_type != "m.room.member"
+        return self._bot is not None and sender == self._bot and event_type not in _ALWAYS_READ
 
     def saw_echo(self, event_id: object) -> None:
         """Remember for a moment that an act of our own came back: the self-test waits for one."""

@@ -334,9 +334,15 @@ async def test_our_own_messages_that_come_back_are_not_stored_and_all_else_is(hs
 
 async def test_who_is_in_a_room_counts_also_when_somebody_acts_in_the_bots_name(hs: Fixture) -> None:
     kick = an_event(1, sender=BOT, type="m.room.member", state_key="@a:x", content={"membership": "leave"})
-    pin = an_event(2, sender=BOT, type="m.room.pinned_events", state_key="", content={"pinned": []})
-    status, _ = await hs.put({"events": [kick, pin]})
+    name = an_event(2, sender=BOT, type="m.room.name", state_key="", content={"name": "n"})
+    status, _ = await hs.put({"events": [kick, name]})
     assert status == 200
+    assert [event["event_id"] for event in await hs.rows()] == ["$e1"]
+
+
+async def test_what_is_pinned_is_read_whoever_pinned_it(hs: Fixture) -> None:
+    pins = an_event(1, sender=BOT, type="m.room.pinned_events", state_key="", content={"pinned": ["$a"]})
+    assert await hs.put({"events": [pins]}) == (200, {})
     assert [event["event_id"] for event in await hs.rows()] == ["$e1"]
 
 
