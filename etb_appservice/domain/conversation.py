@@ -114,6 +114,15 @@ class MessageDetails:
                 return self
         return replace(self, reactions=(*self.reactions, reaction))
 
+    def reaction_sent(self, before: EventId, event_id: EventId) -> "MessageDetails":
+        """Matrix knows a reaction by now, under this event."""
+        return replace(
+            self,
+            reactions=tuple(
+                replace(one, event_id=event_id) if one.event_id == before else one for one in self.reactions
+            ),
+        )
+
     def without_reaction(self, event_id: EventId) -> "MessageDetails":
         """A reaction was withdrawn."""
         return replace(self, reactions=tuple(one for one in self.reactions if one.event_id != event_id))

@@ -40,6 +40,13 @@ def test_one_person_counts_once_by_whichever_of_their_ids_they_react() -> None:
     assert not has_reacted(reactions, Person(GHOST, NAME), "👍")
 
 
+def test_a_reaction_is_named_once_matrix_knows_it() -> None:
+    details = MessageDetails(reactions=(reacted("~r", "⭐", GHOST, NAME), reacted("$2", "⭐", BOB)))
+    named = details.reaction_sent(EventId("~r"), EventId("$1"))
+    assert [one.event_id for one in named.reactions] == ["$1", "$2"]
+    assert named.reaction_sent(EventId("~r"), EventId("$9")) == named
+
+
 def test_of_one_id_and_emoji_the_first_reaction_stands_until_it_is_withdrawn() -> None:
     details = MessageDetails().with_reaction(reacted("$1", "⭐", ALICE))
     assert details.with_reaction(reacted("$2", "⭐️", ALICE)) == details
