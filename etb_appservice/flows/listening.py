@@ -67,9 +67,14 @@ class Listener:
         return self._policy.people.username(user_id)
 
     def is_command(self, fact: MessageReceived) -> bool:
-        """Whether a message asks for something: typed by a person, not edited, not a bot's notice."""
+        """Whether a message asks for something: typed by a person, not edited, not a bot's notice.
+
+        Nor the name of a file or the question of a poll, which look like one by chance.
+        """
         return (
             fact.replaces is None
+            and fact.file is None
+            and fact.poll is None
             and fact.msgtype != "m.notice"
             and not self._policy.is_ours(fact.sender)
             and split_command(fact.body, self._policy.commands.prefixes) is not None

@@ -343,6 +343,17 @@ async def test_nothing_of_a_redacted_poll_is_kept(open_house: House) -> None:
     assert (poll.question, poll.answers, poll.votes) == ("", (), ())
 
 
+@pytest.mark.parametrize(
+    "fields", [{"msgtype": "m.poll.start", "poll": POLL}, {"msgtype": "m.file", "file": FILE}]
+)
+async def test_the_name_of_a_file_and_the_question_of_a_poll_are_no_commands(
+    open_house: House, fields: dict[str, Any]
+) -> None:
+    said = await says(open_house, "!status", "$1", **fields)
+    assert said.details.message_type != "COMMAND"
+    assert open_house.answers("$1") == []
+
+
 async def test_a_vote_in_no_poll_comes_to_nothing(open_house: House) -> None:
     await happens(open_house, "vote", BOB, "$v1", poll="$none", answers=["2"])
     await happens(open_house, "poll ends", BOB, "$e1", poll="$none")
