@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
+from etb_appservice.domain.ids import NOBODY, EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card
 from etb_appservice.domain.rooms import RoomSpec
 
@@ -58,6 +58,8 @@ class LeaveRoom:
 
     kind: Literal["LeaveRoom"] = "LeaveRoom"
     room_id: RoomId
+    speaker: Username = NOBODY
+    """Whose ghost leaves, also a room of ours; empty: the bot does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,8 @@ class Say:
     purpose: Literal["", "card", "answer", "notice", "reminder", "living"] = ""
     signed_only: bool = False
     """Whether only devices that their owners have signed may read it, whatever the room's rules say."""
+    speaker: Username = NOBODY
+    """The ETB user whose ghost says it; empty: the bot does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +165,33 @@ class SendFile:
     """What is read beside it; for a picture, what it shows. Plain text; empty shows the file's name."""
     reply_to: EventId | None = None
     thread_root: EventId | None = None
+    speaker: Username = NOBODY
+    """The ETB user whose ghost sends it; empty: the bot does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class React:
+    """Put an emoji on a message. It is not encrypted. Who has put it there already has done so."""
+
+    kind: Literal["React"] = "React"
+    room_id: RoomId
+    event_id: EventId
+    emoji: str
+    speaker: Username = NOBODY
+    """The ETB user whose ghost does it; empty: the bot does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redact:
+    """Take a message or a reaction back. One that is gone already counts as taken back."""
+
+    kind: Literal["Redact"] = "Redact"
+    room_id: RoomId
+    event_id: EventId
+    reason: str = ""
+    """It is not encrypted."""
+    speaker: Username = NOBODY
+    """The ETB user whose ghost does it, of what it has said itself; empty: the bot does, of whatever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +327,8 @@ class DeleteMedia:
     mxc: str
 
 
+Spoken = Say | SendFile | React | Redact
+"""What somebody says or does in a room: the bot, or the ghost of `speaker`."""
 AdminEffect = PurgeHistory | DeleteMedia
 RoomEffect = (
     OpenRoom
@@ -307,8 +340,7 @@ RoomEffect = (
     | SetVoice
     | FollowUpgrade
     | Pin
-    | Say
-    | SendFile
+    | Spoken
     | AcceptIdentity
 )
 MatrixEffect = RoomEffect | AdminEffect
@@ -378,6 +410,8 @@ def target_of(effect: Effect) -> str:
             | Pin(room_id=room_id)
             | Say(room_id=room_id)
             | SendFile(room_id=room_id)
+            | React(room_id=room_id)
+            | Redact(room_id=room_id)
             | PurgeHistory(room_id=room_id)
         ):
             return f"matrix/{room_id}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from etb_appservice.domain.breakglass import GlassRole
 from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.clearance import OurRole
+from etb_appservice.domain.ghosts import Ghosts
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.partners import Partner, server_of
 from etb_appservice.domain.people import PeopleMap
@@ -245,7 +246,12 @@ class Policy:
     intake: Backoff = field(default_factory=lambda: Backoff(tries=5, most_s=30.0))
     outbox: Backoff = field(default_factory=lambda: Backoff(tries=300))
     own_users: str = "@_etb_"
-    """What the ids of our ghosts begin with; the bot's id is in `rooms.bot`."""
+    """What the ids of our users begin with; the bot's id is in `rooms.bot`."""
+
+    @property
+    def ghosts(self) -> Ghosts:
+        """How the ids of those are spelt who speak for ETB users."""
+        return Ghosts(f"{self.own_users}u_", self.server_name)
 
     def is_at_home(self, user_id: UserId) -> bool:
         """Whether somebody's homeserver is one of our organisation, so that rooms of ours admit it."""

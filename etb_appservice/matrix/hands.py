@@ -30,11 +30,14 @@ from etb_appservice.domain.effects import (
     Pin,
     PurgeHistory,
     PutState,
+    React,
+    Redact,
     Remove,
     RestoreState,
     Say,
     SendFile,
     SetVoice,
+    Spoken,
 )
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import EventId, RoomId, UserId
@@ -111,13 +114,8 @@ class Hands:
         match effect:
             case OpenRoom(spec=spec):
                 return await self._rooms.open(spec, was_tried=_was_tried(attempt))
-            case Say():
-                content = content_of(effect, attempt.key, self._render)
-                return await self._send(effect.room_id, attempt, content, signed_only=effect.signed_only)
-            case SendFile():
-                file = await self._attachments.encrypted_file(effect)
-                done = await self._send(effect.room_id, attempt, content_of_file(effect, file, attempt.key))
-                return replace(done, found=described(file))
+            case Say() | SendFile() | React() | Redact():
+                return await self._speak(effect, attempt)
             case Pin():
                 return await self._pin(effect)
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
@@ -154,6 +152,20 @@ class Hands:
 
     # --- messages -----------------------------------------------------------------------------------------
 
+    async def _speak(self, effect: Spoken, attempt: Try) -> Done:
+        match effect:
+            case Say():
+                content = content_of(effect, attempt.key, self._render)
+                return await self._send(effect.room_id, attempt, content, signed_only=effect.signed_only)
+            case SendFile():
+                file = await self._attachments.encrypted_file(effect)
+                done = await self._send(effect.room_id, attempt, content_of_file(effect, file, attempt.key))
+                return replace(done, found=described(file))
+            case React():
+                return await self._react(effect, attempt)
+            case Redact():
+                return await self._redact(effect, attempt)
+
     async def _send(self, room_id: RoomId, attempt: Try, content: Json, *, signed_only: bool = False) -> Done:
         found = await self._recipients.of(room_id)
         if found is None:
@@ -183,6 +195,22 @@ class Hands:
             event_id=await self._server.send(room_id, "m.room.encrypted", txn_id, envelope),
             unread_by=tuple(UserId(user_id) for user_id in encrypted.without_devices),
         )
+
+    async def _react(self, react: React, attempt: Try) -> Done:
+        relation = {"rel_type": "m.annotation", "event_id": react.event_id, "key": react.emoji}
+        txn_id = transaction_id(attempt.key, self._server.user_id, self.device_id)
+        try:
+            sent = await self._server.send(react.room_id, "m.reaction", txn_id, {RELATION: relation})
+        except Refused as refusal:
+            if refusal.code == "M_DUPLICATE_ANNOTATION":
+                return Done(detail="was there")
+            raise
+        return Done(event_id=sent)
+
+    async def _redact(self, redact: Redact, attempt: Try) -> Done:
+        """Repeating is harmless, under whatever transaction id: what is gone stays gone."""
+        txn_id = transaction_id(attempt.key, self._server.user_id, self.device_id)
+        return Done(event_id=await self._server.redact(redact.room_id, redact.event_id, txn_id, redact.reason))
 
     def _must_look(self, attempt: Try) -> bool:
         """Whether the transaction id alone can't keep this message from being sent twice."""

@@ -86,6 +86,12 @@ class Homeserver:
         path = f"{_room(room_id)}/send/{_q(event_type)}/{_q(txn_id)}"
         return EventId(_text(await self.ask(Method.PUT, path, content), "event_id"))
 
+    async def redact(self, room_id: RoomId, event_id: EventId, txn_id: str, reason: str = "") -> EventId:
+        """Take an event back; once more does no harm. `reason` can be read by every server."""
+        path = f"{_room(room_id)}/redact/{_q(event_id)}/{_q(txn_id)}"
+        content = {"reason": reason} if reason else {}
+        return EventId(_text(await self.ask(Method.PUT, path, content), "event_id"))
+
     async def upload(self, content: bytes) -> str:
         """Put encrypted bytes into the media store; their `mxc:` address. A repetition makes another one.
 

@@ -39,12 +39,15 @@ from etb_appservice.domain.effects import (
     OpenRoom,
     Pin,
     PutState,
+    React,
+    Redact,
     Remove,
     RestoreState,
     RoomEffect,
     Say,
     SendFile,
     SetVoice,
+    Spoken,
 )
 from etb_appservice.domain.facts import (
     Done,
@@ -68,6 +71,7 @@ from etb_appservice.domain.facts import (
     TombstoneSeen,
     Trust,
 )
+from etb_appservice.domain.ghosts import Ghosts
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, short_hash
 from etb_appservice.domain.incident import Card, EtbUser, Incident, OnCall
@@ -121,6 +125,7 @@ BOB = UserId("@bob:x.org")
 CAROL = UserId("@carol:x.org")
 OPERATOR = UserId("@op:x.org")
 STRANGER = UserId("@mallory:evil.example")
+GHOSTS = Ghosts("@_etb_u_", "x.org")
 ROOT_KEY = bytes(range(32))
 NO_1 = IncidentId("11111111-1111-4111-8111-111111111111")
 NO_2 = IncidentId("22222222-2222-4222-8222-222222222222")
@@ -201,6 +206,7 @@ class World:
     history: dict[UserId, dict[str, str]] = field(default_factory=dict)
     """What of the past an invitation carries to somebody, where it may carry any."""
     left: list[RoomId] = field(default_factory=list)
+    reacted: list[tuple[EventId, React]] = field(default_factory=list)
     accepted: list[UserId] = field(default_factory=list)
     """Whose replaced identity counts."""
     pinned: dict[RoomId, list[EventId]] = field(default_factory=dict)
@@ -231,6 +237,8 @@ class World:
     device_id: str = "DEVICE"
     members: dict[RoomId, dict[UserId, str]] = field(default_factory=dict)
     """Who was in a room before we asked."""
+    ghosts: dict[RoomId, set[UserId]] = field(default_factory=dict)
+    """Which ghosts are in a room."""
 
     def fail(
         self,
@@ -301,11 +309,8 @@ class World:
         match effect:
             case OpenRoom():
                 return self._open(effect, number)
-            case Say():
-                self.said.append((event_id, effect))
-                return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
-            case SendFile(document=document):
-                return Done(event_id=event_id, found={"mxc": f"mxc://x.org/{document}"})
+            case Say() | SendFile() | React() | Redact():
+                return self._speak(effect, event_id, number)
             case Invite(room_id=room_id, user_id=user_id) if user_id in self.members.get(room_id, {}):
                 return Done(detail=f"was there: {self.members[room_id][user_id]}")
             case Invite(room_id=room_id, user_id=user_id):
@@ -338,13 +343,45 @@ class World:
             case LeaveRoom() | AcceptIdentity():
                 return self._write_down(effect)
             case Remove(room_id=room_id, user_id=user_id):
+                self.ghosts.get(room_id, set()).discard(user_id)
                 self._push(member(room_id, user_id, "leave", sender=BOT, event_id=f"$kick{number}"))
                 return Done(detail="removed")
+
+    def _speak(self, effect: Spoken, event_id: EventId, number: int) -> Done:
+        if effect.speaker and not isinstance(effect, Redact):
+            self._let_in(effect.room_id, effect.speaker, number)
+        match effect:
+            case Say():
+                self.said.append((event_id, effect))
+                return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
+            case SendFile(document=document):
+                return Done(event_id=event_id, found={"mxc": f"mxc://x.org/{document}"})
+            case React():
+                self.reacted.append((event_id, effect))
+                return Done(event_id=event_id)
+            case Redact():
+                return Done(event_id=event_id)
+
+    def _let_in(self, room_id: RoomId, speaker: Username, number: int) -> None:
+        """A ghost that isn't in a room is let in before it says something there."""
+        ghost = GHOSTS.user_id(speaker)
+        assert ghost is not None
+        if ghost not in self.ghosts.setdefault(room_id, set()):
+            self.ghosts[room_id].add(ghost)
+            self._push(member(room_id, ghost, "invite", sender=BOT, event_id=f"$bid{number}"))
+            self._push(member(room_id, ghost, "join", sender=ghost, event_id=f"$come{number}"))
 
     def _write_down(self, effect: LeaveRoom | AcceptIdentity) -> Done:
         if isinstance(effect, AcceptIdentity):
             self.accepted.append(effect.user_id)
             return Done(detail="accepted")
+        if effect.speaker:
+            ghost = GHOSTS.user_id(effect.speaker)
+            assert ghost is not None
+            self.ghosts.get(effect.room_id, set()).discard(ghost)
+            left = f"$left{len(self.order) + 1}"
+            self._push(member(effect.room_id, ghost, "leave", sender=ghost, event_id=left))
+            return Done(detail="left")
         self.left.append(effect.room_id)
         return Done(detail="left")
 
