@@ -20,7 +20,7 @@ from etb_appservice.app.refusals import CipherRefusals
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
 from etb_appservice.domain.facts import ServiceStarted, Troubled
-from etb_appservice.domain.ids import RoomId, Username, new_id
+from etb_appservice.domain.ids import RoomId, UserId, Username, new_id
 from etb_appservice.domain.news import News
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
@@ -62,6 +62,7 @@ from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
 from etb_appservice.matrix.files import Attachments
 from etb_appservice.matrix.gaps import GapFinder
+from etb_appservice.matrix.ghosts import GhostActors, GhostRules, names_from
 from etb_appservice.matrix.hands import Hands
 from etb_appservice.matrix.history import History
 from etb_appservice.matrix.identity import Established
@@ -136,6 +137,7 @@ class House:
         self._keys: KeySync | None = None
         self._outbox: LaneRunner | None = None
         self._etb_outbox: LaneRunner | None = None
+        self.ghosts: GhostActors | None = None
         self.watch = self._watch()
         self.vitals = HouseVitals(
             base.clock,
@@ -189,7 +191,8 @@ class House:
         base = self.base
         await self._load_lanes()
         server = Homeserver(established.actor)
-        hands = self._hands(server, established)
+        self.ghosts = ghosts = self._ghost_actors(established)
+        hands = self._hands(server, established, ghosts)
         decider = self._decider(established)
         intake = Intake(
             store=base.store,
@@ -199,6 +202,7 @@ class House:
                     encrypted_rooms(base.store),
                     base.policy.is_ours,
                     missed=self._key_missed,
+                    ghosts=base.policy.ghosts,
                 ),
                 base.store,
                 server,
@@ -260,6 +264,7 @@ class House:
                 name="refused keys",
             )
             group.create_task(self._device_watch(established).run(), name="devices")
+            group.create_task(ghosts.run(), name="ghosts")
             group.create_task(loops.ask_again(intake, base.clock), name="senders")
             group.create_task(self._self_test(server), name="self-test")
             group.create_task(loops.clean(base.store, base.clock, keep_ms=self._keep_ms), name="clean")
@@ -276,7 +281,23 @@ class House:
         every_s = self.base.settings.devices.look_every_s
         return DeviceWatch(CipherDevices(established.cipher), self.own, self.base.policy, every_s)
 
-    def _hands(self, server: Homeserver, established: Established) -> Hands:
+    def _ghost_actors(self, established: Established) -> GhostActors:
+        base, settings = self.base, self.base.settings
+        return GhostActors(
+            lambda user_id: base.door.ghost(user_id, established.cipher),
+            established.cipher,
+            base.keepsakes,
+            ids=base.policy.ghosts,
+            name_of=names_from(base.store, base.policy.people),
+            clock=base.clock,
+            rules=GhostRules(
+                idle_ms=settings.ghosts.idle_days * 86_400_000,
+                drain_every_s=settings.ghosts.drain_every_s,
+                most_devices=settings.ghosts.most_devices,
+            ),
+        )
+
+    def _hands(self, server: Homeserver, established: Established, ghosts: GhostActors) -> Hands:
         rooms = self.base.policy.rooms
         return Hands(
             server,
@@ -294,6 +315,7 @@ class House:
                 count=self.metrics.history,
             ),
             self.base.admin,
+            ghosts,
         )
 
     def _decider(self, established: Established) -> Decider:
@@ -529,7 +551,9 @@ class House:
         return kept.decode() if kept else None
 
     async def _user_exists(self, user_id: str) -> bool:
-        return user_id == self.base.settings.bot_id
+        if user_id == self.base.settings.bot_id:
+            return True
+        return self.ghosts is not None and await self.ghosts.exists(UserId(user_id))
 
     async def _alias_exists(self, alias: str) -> bool:
         """Rooms are made by us with their aliases; one that the homeserver doesn't know yet isn't there."""

@@ -23,16 +23,21 @@ async def remove(call: Call, user: Person) -> Answer:
     Whoever was let in is let in no longer. Whom ETB names for the incident, or who holds a role in it, is not
     invited again by itself, but can be by `invite`.
     """
-    user_id = _meant(call, user)
+    user_id = await _meant(call, user)
     if user_id is None:
         return Answer(f"{code(user)} has no Matrix account here.", "FAILED")
     if user_id == call.actor.user_id:
         return Answer("Leave the room in your client instead: you would lock yourself out.", "FAILED")
-    if call.policy.is_ours(user_id) or user_id in call.policy.rooms.additional_creators:
+    is_bot = call.policy.is_ours(user_id) and call.policy.ghosts.username(user_id) is None
+    if is_bot or user_id in call.policy.rooms.additional_creators:
         return Answer(f"{code(user_id)} belongs to this service and stays.", "FAILED")
     room_id = call.room.room_id
     assert room_id is not None  # noqa: S101 - the command came from it
     was_let_in = await _close(call, user_id)
+    username = call.policy.people.username(user_id)
+    ghost = call.policy.ghosts.user_id(username) if username else None
+    if ghost not in {None, user_id} and await call.work.rooms.membership(room_id, ghost) in INSIDE:
+        await put_out(call.turn, room_id, ghost, _REASON, call.policy)
     if await call.work.rooms.membership(room_id, user_id) not in INSIDE:
         text = "was not in this room; they are let in no longer." if was_let_in else "is not in this room."
         return Answer(f"{code(user_id)} {text}", "SUCCESS" if was_let_in else "FAILED")
@@ -43,7 +48,6 @@ async def remove(call: Call, user: Person) -> Answer:
         subject=call.room.war_room,
         details={"user": user_id, "why": "by command"},
     )
-    username = call.policy.people.username(user_id)
     named = (await circle_of(call.work, call.room)).held_by(username) if username else ()
     more = (
         f" They are still {', '.join(named)} of this incident: change that too, if it shall end." if named else ""
@@ -51,11 +55,12 @@ async def remove(call: Call, user: Person) -> Answer:
     return Answer(f"Removed {code(user_id)}.{more}")
 
 
-def _meant(call: Call, word: str) -> UserId | None:
-    """Also somebody whom nobody maps, by their id."""
+async def _meant(call: Call, word: str) -> UserId | None:
+    """Also somebody whom nobody maps, by their id; who has none is here through their ghost."""
     if word.startswith("@") and ":" in word:
         return UserId(word)
-    return call.policy.people.user_id(person(call.policy, word))
+    name = person(call.policy, word)
+    return call.policy.people.user_id(name) or call.policy.ghosts.user_id(name)
 
 
 async def _close(call: Call, user_id: UserId) -> bool:

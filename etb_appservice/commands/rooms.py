@@ -20,7 +20,8 @@ async def rooms(call: Call) -> Answer:
             lines.append(f"- **{plain(room.name)}** ({room.classification.name}): being opened")
             continue
         joined = await call.work.rooms.members(room.room_id, "join")
-        people = sum(1 for user in joined if not call.policy.is_ours(user))
+        names = {user: call.policy.people.username(user) for user in joined if user != call.policy.rooms.bot}
+        people = len({name or user for user, name in names.items()})  # with a ghost, still one person
         invited = len(await call.work.rooms.members(room.room_id, "invite"))
         lines.append(
             f"- **{plain(room.name)}** ({room.classification.name}): {people} joined, {invited} invited, "

@@ -2,6 +2,7 @@
 
 from etb_appservice.config.settings import Settings
 from etb_appservice.domain.classification import ClassificationMap
+from etb_appservice.domain.ghosts import ghosts_of
 from etb_appservice.domain.partners import Partner
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import (
@@ -48,7 +49,11 @@ def policy(settings: Settings) -> Policy:
                 for level, row in rooms.rule_table().items()
             },
         ),
-        people=PeopleMap(settings.people.template, dict(settings.people.entries)),
+        people=PeopleMap(
+            settings.people.template,
+            dict(settings.people.entries),
+            ghosts_of(f"@{settings.appservice.user_prefix}", settings.homeserver.domain),
+        ),
         classification=ClassificationMap(
             default=settings.classification.default,
             by_category=dict(settings.classification.by_category),

@@ -538,6 +538,17 @@ class Devices(Section):
     """How often such rooms are looked at."""
 
 
+class GhostSettings(Section):
+    """The Matrix users that speak for ETB users who write on ETB's web page."""
+
+    idle_days: Count = 30
+    """How long somebody's device is kept unused; the same one is made again when they next say something."""
+    drain_every_s: Seconds = 300.0
+    """How often what other people's clients have sent to these devices is thrown away."""
+    most_devices: Count = 500
+    """How many of them have a device at once; those unused for the longest time lose theirs first."""
+
+
 class Incidents(Section):
     """How incidents of ETB are understood."""
 
@@ -612,6 +623,7 @@ class Settings(Section):
     runbooks: RunbookSettings = Field(default_factory=RunbookSettings)
     duty: Duty = Field(default_factory=Duty)
     devices: Devices = Field(default_factory=Devices)
+    ghosts: GhostSettings = Field(default_factory=GhostSettings)
     incidents: Incidents = Field(default_factory=Incidents)
     closing: Closing = Field(default_factory=Closing)
     announcements: Announcements = Field(default_factory=Announcements)

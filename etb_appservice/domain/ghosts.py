@@ -86,6 +86,11 @@ class Ghosts:
         return None if username is None else Username(username)
 
 
+def ghosts_of(own_users: str, server_name: str) -> Ghosts:
+    """The ghosts within the namespace whose ids begin with `own_users`."""
+    return Ghosts(f"{own_users}u_", server_name)
+
+
 def _spelt(byte: int) -> str:
     if byte in _PLAIN:
         return chr(byte)

@@ -251,7 +251,7 @@ class Policy:
     @property
     def ghosts(self) -> Ghosts:
         """How the ids of those are spelt who speak for ETB users."""
-        return Ghosts(f"{self.own_users}u_", self.server_name)
+        return self.people.ghosts
 
     def is_at_home(self, user_id: UserId) -> bool:
         """Whether somebody's homeserver is one of our organisation, so that rooms of ours admit it."""

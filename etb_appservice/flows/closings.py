@@ -14,7 +14,7 @@ from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing, lasted
 from etb_appservice.domain.drills import is_drill
-from etb_appservice.domain.effects import PutState, Say, SetVoice
+from etb_appservice.domain.effects import LeaveRoom, PutState, Say, SetVoice
 from etb_appservice.domain.facts import DuplicateFound, PeopleDue, ReadOnlyDue
 from etb_appservice.domain.ids import IncidentId, RoomId
 from etb_appservice.domain.incident import Incident
@@ -67,7 +67,15 @@ class Closings:
             return
         await turn.work.cases.put(room.war_room, replace(closing, is_read_only=True))
         await turn.emit("voice", SetVoice(room_id=room.room_id, is_read_only=True))
+        await self._dismiss_ghosts(turn, room.room_id)
         await turn.note("room.read_only", subject=room.war_room, details={"room": room.room_id})
+
+    async def _dismiss_ghosts(self, turn: Turn, room_id: RoomId) -> None:
+        """Nobody says anything here any more, so nobody has to be spoken for."""
+        for user_id in sorted(await turn.work.rooms.present(room_id)):
+            username = self._policy.ghosts.username(user_id)
+            if username is not None:
+                await turn.emit(f"leave/{user_id}", LeaveRoom(room_id=room_id, speaker=username))
 
     async def duplicate_found(self, turn: Turn, fact: DuplicateFound) -> None:
         """The original's timeline names its duplicate, by number only: its title may be above this room."""

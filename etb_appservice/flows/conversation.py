@@ -170,7 +170,7 @@ class Conversation:
         *,
         file: FileDetails | None = None,
     ) -> None:
-        """Keep what the bot said, under the event that carries it."""
+        """Keep what the bot or a ghost said, under the event that carries it."""
         purpose = "file" if isinstance(say, SendFile) else say.purpose
         await put_ours(turn, room, say, event_id, body, self._policy, file=file)
         await turn.note(

@@ -345,6 +345,8 @@ class Decider:
         asked: Asked | None,
     ) -> None:
         match fact:
+            case MessageReceived() if self.rights.ghosts.username(fact.sender) is not None:
+                pass  # The echo of a ghost's word: the answer of the effect that said it is its record.
             case MessageReceived():
                 is_command = self.chatops.listener.is_command(fact)
                 await self.conversation.said(turn, room, fact, is_command=is_command)

@@ -7,6 +7,8 @@
                                                               └───► or came in rightly, up to a level
     everybody else ───────────────────────────────────────────────► no
 
+A ghost is judged as the ETB user for whom it speaks, and in the rooms of incidents only.
+
 That is for the rooms of incidents; the service's own rooms are for whom the configuration names, a direct chat
 for its one person. Asked of our own tables inside the unit of work, so that the answer and what follows from it
 are one moment's. Must never say yes for want of knowledge.
@@ -132,7 +134,7 @@ async def permission(
     found = judge(circle, user_id, copy, work.now_ms(), policy)
     if username and _might_stay(found, circle, policy):
         guest = await work.cases.get(room.war_room, Guest, username)
-        return _staying(found, guest, user_id)
+        return _staying(found, guest, _own_id(user_id, username, policy))
     return found
 
 
@@ -152,26 +154,27 @@ async def permissions(
         guests = {guest.id: guest for guest in await work.cases.of(circle.room.war_room, Guest)}
         for user_id, name in usernames.items():
             if name and _might_stay(found[user_id], circle, policy):
-                found[user_id] = _staying(found[user_id], guests.get(name), user_id)
+                found[user_id] = _staying(found[user_id], guests.get(name), _own_id(user_id, name, policy))
     return found
 
 
 def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, policy: Policy) -> Permission:
     """The rule, but for whether somebody who doesn't belong may stay. Pure; `known` None: there is no copy."""
     room = circle.room
-    if policy.is_ours(user_id) or user_id in policy.rooms.additional_creators:
+    ghost_of = policy.ghosts.username(user_id)
+    if ghost_of is None and (policy.is_ours(user_id) or user_id in policy.rooms.additional_creators):
         return Permission("ours", Classification.TOP_SECRET)
     if room.kind != "incident":
-        is_named = _is_configured(room, user_id, policy)
+        is_named = ghost_of is None and _is_configured(room, user_id, policy)
         return Permission("belongs", room.classification) if is_named else Permission("stranger")
     level = circle.level(policy)
-    grant = circle.grant(user_id, now_ms)
+    grant = circle.grant(_own_id(user_id, ghost_of, policy) if ghost_of else user_id, now_ms)
     if grant is not None:
         return Permission("break-glass", level, grant.until_ms)
     username = policy.people.username(user_id)
     if username is None:
         return _as_partner(circle, user_id, level, policy)
-    if not policy.is_at_home(user_id):
+    if ghost_of is None and not policy.is_at_home(user_id):
         return Permission("stranger")
     if known is None:
         # Named and never looked up: nothing speaks against them, and nothing for them.
@@ -205,6 +208,12 @@ def _might_stay(found: Permission, circle: Circle, policy: Policy) -> bool:
     """Whether it depends on how they came in: cleared for the room, but of its incident no longer."""
     is_cleared = found.why == "stranger" and found.up_to is not None
     return is_cleared and circle.level(policy) <= policy.clearance.stay_up_to
+
+
+def _own_id(user_id: UserId, username: Username, policy: Policy) -> UserId:
+    """Whose coming in counts for somebody: for a ghost, that of its person."""
+    is_ghost = policy.ghosts.username(user_id) is not None
+    return (policy.people.user_id(username) if is_ghost else None) or user_id
 
 
 def _staying(found: Permission, guest: Guest | None, user_id: UserId) -> Permission:

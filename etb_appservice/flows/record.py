@@ -130,7 +130,7 @@ async def put_ours(
     *,
     file: FileDetails | None = None,
 ) -> None:
-    """What the bot said, under the event that carries it; an edit changes what stands."""
+    """What the bot or a ghost said, under the event that carries it; an edit changes what stands."""
     edits = say.edits if isinstance(say, Say) else None
     before = await turn.work.messages.by_event(edits or event_id)
     if edits is not None and before is not None:
@@ -145,7 +145,7 @@ async def put_ours(
         room_id=say.room_id,
         lane=room.incident_id or say.room_id,
         event_id=edits or event_id,
-        sender=policy.rooms.bot,
+        sender=policy.ghosts.user_id(say.speaker) or policy.rooms.bot,
         state="open",
         origin_ms=turn.now_ms,
         received_ms=turn.now_ms,
@@ -154,6 +154,7 @@ async def put_ours(
         thread_root=say.thread_root,
         details=MessageDetails(
             message_type=_kind_of(say),
+            username=say.speaker,
             reply_to=say.reply_to,
             mentions=mentions,
             mentioned=_named(mentions, policy),
@@ -197,9 +198,11 @@ def _named(mentions: tuple[UserId, ...], policy: Policy) -> tuple[Username, ...]
 
 
 def _kind_of(say: Say | SendFile) -> MessageType:
-    """What the bot's words are to a reader."""
+    """What our words are to a reader."""
     if isinstance(say, SendFile):
         return "FILE"
+    if say.speaker:
+        return "TEXT"
     match say.purpose:
         case "answer":
             return "BOT"

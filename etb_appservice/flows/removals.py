@@ -42,16 +42,20 @@ async def learned(turn: Turn, user: EtbUser, policy: Policy) -> None:
     await turn.work.incidents.put_user(user, turn.now_ms)
     if before is not None and replace(before[0], display_name="") == replace(user, display_name=""):
         return
-    user_id = policy.people.user_id(user.username)
-    if user_id is None:
-        return
+    for user_id in (policy.people.user_id(user.username), policy.ghosts.user_id(user.username)):
+        if user_id is not None:
+            await doubt_rights(turn, user_id)
+
+
+async def doubt_rights(turn: Turn, user_id: UserId, *, due_ms: int | None = None) -> None:
+    """Something has changed about somebody: each incident's room that they are in looks whether they may be."""
     for room_id in await turn.work.rooms.shared_with(user_id):
         room = await turn.work.rooms.by_id(room_id)
         if room is not None and room.kind == "incident":
             turn.tell(RightsChanged(war_room=room.war_room))
             fact = RightsDue(room_id=room_id, user_id=user_id)
             lane = room.incident_id or room_id
-            await turn.follow(fact, ("rights", turn.ref, room_id, user_id), lane=lane)
+            await turn.follow(fact, ("rights", turn.ref, room_id, user_id), lane=lane, due_ms=due_ms)
 
 
 async def learned_all(turn: Turn, users: Iterable[EtbUser | None], policy: Policy) -> None:

@@ -128,7 +128,11 @@ class Rooms:
             subject=room.war_room,
             details={"user": fact.user_id, "membership": fact.membership, "before": before},
         )
-        if fact.membership not in INSIDE or self._policy.is_ours(fact.user_id):
+        is_ghost = self._policy.ghosts.username(fact.user_id) is not None
+        if fact.membership not in INSIDE or (self._policy.is_ours(fact.user_id) and not is_ghost):
+            return
+        if is_ghost:
+            await came(turn, room, fact, self._policy)
             return
         if await came(turn, room, fact, self._policy) and fact.membership == "join" and room.kind == "incident":
             await self._greet(turn, room, fact)

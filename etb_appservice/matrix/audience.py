@@ -7,8 +7,8 @@ left out and whoever we invited is counted in. Between the cause of a removal an
 permitted gets nothing. Must never count in somebody on a stranger's word.
 """
 
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import RoomId, UserId
@@ -25,7 +25,7 @@ class Audience:
 
     encrypted: bool
     joined: tuple[UserId, ...]
-    """Joined, and permitted."""
+    """Joined, and permitted; no ghosts: they read nothing, so they are given no keys."""
     invited: tuple[UserId, ...]
     """Invited, by the tables or a moment ago, and permitted."""
     keys_to_invited: bool
@@ -36,10 +36,15 @@ class Audience:
     """Whether only devices that their owners have signed are given the key, by the room's level of now."""
     level: Classification | None = None
     """What the room is classified as."""
+    speakers: Mapping[UserId, str] = field(default_factory=dict)
+    """Ghosts that may speak there, with their membership by the tables; "" for one that isn't there."""
 
 
 AudienceOf = Callable[[RoomId, Collection[UserId]], Awaitable[Audience | None]]
-"""The audience of a room of ours, and of those whom we have just invited; None for a room that isn't ours."""
+"""The audience of a room of ours, and of those whom we have just invited; None for a room that isn't ours.
+
+A ghost among those whom we have just invited is somebody who wants to speak.
+"""
 
 
 def audience_from(store: Store, policy: Policy) -> AudienceOf:
@@ -54,16 +59,19 @@ def audience_from(store: Store, policy: Policy) -> AudienceOf:
                 return None
             present = await work.rooms.present(room_id)
             allowed, level = await permitted.among(work, room, frozenset({*present, *just_invited}), stamp)
+        speakers = {user_id for user_id in allowed if policy.ghosts.username(user_id) is not None}
         invited = {user_id for user_id, word in present.items() if word == "invite"} | {*just_invited}
+        readers = allowed - speakers
         return Audience(
             encrypted=room.encrypted,
-            joined=tuple(sorted(user for user, word in present.items() if word == "join" and user in allowed)),
-            invited=tuple(sorted(invited & allowed)),
+            joined=tuple(sorted(user for user, word in present.items() if word == "join" and user in readers)),
+            invited=tuple(sorted(invited & readers)),
             keys_to_invited=room.keys_to_invited,
             shared_history=room.visibility == "shared",
             present=frozenset(present),
             signed_only=policy.rooms.signed_devices_only(room.kind, level),
             level=level,
+            speakers={user_id: present.get(user_id, "") for user_id in speakers},
         )
 
     return audience_of
@@ -145,9 +153,15 @@ class Recipients:
         if user_id in self._removed.get(room_id, set()):
             await self._catch_up(room_id, await self._audience_of(room_id, ()))
 
-    async def of(self, room_id: RoomId) -> tuple[Audience, tuple[UserId, ...]] | None:
-        """The audience and everybody who gets the key; None for a room that isn't ours."""
-        audience = await self._audience_of(room_id, frozenset(self._invited.get(room_id, ())))
+    async def of(
+        self, room_id: RoomId, speaker: UserId | None = None
+    ) -> tuple[Audience, tuple[UserId, ...]] | None:
+        """The audience and everybody who gets the key; None for a room that isn't ours.
+
+        `speaker`: a ghost that may not be in the room yet; the audience tells whether it may speak there.
+        """
+        just_invited = frozenset(self._invited.get(room_id, ())) | ({speaker} if speaker else frozenset())
+        audience = await self._audience_of(room_id, just_invited)
         await self._catch_up(room_id, audience)
         if audience is None:
             return None

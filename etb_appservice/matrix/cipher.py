@@ -1,9 +1,12 @@
-"""The bot's encryption: what the rest of the house calls. See results.Crypto for the promises.
+"""An actor's encryption: what the rest of the house calls. See results.Crypto for the promises.
 
     encrypt:      recipients from our own tables ──> live session of exactly these devices ──> ciphertext
                   where only signed devices may: the others are told that the key is withheld, once a session
     decrypt:      session ──> its device belongs to the sender? ──> index never seen elsewhere? ──> inner event
     handle_sync:  device lists outdated first, then each to-device event in a commit of its own, then key stock
+
+A ghost's cipher only encrypts. It follows the bot's: the bot's directory says whose device is whose, the bot's
+account keeps the keys of what the ghost says, and what ends the bot's sessions of a room ends the ghost's.
 
 Everything runs inside the keeper, which nothing cancels. It must never take a recipient from a state store, never
 answer for another user's device, and never hold the ratchets while it waits for the network.
@@ -53,6 +56,8 @@ from etb_appservice.matrix.trust import Directory
 _log = structlog.get_logger(__name__)
 _SESSION_CACHE = 2_000
 _LOCK_LIMIT = 5_000
+_ENOUGH = 1_000
+"""More one-time keys than a device may have, so that none are made."""
 _LIVE_SESSIONS = 2_000
 _UNWEDGE_PAUSE_S = 3_600.0
 _WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
@@ -61,13 +66,17 @@ _WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withhel
 class Cipher:
     """The encryption of one actor. Make it with `open_cipher`."""
 
-    def __init__(self, keeper: Keeper, machine: Machine, directory: Directory) -> None:
+    def __init__(
+        self, keeper: Keeper, machine: Machine, directory: Directory, reader: CryptoStore | None = None
+    ) -> None:
         self._keeper = keeper
         self._machine = machine
         self._store = machine.crypto_store
+        self._reader = reader or machine.crypto_store
+        self._followers: dict[str, Cipher] = {}
         self._directory = directory
         self._actor = machine.actor
-        self.courier = Courier(machine)
+        self.courier = Courier(machine, reader)
         self._handover = Handover(machine, directory, self.courier)
         self._rooms: dict[str, RoomSession] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -82,6 +91,35 @@ class Cipher:
     def directory(self) -> Directory:
         """Device lists, for ghosts on the same crypto database and for operators who accept an identity."""
         return self._directory
+
+    @property
+    def store(self) -> CryptoStore:
+        """This actor's part of the crypto database."""
+        return self._store
+
+    def follow(self, ghost: "Cipher") -> None:
+        """From now on what happens in rooms happens to this ghost's sessions too."""
+        self._followers[ghost.user_id] = ghost
+
+    def unfollow(self, user_id: str) -> None:
+        """This ghost has no device any more; its sessions end with it."""
+        self._followers.pop(user_id, None)
+
+    @property
+    def user_id(self) -> str:
+        """Whose encryption it is."""
+        return self._actor.mxid
+
+    @property
+    def _everybody(self) -> "tuple[Cipher, ...]":
+        return (self, *self._followers.values())
+
+    async def publish_fallback_key(self) -> None:
+        """Give the device a fallback key and no one-time keys: enough for one that reads nothing.
+
+        Committed before it is published, and safe to repeat. Raises mautrix's errors.
+        """
+        await self._keeper.run(lambda: self._machine.stock(_ENOUGH, fallback_unused=False))
 
     # --- out ----------------------------------------------------------------------------------------------
 
@@ -99,7 +137,9 @@ class Cipher:
     ) -> Encrypted:
         """See results.Crypto."""
         rule = rotation or Rotation()
-        terms = Terms(frozenset(recipients) | {self._actor.mxid}, rule, shared_history, signed_only, level)
+        # Who keeps the keys of what is said has this one already.
+        people = frozenset(recipients) - {self._reader.account_id} | {self._actor.mxid}
+        terms = Terms(people, rule, shared_history, signed_only, level)
         return await self._keeper.run(lambda: self._encrypt(room_id, event_type, content, terms))
 
     async def _encrypt(
@@ -119,7 +159,7 @@ class Cipher:
                 self._rooms[room_id] = session
             hour = hour_of(now_ms())
             if hour > session.hour:
-                await self._store.chronicle.said(session.group.id, hour, session.used)
+                await self._reader.chronicle.said(session.group.id, hour, session.used)
                 session.hour = hour
             body = json.dumps({"room_id": room_id, "type": event_type, "content": dict(content)})
             session.used += 1
@@ -207,17 +247,29 @@ class Cipher:
 
     async def forget_sessions(self, room_id: str) -> None:
         """See results.Crypto."""
-        await self._keeper.run(lambda: self._forget_room(room_id))
 
-    async def _forget_room(self, room_id: str) -> None:
-        async with self._lock(room_id):
-            self._rooms.pop(room_id, None)
+        async def forget() -> None:
+            for cipher in self._everybody:
+                await cipher.end_session(room_id)
+
+        await self._keeper.run(forget)
+
+    async def end_session(self, room_id: str) -> None:
+        """This actor's session of a room ends, also one that is being made. Only inside `Keeper.run`."""
+        if room_id in self._locks:
+            async with self._lock(room_id):
+                self._rooms.pop(room_id, None)
 
     async def members_changed(self, user_ids: Sequence[str]) -> None:
         """See results.Crypto."""
+        for cipher in self._everybody:
+            cipher.hold_refused(user_ids)
+        await self._keeper.run(lambda: self._directory.outdate(user_ids))
+
+    def hold_refused(self, user_ids: Sequence[str]) -> None:
+        """What these are due of this actor's waits until a message says that they are in its room."""
         for refusals in self.courier.memories:
             refusals.hold(user_ids, self._rooms)
-        await self._keeper.run(lambda: self._directory.outdate(user_ids))
 
     async def held(self, room_id: str, since_ms: int) -> Sequence[Held]:
         """See results.Crypto."""
@@ -233,19 +285,29 @@ class Cipher:
 
     def refused_devices(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""
-        return tuple(refusal for refusals in self.courier.memories for refusal in refusals.told())
+        return _once(
+            [one for cipher in self._everybody for refusals in cipher.courier.memories for one in refusals.told()]
+        )
 
     async def settle_refused(self, room_id: str, recipients: Sequence[str]) -> None:
         """See results.Crypto."""
         people = frozenset(recipients)
-        for refusals in self.courier.memories:
-            refusals.settle(room_id, people)
+        for cipher in self._everybody:
+            for refusals in cipher.courier.memories:
+                refusals.settle(room_id, people)
 
     async def retry_refused(self) -> tuple[Refusal, ...]:
         """See results.Crypto."""
-        return await self._keeper.run(self._retry_refused)
 
-    async def _retry_refused(self) -> tuple[Refusal, ...]:
+        async def retry() -> tuple[Refusal, ...]:
+            for cipher in self._everybody:
+                await cipher.retry_own()
+            return _once([one for cipher in self._everybody for one in cipher.courier.refusals.told()])
+
+        return await self._keeper.run(retry)
+
+    async def retry_own(self) -> None:
+        """Try again what this actor owes. Only inside `Keeper.run`."""
         for session in list(self._rooms.values()):
             await self._directory.retry_outdated(sorted(session.recipients))
         try:
@@ -254,7 +316,6 @@ class Cipher:
                     await self._retry_share(refusals, share)
         except Later as failure:
             _log.warning("refused devices could not be tried again", error=str(failure))
-        return self.courier.refusals.told()
 
     async def _retry_share(self, refusals: Refusals, share: tuple[str, str]) -> None:
         room_id, session_id = share
@@ -471,6 +532,11 @@ class _Tally:
         return SyncResult(tuple(self.sessions), tuple(self.withheld), self.refused_requests, self.olm_failures)
 
 
+def _once(told: Sequence[Refusal]) -> tuple[Refusal, ...]:
+    """Each device once a room and reason, whoever of us couldn't give it a key."""
+    return tuple({(one.room_id, one.user_id, one.device_id, one.reason): one for one in told}.values())
+
+
 def _part(sync: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = sync.get(name)
     return part if isinstance(part, dict) else {}
@@ -480,10 +546,12 @@ def _strings(value: Any) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-async def open_cipher(
-    keeper: Keeper, actor: Actor, store: CryptoStore, directory: Directory | None = None
-) -> Cipher:
-    """Load an actor's account and make its encryption; ghosts pass the bot's directory, the bot none."""
+async def open_cipher(keeper: Keeper, actor: Actor, store: CryptoStore, bot: Cipher | None = None) -> Cipher:
+    """Load an actor's account and make its encryption; a ghost's follows the `bot`'s from then on."""
     machine = Machine(actor, store)
     await keeper.run(machine.reload)
-    return Cipher(keeper, machine, directory or Directory(machine))
+    if bot is None:
+        return Cipher(keeper, machine, Directory(machine))
+    ghost = Cipher(keeper, machine, bot.directory, bot.store)
+    bot.follow(ghost)
+    return ghost

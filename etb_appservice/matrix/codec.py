@@ -2,6 +2,7 @@
 
     m.room.encrypted ──decrypt──> MessageReceived | MessageUnreadable | KeyMissing (also while the sender's devices
                                   can't be asked for: a message must not hold up everybody else's)
+    of a ghost ──> the same, and the key of the effect that said it
     plain message in an encrypted room of ours ──> PlainMessageReceived (never acted upon)
     m.room.member ──> MembershipChanged     m.room.redaction ──> EventRedacted     other state ──> StateChanged
     m.room.tombstone that names a room ──> TombstoneSeen
@@ -34,13 +35,14 @@ from etb_appservice.domain.facts import (
     TombstoneSeen,
     Trust,
 )
+from etb_appservice.domain.ghosts import Ghosts
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.reactions import bare
 from etb_appservice.matrix import results
 from etb_appservice.matrix.arrivals import is_id, is_user_id
 from etb_appservice.matrix.contents import POLL_STARTS, ballot_of, clean, file_of, mentions_of, place_of, poll_of
-from etb_appservice.matrix.messages import RELATION
+from etb_appservice.matrix.messages import EFFECT_FIELD, RELATION
 from etb_appservice.matrix.results import Crypto, Decrypted, Undecryptable
 from etb_appservice.ports import ASK_AGAIN, KeyMissing, Nothing, Store
 
@@ -93,8 +95,10 @@ class Decoder:
         is_ours: Callable[[UserId], bool],
         *,
         missed: Callable[[], None],
+        ghosts: Ghosts | None = None,
     ) -> None:
         """`missed` is called when a key isn't here that may have come to the homeserver by now."""
+        self._ghosts = ghosts or Ghosts()
         self._missed = missed
         self._crypto = crypto
         self._is_encrypted = is_encrypted
@@ -129,7 +133,7 @@ class Decoder:
         return Nothing("an event that carries no message")
 
     async def _encrypted(self, event: Json, content: Json, origin: Origin) -> Fact | KeyMissing | Nothing:
-        if self._is_ours(origin.sender):
+        if self._is_ours(origin.sender) and self._ghosts.username(origin.sender) is None:
             return Nothing("the echo of what we have said ourselves")
         match await self._crypto.decrypt(event):
             case results.KeyMissing(session_id=session_id):
@@ -143,7 +147,8 @@ class Decoder:
             case Decrypted(trust=results.Trust.UNKNOWN):
                 return _waits(origin, f"{ASK_AGAIN}{content.get('session_id')}")
             case Decrypted() as inner:
-                return _message(inner, content, origin)
+                is_ghost = self._ghosts.username(origin.sender) is not None
+                return _message(inner, content, origin, is_ours=is_ghost)
 
 
 def _waits(origin: Origin, session_id: str) -> KeyMissing:
@@ -151,7 +156,7 @@ def _waits(origin: Origin, session_id: str) -> KeyMissing:
 
 
 def _message(
-    inner: Decrypted, envelope: Json, origin: Origin
+    inner: Decrypted, envelope: Json, origin: Origin, *, is_ours: bool = False
 ) -> MessageReceived | PollVoted | PollEnded | Nothing:
     """A decrypted message. The relation counts as it stands in clear text beside the ciphertext."""
     relation = envelope.get(RELATION)
@@ -174,6 +179,7 @@ def _message(
         content = new
     elif new is not None:
         return Nothing("an edit whose m.new_content is not an object")
+    key = inner.content.get(EFFECT_FIELD)
     body, msgtype = content.get("body"), content.get("msgtype", inner.type)
     poll = poll_of(inner.type, content) if replaces is None else None
     if poll is not None:
@@ -193,6 +199,7 @@ def _message(
         thread_root=_event_id(relation.get("event_id")) if relation.get("rel_type") == "m.thread" else None,
         reply_to=None if is_fallback else reply_to,
         replaces=replaces,
+        effect_key=key if is_ours and isinstance(key, str) else None,
         session_id=str(envelope["session_id"]) if is_id(envelope.get("session_id")) else "",
         mentions=mentions,
         mentions_room=mentions_room,

@@ -1,6 +1,6 @@
 """The way to the homeserver and the crypto store, opened and closed as one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ import aiohttp
 
 from etb_appservice.domain.ids import UserId
 from etb_appservice.matrix.api import Actor, make_client
+from etb_appservice.matrix.cipher import Cipher
 from etb_appservice.matrix.identity import Identity
 from etb_appservice.matrix.keeper import Keeper
 from etb_appservice.matrix.server import Homeserver
@@ -25,6 +26,8 @@ class Door:
     """Speaks as the bot without a device: for tests of the connection, and for looking at rooms."""
     watcher: Actor
     """The bot without a device id, for the look at rooms, which must not take to-device events away."""
+    ghost: Callable[[UserId, Cipher], Identity]
+    """The identity of one of our ghosts, whose cipher follows the bot's."""
 
 
 @asynccontextmanager
@@ -43,23 +46,29 @@ async def open_door(
     """Open the crypto database and prepare the bot; closes them when the work that is under way has ended."""
     database = await open_crypto_database(crypto_url)
     keeper = Keeper()
+
+    def identity(mxid: UserId, name: str, bot_cipher: Cipher | None = None) -> Identity:
+        return Identity(
+            homeserver_url=homeserver_url,
+            as_token=as_token,
+            http=http,
+            mxid=mxid,
+            database=database,
+            pickle_key=pickle_key,
+            keepsakes=keepsakes,
+            keeper=keeper,
+            display_name=name,
+            device_name=device_name,
+            bot=bot_cipher,
+        )
+
     try:
         watcher = Actor(bot, "", make_client(homeserver_url, as_token, bot, "", http))
         yield Door(
-            identity=Identity(
-                homeserver_url=homeserver_url,
-                as_token=as_token,
-                http=http,
-                mxid=bot,
-                database=database,
-                pickle_key=pickle_key,
-                keepsakes=keepsakes,
-                keeper=keeper,
-                display_name=display_name,
-                device_name=device_name,
-            ),
+            identity=identity(bot, display_name),
             anonymous=Homeserver(watcher),
             watcher=watcher,
+            ghost=lambda mxid, bot_cipher: identity(mxid, "", bot_cipher),
         )
     finally:
         await keeper.close()

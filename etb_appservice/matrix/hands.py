@@ -1,21 +1,11 @@
 """Carries out effects in Matrix as the bot. Safe to repeat: by transaction id, else by reading the room back.
 
-    SendFile ──> upload, remembered
-      │
     Invite ──> invited ──> the keys of what was said before, if any are due; best effort
 
-    Say ──> tried before, long ago or from another device? ──yes──> read the room back ──found──> Done
-             │ no                                                        │ not there
-             └──> encrypt for our own list of people ──> send under hash(key, bot, device) ──> Done
+    Say, SendFile, React, Redact ──> speech.py, in somebody's voice
 
-Must never send a message in clear text, never encrypt for a list of people that a homeserver made, and never say
-anything after an invite or a kick under the key from before it.
+Must never say anything after an invite or a kick under the key from before it.
 """
-
-import json
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 import structlog
 
@@ -37,40 +27,27 @@ from etb_appservice.domain.effects import (
     Say,
     SendFile,
     SetVoice,
-    Spoken,
 )
 from etb_appservice.domain.facts import Done
-from etb_appservice.domain.ids import EventId, RoomId, UserId
+from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
 from etb_appservice.domain.rooms import INSIDE, voiced
 from etb_appservice.flows.admin import carry_out
 from etb_appservice.matrix.audience import AudienceOf, Recipients
-from etb_appservice.matrix.files import Attachments, described
+from etb_appservice.matrix.files import Attachments
+from etb_appservice.matrix.ghosts import GhostActors, Voice
 from etb_appservice.matrix.history import History
-from etb_appservice.matrix.messages import (
-    EFFECT_FIELD,
-    RELATION,
-    Json,
-    Render,
-    content_of,
-    content_of_file,
-    transaction_id,
-)
+from etb_appservice.matrix.messages import Render
 from etb_appservice.matrix.restore import restored
-from etb_appservice.matrix.results import Crypto, Decrypted, KeyMissing, Refusal, Rotation
+from etb_appservice.matrix.results import Crypto, Refusal, Rotation
 from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver, status_of
+from etb_appservice.matrix.speech import Speech
 from etb_appservice.matrix.upgrades import UpgradeFollower
 from etb_appservice.ports import HomeserverAdmin, Try
 
 _log = structlog.get_logger(__name__)
 
-RESEND_LIMIT_MS = 20 * 3600 * 1000
-"""Synapse forgets transaction ids after about 24 hours (synapse/rest/client/transactions.py)."""
-_CLOCK_SLACK_MS = 10 * 60 * 1000
-"""How far the homeserver's clock may be behind ours."""
-_PAGES = 200
-_PAGE = 100
 _PINS = "m.room.pinned_events"
 _POWER = "m.room.power_levels"
 _INVITE_TRIES = 3
@@ -92,15 +69,17 @@ class Hands:
         attachments: Attachments,
         history: History,
         admin: HomeserverAdmin | None = None,
+        ghosts: GhostActors | None = None,
     ) -> None:
         self._server = server
         self._crypto = crypto
         self._rooms = rooms
         self._upgrades = UpgradeFollower(server, rooms.server_name)
         self._recipients = Recipients(audience_of)
-        self._render = render
-        self._rotation = rotation
-        self._attachments = attachments
+        self._ghosts = ghosts
+        self._speech = Speech(
+            Voice(server, crypto), self._recipients, ghosts, render, rotation=rotation, attachments=attachments
+        )
         self._history = history
         self._admin = admin
 
@@ -115,7 +94,7 @@ class Hands:
             case OpenRoom(spec=spec):
                 return await self._rooms.open(spec, was_tried=_was_tried(attempt))
             case Say() | SendFile() | React() | Redact():
-                return await self._speak(effect, attempt)
+                return await self._speech.say(effect, attempt)
             case Pin():
                 return await self._pin(effect)
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
@@ -130,8 +109,8 @@ class Hands:
                 return await self._invite(effect, attempt)
             case Remove():
                 return await self._remove(effect)
-            case LeaveRoom(room_id=room_id):
-                return await self._leave(room_id)
+            case LeaveRoom(room_id=room_id, speaker=speaker):
+                return await self._leave(room_id, speaker)
             case AcceptIdentity(user_id=user_id):
                 await self._crypto.accept_identity(user_id)
                 return Done(detail="accepted")
@@ -139,7 +118,12 @@ class Hands:
                 return await carry_out(self._admin, effect)
 
     async def membership_changed(self, room_id: RoomId, user_id: UserId) -> None:
-        """Somebody came or went: the next message gets a new key, and their devices are asked for again."""
+        """Somebody came or went: the next message gets a new key, and their devices are asked for again.
+
+        A ghost reads nothing and is given no key, so no key has to be another one for its sake.
+        """
+        if self._ghosts is not None and self._ghosts.is_ghost(user_id):
+            return
         await self._recipients.heard_of(room_id, user_id)
         await self._forget(room_id, user_id)
 
@@ -149,120 +133,6 @@ class Hands:
             found = await self._recipients.of(room_id)
             await self._crypto.settle_refused(room_id, found[1] if found else ())
         return await self._crypto.retry_refused()
-
-    # --- messages -----------------------------------------------------------------------------------------
-
-    async def _speak(self, effect: Spoken, attempt: Try) -> Done:
-        match effect:
-            case Say():
-                content = content_of(effect, attempt.key, self._render)
-                return await self._send(effect.room_id, attempt, content, signed_only=effect.signed_only)
-            case SendFile():
-                file = await self._attachments.encrypted_file(effect)
-                done = await self._send(effect.room_id, attempt, content_of_file(effect, file, attempt.key))
-                return replace(done, found=described(file))
-            case React():
-                return await self._react(effect, attempt)
-            case Redact():
-                return await self._redact(effect, attempt)
-
-    async def _send(self, room_id: RoomId, attempt: Try, content: Json, *, signed_only: bool = False) -> Done:
-        found = await self._recipients.of(room_id)
-        if found is None:
-            raise Broken(f"{room_id} is not a room of ours: nothing is said there")
-        audience, people = found
-        if not audience.encrypted:
-            raise Broken(f"{room_id} is not encrypted: nothing is said there")
-        if self._must_look(attempt):
-            known = await self._find(room_id, attempt)
-            if known is not None:
-                return Done(event_id=known, detail="found")
-        encrypted = await self._crypto.encrypt(
-            room_id,
-            "m.room.message",
-            content,
-            people,
-            rotation=self._rotation,
-            shared_history=audience.shared_history,
-            signed_only=signed_only or audience.signed_only,
-            level=audience.level,
-        )
-        envelope = dict(encrypted.content)
-        if RELATION in content:
-            envelope[RELATION] = content[RELATION]
-        txn_id = transaction_id(attempt.key, self._server.user_id, self.device_id)
-        return Done(
-            event_id=await self._server.send(room_id, "m.room.encrypted", txn_id, envelope),
-            unread_by=tuple(UserId(user_id) for user_id in encrypted.without_devices),
-        )
-
-    async def _react(self, react: React, attempt: Try) -> Done:
-        relation = {"rel_type": "m.annotation", "event_id": react.event_id, "key": react.emoji}
-        txn_id = transaction_id(attempt.key, self._server.user_id, self.device_id)
-        try:
-            sent = await self._server.send(react.room_id, "m.reaction", txn_id, {RELATION: relation})
-        except Refused as refusal:
-            if refusal.code == "M_DUPLICATE_ANNOTATION":
-                return Done(detail="was there")
-            raise
-        return Done(event_id=sent)
-
-    async def _redact(self, redact: Redact, attempt: Try) -> Done:
-        """Repeating is harmless, under whatever transaction id: what is gone stays gone."""
-        txn_id = transaction_id(attempt.key, self._server.user_id, self.device_id)
-        return Done(event_id=await self._server.redact(redact.room_id, redact.event_id, txn_id, redact.reason))
-
-    def _must_look(self, attempt: Try) -> bool:
-        """Whether the transaction id alone can't keep this message from being sent twice."""
-        if attempt.first_tried_ms is None:
-            return False
-        return attempt.device_id != self.device_id or attempt.now_ms - attempt.first_tried_ms >= RESEND_LIMIT_MS
-
-    async def _find(self, room_id: RoomId, attempt: Try) -> EventId | None:
-        """The event that an earlier try made; None when surely none did.
-
-        Raises Unsure when something of ours from that time can't be read any more: it might be the one.
-        """
-        since = (attempt.first_tried_ms or 0) - _CLOCK_SLACK_MS
-        only = json.dumps({"senders": [self._server.user_id], "types": ["m.room.encrypted"]})
-        start, unreadable = "", 0
-        for _ in range(_PAGES):
-            events, start = await self._server.messages(room_id, start=start, limit=_PAGE, only=only)
-            for event in events:
-                if event.get("sender") != self._server.user_id or event.get("type") != "m.room.encrypted":
-                    continue
-                sent_ms = event.get("origin_server_ts")
-                if not isinstance(sent_ms, int) or sent_ms < since:
-                    start = ""
-                    break
-                key = await self._effect_key(event)
-                if key == attempt.key and isinstance(event.get("event_id"), str):
-                    return EventId(event["event_id"])
-                unreadable += key is None
-            if not start:
-                break
-        else:
-            raise Unsure(f"looked through {_PAGES * _PAGE} events of {room_id} for an earlier try, in vain")
-        if unreadable:
-            raise Unsure(
-                f"{unreadable} messages of the bot in {room_id} since the first try can't be read: "
-                "one of them may be this one. Look into the room, then retry or drop it."
-            )
-        return None
-
-    async def _effect_key(self, event: Mapping[str, Any]) -> str | None:
-        """The effect's key in a message of ours, "" when it has none; None when it can't be read."""
-        content = event.get("content")
-        if not isinstance(content, Mapping) or "ciphertext" not in content:
-            return None  # redacted: it may have been the one, and then nobody wants it said again
-        match await self._crypto.decrypt(event):
-            case Decrypted(content=inner):
-                key = inner.get(EFFECT_FIELD)
-                return key if isinstance(key, str) else ""
-            case KeyMissing():
-                return None
-            case _:
-                return ""
 
     # --- state --------------------------------------------------------------------------------------------
 
@@ -330,9 +200,15 @@ class Hands:
             raise Refused(f"{user_id} can't be removed from {room_id}: {refusal}", code=refusal.code) from refusal
         return Done(detail="removed")
 
-    async def _leave(self, room_id: RoomId) -> Done:
+    async def _leave(self, room_id: RoomId, speaker: Username) -> Done:
+        server = self._server
+        if speaker:
+            found = await self._ghosts.without_device(speaker) if self._ghosts else None
+            if found is None:
+                return Done(detail="was out")
+            server = found
         try:
-            await self._server.act(room_id, "leave")
+            await server.act(room_id, "leave")
         except Refused as refusal:
             # 403 not a member, 404 unknown room: we are out, which is what was asked for.
             if status_of(refusal) in {403, 404}:

@@ -24,6 +24,7 @@ from olm.account import OlmAccountError
 
 from etb_appservice.domain.outcomes import Broken, Refused
 from etb_appservice.matrix.api import Actor, Method, Path, call, make_client, outcomes
+from etb_appservice.matrix.chronicle import now_ms
 from etb_appservice.matrix.cipher import Cipher, open_cipher
 from etb_appservice.matrix.crosssigning import (
     SEED_LENGTH,
@@ -41,7 +42,6 @@ from etb_appservice.matrix.keeper import Keeper
 from etb_appservice.matrix.record import FormerKey, Record
 from etb_appservice.matrix.store import CryptoStore
 from etb_appservice.matrix.tokens import Tokens
-from etb_appservice.matrix.trust import Directory
 from etb_appservice.ports import Keepsakes
 
 _log = structlog.get_logger(__name__)
@@ -65,10 +65,16 @@ class Established:
     actor: Actor
     cipher: Cipher
     recovery_key: str | None
+    since_ms: int = 0
+    """Since when it has this device, where it had another one before."""
 
 
 class Identity:
-    """One actor's device and identity. `directory` is the bot's, for ghosts on the same crypto database."""
+    """One actor's device and identity.
+
+    `bot` is given for a ghost: its cipher follows the bot's. A ghost reads nothing and nobody signs in as it, so
+    it has a fallback key, no one-time keys, and no recovery key: its seeds are kept here and nowhere else.
+    """
 
     def __init__(
         self,
@@ -83,7 +89,7 @@ class Identity:
         keeper: Keeper,
         display_name: str,
         device_name: str = "",
-        directory: Directory | None = None,
+        bot: Cipher | None = None,
     ) -> None:
         if len(pickle_key) < SEED_LENGTH:
             raise ValueError("the crypto store's key must be random and at least 32 characters long")
@@ -92,7 +98,7 @@ class Identity:
         self._store = CryptoStore(mxid, pickle_key, database)
         self._keepsakes, self._keeper = keepsakes, keeper
         self._name = f"matrix.identity.{mxid}"
-        self._directory = directory
+        self._bot = bot
 
     async def establish(self) -> Established:
         """Check that all three places agree, publish what is missing, answer the actor.
@@ -101,8 +107,9 @@ class Identity:
         """
         record = await self._record()
         account = await self._account()
-        with outcomes():
-            await self._register()
+        if self._bot is None or record is None or not record.done:
+            with outcomes():
+                await self._register()
         if record is None:
             record = await self._plan(account)
         elif account is None:
@@ -139,12 +146,32 @@ class Identity:
             identity_key=account.identity_key,
             done=False,
             retired=tuple(dict.fromkeys([*record.retired, *old])),
+            since_ms=now_ms(),
         )
         readable = await self._readable()
         await self._put(record)
         await self._run(lambda: self._replace_account(account, record.device_id, wipe=not readable))
         _log.warning("new device planned by recovery", user=self._mxid, device=record.device_id)
         return await self._finish(record)
+
+    def as_user(self) -> Actor:
+        """The actor without a device, for what needs none."""
+        return Actor(self._mxid, "", self._client(""))
+
+    async def mailbox(self) -> Client | None:
+        """As its device, for what others send there; None while it has none. Opens no keys."""
+        record = await self._record()
+        return None if record is None else self._client(record.device_id)
+
+    async def retire(self) -> None:
+        """Delete the device from the homeserver; `establish` makes the same one again. Raises the four outcomes.
+
+        What was said from it stays believed: clients judge a session when its key comes to them.
+        """
+        record = await self._record()
+        if record is not None:
+            with outcomes():
+                await self._delete_device(record.device_id)
 
     async def recovery_key(self) -> str | None:
         """The recovery key as long as no operator has seen it; asks nobody, so that it works beside a service."""
@@ -236,6 +263,7 @@ class Identity:
             seeds=Seeds(*(secrets.token_bytes(SEED_LENGTH) for _ in range(3))),
             storage_id=secrets.token_hex(16),
             storage_key=secrets.token_bytes(SEED_LENGTH),
+            shown=self._bot is not None,
         )
         await self._put(record)
         return record
@@ -263,7 +291,7 @@ class Identity:
     async def _finish(self, record: Record) -> Established:
         client = self._client(record.device_id)
         actor = Actor(self._mxid, record.device_id, client)
-        cipher = await open_cipher(self._keeper, actor, self._store, self._directory)
+        cipher = await open_cipher(self._keeper, actor, self._store, self._bot)
         keys = cipher.device_keys()
         with outcomes():
             seen = await published(self._client(""), self._mxid, record.device_id)
@@ -272,12 +300,14 @@ class Identity:
                 self._same_device(record, seen.device)
             if not record.done or seen.device is None or seen.master is None:
                 await self._publish(record, client, keys, identity=seen.master is None)
+                if self._bot is not None:
+                    await cipher.publish_fallback_key()
         if not record.done:
             record = replace(record, done=True, retired=())
             await self._put(record)
         cipher.courier.identity_signature = device_signature(record.seeds, keys)
         shown = None if record.shown else ssss_key(record.storage_id, record.storage_key).recovery_key
-        return Established(actor, cipher, shown)
+        return Established(actor, cipher, shown, record.since_ms)
 
     def _same_device(self, record: Record, device: Any) -> None:
         there = device.get("keys", {}).get(f"curve25519:{record.device_id}") if isinstance(device, dict) else None
@@ -293,7 +323,8 @@ class Identity:
         await self._run(self._mark_shared)
         if identity:
             await publish_identity(client, self._mxid, record.seeds)
-        await publish_secrets(client, self._mxid, record.recovery_keys, record.seeds)
+        if self._bot is None:
+            await publish_secrets(client, self._mxid, record.recovery_keys, record.seeds)
         await sign_device(client, self._mxid, record.seeds, keys)
         for device_id in record.retired:
             await self._delete_device(device_id)
@@ -309,6 +340,8 @@ class Identity:
         except MatrixRequestError as error:
             if error.errcode != "M_USER_IN_USE":
                 raise
+            return
+        if not self._display_name:
             return
         name = {"displayname": self._display_name}
         await call(self._client(""), Method.PUT, Path.v3.profile[self._mxid].displayname, name)

@@ -36,6 +36,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _NOTHING = {"not_types": ["*"]}
 _KEYS_ONLY = json.dumps({"room": {"rooms": []}, "presence": _NOTHING, "account_data": _NOTHING})
 _FIRST = _KEYS_ONLY
+MAILBOX_FULL = 100
+"""So many answers empty any mailbox; the homeserver gives a hundred messages in each."""
 _THIN = json.dumps(
     {
         "event_fields": ["event_id", "sender", "type"],
@@ -195,6 +197,16 @@ async def _sync(client: Client, since: str | None, sync_filter: str, wait_ms: in
         query["since"] = since
     with outcomes():
         return await call(client, Method.GET, Path.v3.sync, query=query)
+
+
+async def empty_mailbox(client: Client, position: str | None) -> tuple[str, bool]:
+    """Take what was sent to a device that reads nothing: where to go on, and whether there was nothing.
+
+    The homeserver deletes what it gave once it is asked on from there. Raises the four outcomes.
+    """
+    answer = await _sync(client, position, _KEYS_ONLY, 0)
+    to_device = answer.get("to_device")
+    return _next_batch(answer), not (isinstance(to_device, dict) and to_device.get("events"))
 
 
 def _brings_something(answer: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ def content_of(say: Say, key: str, render: Render) -> Json:
     """The content to encrypt, relation included."""
     body, html = render(say.content)
     message: Json = {
-        "msgtype": "m.text" if say.notify else "m.notice",
+        "msgtype": "m.text" if say.notify or say.speaker else "m.notice",
         "body": body,
         "format": "org.matrix.custom.html",
         "formatted_body": html,

@@ -37,6 +37,8 @@ class Record:
     """Recovery keys before the present one that still open, or have to be taken off the homeserver."""
     is_published: bool = True
     """Whether the homeserver holds the seeds for exactly these recovery keys."""
+    since_ms: int = 0
+    """Since when it has its device, where it had another one before."""
 
     @property
     def recovery_keys(self) -> list[Key]:
@@ -64,6 +66,7 @@ class Record:
                 for one in self.former
             ],
             "is_published": self.is_published,
+            "since_ms": self.since_ms,
         }
         encoded = {name: base64.b64encode(blob).decode("ascii") for name, blob in blobs.items()}
         return json.dumps(plain | encoded).encode("ascii")
@@ -90,4 +93,5 @@ class Record:
                 for one in data.get("former", ())
             ),
             is_published=data.get("is_published", True),
+            since_ms=data.get("since_ms", 0),
         )

@@ -110,6 +110,20 @@ class Homeserver:
         """`invite`, `kick`, `leave`: the calls on a room that answer nothing."""
         await self.ask(Method.POST, f"{_room(room_id)}/{what}", content or {})
 
+    async def name(self, displayname: str) -> None:
+        """What the actor is called."""
+        content = {"displayname": displayname}
+        await self.ask(Method.PUT, f"{_CLIENT}/profile/{_q(self.user_id)}/displayname", content)
+
+    async def typing(self, room_id: RoomId, timeout_ms: int) -> None:
+        """The actor types for so long, or with 0 no more."""
+        content: Json = {"typing": bool(timeout_ms)} | ({"timeout": timeout_ms} if timeout_ms else {})
+        await self.ask(Method.PUT, f"{_room(room_id)}/typing/{_q(self.user_id)}", content)
+
+    async def read_up_to(self, room_id: RoomId, event_id: EventId) -> None:
+        """The actor has read so far (`m.read`)."""
+        await self.ask(Method.POST, f"{_room(room_id)}/receipt/m.read/{_q(event_id)}", {})
+
     async def membership(self, room_id: RoomId, user_id: UserId) -> str:
         """A person's membership, `leave` when the room knows nothing of them."""
         content = await self.state_content(room_id, "m.room.member", user_id)

@@ -29,6 +29,7 @@ from etb_appservice.matrix.api import Method, Path, call, outcomes
 from etb_appservice.matrix.olm import MEGOLM, OLM, BadEvent, Machine, dict_of, key_of
 from etb_appservice.matrix.refusals import Devices, Refusals, Share, Target
 from etb_appservice.matrix.results import Rotation
+from etb_appservice.matrix.store import CryptoStore
 
 _log = structlog.get_logger(__name__)
 _CLAIM_TIMEOUT_MS = 5_000
@@ -91,9 +92,11 @@ def keys_of(targets: Devices) -> dict[Target, str]:
 class Courier:
     """Sends Olm messages for one machine. Use only inside `Keeper.run`."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, reader: CryptoStore | None = None) -> None:
+        """`reader`: whose account keeps the keys of what is said, to read it again; None: the machine's own."""
         self._machine = machine
         self._store = machine.crypto_store
+        self._reader = reader or machine.crypto_store
         self.refusals = Refusals()
         self.withheld = Refusals()
         """Apart, so that no number of unsigned devices drives out who was refused by mishap."""
@@ -129,7 +132,7 @@ class Courier:
             born=time.monotonic(),
         )
         async with self._machine.ratchets() as account:
-            await self._store.put_group_session(
+            await self._reader.put_group_session(
                 RoomID(room_id),
                 account.identity_key,
                 SessionID(group.id),
@@ -140,7 +143,7 @@ class Courier:
                     room_id=RoomID(room_id),
                 ),
             )
-            session.hour = await self._store.chronicle.made(
+            session.hour = await self._reader.chronicle.made(
                 room_id, group.id, is_marked=shared_history, level=level
             )
         for refusals in self.memories:

@@ -5,7 +5,7 @@ It has no inbox and no outbox: tests drive each step, and can stop between any t
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -61,6 +61,9 @@ class Bot:
         self.results: list[SyncResult] = []
         self.established: Established | None = None
         self.as_token = ""
+        self.identity_of: Callable[[str, Cipher | None], Identity]
+        """Of any user of ours on the same databases."""
+        self.keepsakes = DictKeepsakes()
         self._stack = AsyncExitStack()
         self._txn = 0
 
@@ -80,18 +83,24 @@ class Bot:
         address = f"sqlite:///{where / 'crypto.db'}" if isinstance(where, Path) else where
         keeper = Keeper()
         database = await keeper.run(lambda: open_crypto_database(address))
-        identity = Identity(
-            homeserver_url=url,
-            as_token=slot.as_token,
-            http=http,
-            mxid=mxid or slot.bot_mxid,
-            database=database,
-            pickle_key=pickle_key,
-            keepsakes=keepsakes,
-            keeper=keeper,
-            display_name="ETB",
-        )
-        bot = cls(http, database, keeper, identity)
+
+        def identity_of(user_id: str, leader: Cipher | None = None) -> Identity:
+            return Identity(
+                homeserver_url=url,
+                as_token=slot.as_token,
+                http=http,
+                mxid=user_id,
+                database=database,
+                pickle_key=pickle_key,
+                keepsakes=keepsakes,
+                keeper=keeper,
+                display_name="" if leader else "ETB",
+                bot=leader,
+            )
+
+        bot = cls(http, database, keeper, identity_of(mxid or slot.bot_mxid))
+        bot.identity_of = identity_of
+        bot.keepsakes = keepsakes
         bot.as_token = slot.as_token
         return bot
 

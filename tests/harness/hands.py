@@ -16,6 +16,7 @@ from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.effects import MatrixEffect, OpenRoom
 from etb_appservice.domain.facts import Done
+from etb_appservice.domain.ghosts import Ghosts, ghosts_of
 from etb_appservice.domain.ids import IncidentId, RoomId, UserId
 from etb_appservice.domain.incident import Card, Incident
 from etb_appservice.domain.people import PeopleMap
@@ -26,6 +27,7 @@ from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
 from etb_appservice.matrix.files import Attachments
 from etb_appservice.matrix.gaps import GapFinder
+from etb_appservice.matrix.ghosts import GhostActors, GhostRules, names_from
 from etb_appservice.matrix.hands import Hands
 from etb_appservice.matrix.history import History
 from etb_appservice.matrix.results import Rotation
@@ -86,6 +88,7 @@ class Workbench:
     transactions: Transactions
     gaps: GapFinder
     woken: list[str]
+    ghosts: GhostActors
     counted: list[str]
     """How each handing over of history ended."""
     stack: AsyncExitStack
@@ -117,8 +120,20 @@ class Workbench:
             assert bot.established is not None
             server = Homeserver(bot.established.actor)
             rooms = RoomMaker(server, synapse.server_name, clock)
+            ids = ghosts_of(f"@{slot.user_prefix}", synapse.server_name)
+            rules = a_policy(server.user_id, ids)
+            ghosts = GhostActors(
+                lambda user_id: bot.identity_of(user_id, bot.cipher),
+                bot.cipher,
+                bot.keepsakes,
+                ids=ids,
+                name_of=names_from(store, rules.people),
+                clock=clock,
+                rules=GhostRules(),
+            )
             counted: list[str] = []
             return cls(
+                ghosts=ghosts,
                 counted=counted,
                 synapse=synapse,
                 slot=slot,
@@ -130,14 +145,15 @@ class Workbench:
                     server,
                     bot.cipher,
                     rooms,
-                    audience_from(store, a_policy(server.user_id)),
+                    audience_from(store, rules),
                     render,
                     Rotation(),
                     Attachments(store, server),
-                    History(store, server, bot.cipher, policy=a_policy(server.user_id), count=counted.append),
+                    History(store, server, bot.cipher, policy=rules, count=counted.append),
+                    ghosts=ghosts,
                 ),
                 decoder=Decoder(
-                    bot.cipher, encrypted_rooms(store), lambda user: user == server.user_id, missed=lambda: None
+                    bot.cipher, encrypted_rooms(store), rules.is_ours, missed=lambda: None, ghosts=ids
                 ),
                 intake=intake,
                 transactions=transactions,
@@ -236,11 +252,11 @@ class Workbench:
                 await work.inbox.finish(row.seq)
 
 
-def a_policy(bot: UserId) -> Policy:
+def a_policy(bot: UserId, ghosts: Ghosts | None = None) -> Policy:
     """By which nobody is let in but by break-glass: there is no ETB here."""
     return Policy(
         rooms=RoomPolicy(bot=bot),
-        people=PeopleMap(),
+        people=PeopleMap(ghosts=ghosts or Ghosts()),
         classification=ClassificationMap(default=Classification.INTERNAL),
     )
 

@@ -33,6 +33,9 @@ class KeyServer:
         self.cross_signing: dict[str, Json] = {}
         self.account_data: dict[tuple[str, str], Json] = {}
         self.inbox: dict[tuple[str, str], list[Json]] = defaultdict(list)
+        self.taken: dict[tuple[str, str], int] = defaultdict(int)
+        """How many to-device events were given and are gone."""
+        self.names: dict[str, str] = {}
         self.media: dict[str, bytes] = {}
         self.changed: dict[str, list[str]] = defaultdict(list)
         self.requests: list[str] = []
@@ -107,7 +110,10 @@ class KeyServer:
                 if (user, name) not in self.account_data:
                     raise make_request_error(404, "", "M_NOT_FOUND", "no such data")
                 return self.account_data[user, name]
-            case Method.PUT, ["profile", _user, "displayname"]:
+            case Method.PUT, ["profile", user, "displayname"]:
+                self.names[user] = body["displayname"]
+                return {}
+            case (Method.PUT, ["rooms", _, "typing", _]) | (Method.POST, ["rooms", _, "receipt", "m.read", _]):
                 return {}
         raise AssertionError(f"the key server knows no {method} {path}")
 
@@ -170,6 +176,22 @@ class KeyServer:
             "device_unused_fallback_key_types": ["signed_curve25519"] if unused else [],
         }
 
+    def asked(self, mxid: str, device_id: str, since: str) -> Json:
+        """A /sync of a device: with the last position its to-device events are gone."""
+        if device_id not in self.devices[mxid]:
+            raise make_request_error(400, "", "M_UNKNOWN_DEVICE", "unknown device")
+        given = int(since.removeprefix("s") or 0)
+        inbox = self.inbox[mxid, device_id]
+        gone = self.taken[mxid, device_id]
+        del inbox[: max(0, given - gone)]
+        self.taken[mxid, device_id] = max(gone, given)
+        now = inbox[:100]
+        return {
+            "next_batch": f"s{self.taken[mxid, device_id] + len(now)}",
+            **self.sync(mxid, device_id),
+            "to_device": {"events": now},
+        }
+
     def acknowledge(self, mxid: str, device_id: str) -> None:
         """The next /sync was asked for with the last position: its to-device events are gone."""
         self.inbox[mxid, device_id].clear()
@@ -197,4 +219,6 @@ class _Api:
     ) -> Json:
         if isinstance(content, bytes):
             return self.server.upload(str(path), content)
+        if str(path).endswith("/sync"):
+            return self.server.asked(self.as_user_id, self.as_device_id, (query_params or {}).get("since", ""))
         return self.server.answer(self.as_user_id, self.as_device_id, method, str(path), content or {})

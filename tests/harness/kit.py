@@ -163,7 +163,9 @@ def policy_of(**changes: Any) -> Policy:
     """What the operator of the house has decided."""
     policy = Policy(
         rooms=RoomPolicy(bot=BOT),
-        people=PeopleMap("", {Username(name): UserId(f"@{name}:x.org") for name in ("alice", "bob", "carol")}),
+        people=PeopleMap(
+            "", {Username(name): UserId(f"@{name}:x.org") for name in ("alice", "bob", "carol")}, GHOSTS
+        ),
         classification=ClassificationMap(default=Classification.INTERNAL),
         operators=frozenset({OPERATOR}),
         server_name="x.org",
@@ -795,6 +797,15 @@ class House:
         self._number += 1
         key = short_hash("test", str(self._number), str(self.clock.now_ms()))
         await self.accept(Arrival(source="own", lane=lane, key=key, payload=FactJson().encode(fact)))
+
+    async def wants(self, effect: Effect, *, lane: str = NO_1) -> str:
+        """An effect is asked for, as if by a decision; answers its key. At rest."""
+        self._number += 1
+        key = f"test/{self._number}"
+        async with self.db.work() as work:
+            await work.outbox.add(key, lane, effect)
+        await self.settle()
+        return key
 
     async def start_service(self) -> None:
         """As at every start; then at rest."""

@@ -14,7 +14,6 @@ from etb_appservice.matrix.identity import Established, Identity
 from etb_appservice.matrix.keeper import Keeper
 from etb_appservice.matrix.results import SyncResult
 from etb_appservice.matrix.store import open_crypto_database
-from etb_appservice.matrix.trust import Directory
 from tests.harness.bot import PICKLE_KEY, DictKeepsakes
 from tests.harness.keyserver import Crash, KeyServer
 
@@ -33,7 +32,7 @@ class Actor:
         self.since = ""
         self._batches = itertools.count(1)
 
-    async def open(self, *, pickle_key: str = PICKLE_KEY, directory: Directory | None = None) -> Identity:
+    async def open(self, *, pickle_key: str = PICKLE_KEY, bot: Cipher | None = None) -> Identity:
         if self.database is None:
             self.keeper = Keeper()
             address = f"sqlite:///{self.folder / 'crypto.db'}"
@@ -41,11 +40,11 @@ class Actor:
         return Identity(
             homeserver_url="", as_token="", http=None, mxid=self.mxid, database=self.database,  # type: ignore[arg-type]
             pickle_key=pickle_key, keepsakes=self.keepsakes, keeper=self.keeper, display_name="x",
-            directory=directory,
+            bot=bot,
         )  # fmt: skip
 
-    async def start(self, *, directory: Directory | None = None) -> "Actor":
-        self.established = await (await self.open(directory=directory)).establish()
+    async def start(self, *, bot: Cipher | None = None) -> "Actor":
+        self.established = await (await self.open(bot=bot)).establish()
         await self.sync()
         return self
 

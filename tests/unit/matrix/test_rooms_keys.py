@@ -89,7 +89,7 @@ async def test_a_new_device_makes_a_new_key_for_every_actor_on_the_database(
     bot, alice = await actor("bot"), await actor("alice")
     ghost = await actor("ghost", start=False)
     ghost.database, ghost.keeper = bot.database, bot.keeper
-    await ghost.start(directory=bot.cipher.directory)
+    await ghost.start(bot=bot.cipher)
     before = [await _said(one, alice) for one in (bot, ghost)]
     await bot.sync(changed=(alice.mxid,))
     unchanged = [await _said(one, alice) for one in (bot, ghost)]
