@@ -46,6 +46,7 @@ from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.lanes import LaneRunner, Step
 from etb_appservice.flows.letters import Letters
+from etb_appservice.flows.links import load_links
 from etb_appservice.flows.missing import Missing
 from etb_appservice.flows.outbox import Outbox
 from etb_appservice.flows.pages import by_reaction
@@ -190,6 +191,7 @@ class House:
         """Drain inbox and outbox, take keys, find gaps, poll ETB, until cancelled."""
         base = self.base
         await self._load_lanes()
+        await load_links(base.store, base.policy)
         server = Homeserver(established.actor)
         self.ghosts = ghosts = self._ghost_actors(established)
         hands = self._hands(server, established, ghosts)

@@ -14,6 +14,7 @@ from etb_appservice.domain.devices import UnsignedDevice
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
+from etb_appservice.domain.links import Guesses, LinkCode, Linked
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.partners import PartnerAdmitted
@@ -58,6 +59,9 @@ Entry = (
     | Rotated
     | Pins
     | Poll
+    | LinkCode
+    | Linked
+    | Guesses
 )
 
 Standing = Role | Admitted | BreakGlass | PartnerAdmitted

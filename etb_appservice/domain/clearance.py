@@ -19,6 +19,8 @@ OurRole = Literal["responder", "commander", "compliance", "auditor", "admin"]
 class Right(Enum):
     """What an action asks of whoever wants it."""
 
+    ANYBODY = "anybody"
+    """To be in the room, whoever they are."""
     MEMBER = "member"
     """To be in the room, and known."""
     RESPONDER = "responder"
@@ -112,6 +114,8 @@ def decide(actor: Actor, action: Right | Approving, subject: Subject) -> Decisio
             return _no("This needs the role operator.")
         if not actor.is_cross_signed:
             return _no(ONLY_VERIFIED)
+    if action is Right.ANYBODY:
+        return _YES
     wanted = _glass_of(action)
     if wanted:
         return _as_holder(actor, wanted)

@@ -20,6 +20,7 @@ from etb_appservice.domain.outcomes import Broken, Failure, Later
 from etb_appservice.domain.policy import Backoff, Policy
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.decide import Decider
+from etb_appservice.flows.links import after_commit
 from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.turn import Turn, Wake
 from etb_appservice.ports import (
@@ -171,6 +172,7 @@ class Intake:
             turn = self._turn(work, row)
             await self.decider.decide(turn, fact, looked)
             await work.inbox.finish(row.seq)
+        after_commit(turn, self.policy)
         self.broadcast.tell(turn.news)
         self._wake_for(turn)
         for room_id, user_id in turn.moved:

@@ -6,6 +6,7 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.flows.commands import Command, Place
 
 WHO = {
+    Right.ANYBODY: "everybody in the room",
     Right.MEMBER: "everybody in the room who is linked to an ETB account",
     Right.RESPONDER: "responders of the incident",
     Right.COMMANDER: "the incident's commander",

@@ -28,6 +28,7 @@ from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
+from etb_appservice.flows.links import is_offered
 from etb_appservice.flows.opening import ask_for
 from etb_appservice.flows.record import tell_of_move
 from etb_appservice.flows.removals import came, put_out_whom_it_must, sweep_rooms
@@ -141,7 +142,8 @@ class Rooms:
         """Whoever wants a chat with the bot gets one that the bot made: encrypted, and with nobody else in it."""
         is_known = self._policy.people.username(fact.sender) is not None
         is_named = bool(self._policy.break_glass.held(fact.sender, ()))
-        if is_known or is_named or await is_let_in(turn.work, fact.sender, self._policy):
+        wants_to_link = self._policy.is_at_home(fact.sender) and await is_offered(turn.work)
+        if is_known or is_named or wants_to_link or await is_let_in(turn.work, fact.sender, self._policy):
             text = "You invited me to a chat. I talk with you here: send `!help` for what I can do."
             await write_to(turn, fact.sender, text, "invited me", str(turn.now_ms // _LETTER_EVERY_MS))
 

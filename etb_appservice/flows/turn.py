@@ -11,7 +11,7 @@ from typing import Protocol
 from etb_appservice.domain.audit import AuditNote
 from etb_appservice.domain.effects import Effect, Say, target_of
 from etb_appservice.domain.facts import Fact, Troubled
-from etb_appservice.domain.ids import RoomId, UserId, WarRoomId, short_hash
+from etb_appservice.domain.ids import RoomId, UserId, Username, WarRoomId, short_hash
 from etb_appservice.domain.news import CommandFinished, News
 from etb_appservice.ports import Arrival, CommandStatus, FactCodec, Work
 
@@ -47,6 +47,8 @@ class Turn:
     """Who came or went: room keys must rotate before the next message."""
     news: list[News] = field(default_factory=list)
     """What clients of war rooms are told once the commit holds, in this order."""
+    linked: list[tuple[Username, UserId | None]] = field(default_factory=list)
+    """Who has linked which Matrix account, or none any more: the people map must hear of it after the commit."""
     looks_around: bool = False
     """Set when something falls due later, or became ready that these lists don't name: look everywhere."""
 

@@ -99,6 +99,7 @@ from etb_appservice.flows.guard import StateGuard
 from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
 from etb_appservice.flows.letters import Letters
+from etb_appservice.flows.links import load_links
 from etb_appservice.flows.missing import Missing
 from etb_appservice.flows.outbox import Outbox
 from etb_appservice.flows.pages import by_reaction
@@ -627,6 +628,8 @@ class House:
         life = None if self._lives is None else next(self._lives) + self._die_before
         self.store = CrashingStore(self.db, life, before=self._die_before)
         self.lane_of.clear()
+        self.policy.people.links.forget()
+        await load_links(self.db, self.policy)
         self.world.documents = self._document
         incidents = Incidents(self.etb, self.policy)
         conversation = Conversation(self.policy)

@@ -45,6 +45,8 @@ def expected(
         if not operator:
             return "role operator"
         return "a break-glass role" if right is Right.BREAK_GLASS else ""
+    if right is Right.ANYBODY:
+        return ""
     leads = standing in {"commands the incident", "commander", "admin"}
     missing = [
         ("a break-glass role", right is Right.BREAK_GLASS),
@@ -228,7 +230,7 @@ def test_break_glass_is_decided_by_its_roles_alone(
 def test_who_is_let_in_is_a_responder_and_no_more() -> None:
     guest = Actor(user_id=UserId("@a:x"), is_joined=True, is_cross_signed=True, is_let_in=True)
     allowed = {right for right in Right if decide(guest, right, SECRET).allowed}
-    assert allowed == {Right.MEMBER, Right.WITNESS, Right.RESPONDER}
+    assert allowed == {Right.ANYBODY, Right.MEMBER, Right.WITNESS, Right.RESPONDER}
     assert not decide(guest, replace(APPROVING, role="responder"), SECRET).allowed
     assert not decide(guest, Right.MEMBER, replace(SECRET, is_control_room=True)).allowed
     assert not decide(replace(guest, is_joined=False), Right.MEMBER, SECRET).allowed

@@ -105,6 +105,7 @@ from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Usern
 from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall, Responder
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
+from etb_appservice.domain.links import Guesses, LinkCode, Linked
 from etb_appservice.domain.living import Living
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Broken
@@ -321,6 +322,9 @@ ENTRIES: list[Entry] = [
     PartnerAdmitted(id="CERT B", by=USER, at_ms=1, people=(USER,), is_open=False),
     Media(id="mxc://x/k", filename="", mime="m", size=3, sha256="00", at_ms=1, purpose="history"),
     Levels(steps=(Step(0, Classification.PUBLIC), Step(1 << 50, Classification.TOP_SECRET))),
+    LinkCode(id=Username("a"), digest="00", until_ms=1, is_open=False),
+    Linked(id=Username("a"), user_id=USER, at_ms=1),
+    Guesses(id=USER, count=2, since_ms=1),
     Rotated(id="hs_token", current="c", former=(Former(value="f", digest="00", until_ms=2),), since_ms=1),
     Pins(pinned=(Pinned(event_id=EventId("$p"), user_id=UserId("@a:b"), at_ms=1, is_settled=False),)),
     Poll(
