@@ -36,9 +36,9 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
     del pairs
     async with stand(folder) as here:
         service = await here.service(ghosts={"drain_every_s": _DRAIN_S})
-        alice = await here.person("alice")
+        bea = await here.person("bea")
         incident = await report(here)
-        room = await here.enter(alice, incident)
+        room = await here.enter(bea, incident)
         before_mib, before_cpu = await _at_rest(here, service)
         await service.stop()
         await _let_speak(service, here, incident["id"], room)
@@ -48,11 +48,11 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
         names = {str(ghosts.user_id(Username(f"person{number}"))) for number in range(_GHOSTS)}
 
         async def all_have_spoken() -> bool:
-            return names <= {event.sender for event in await alice.timeline(room, last=4 * _GHOSTS)}
+            return names <= {event.sender for event in await bea.timeline(room, last=4 * _GHOSTS)}
 
         await until(all_have_spoken, "the words of all ghosts", 300)
         took = time.monotonic() - began
-        await alice.send(room, "a key for each of them")
+        await bea.send(room, "a key for each of them")
         after_mib, after_cpu = await _at_rest(here, service)
         return [
             _row("200 ghosts with devices: memory at rest", after_mib, before_mib, "+100 MB", "MiB"),

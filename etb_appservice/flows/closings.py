@@ -14,7 +14,7 @@ from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing, lasted
 from etb_appservice.domain.drills import is_drill
-from etb_appservice.domain.effects import LeaveRoom, PutState, Say, SetVoice
+from etb_appservice.domain.effects import PutState, Say, SetVoice
 from etb_appservice.domain.facts import DuplicateFound, PeopleDue, ReadOnlyDue
 from etb_appservice.domain.ids import IncidentId, RoomId
 from etb_appservice.domain.incident import Incident
@@ -22,6 +22,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE
 from etb_appservice.domain.text import moment, plain
 from etb_appservice.flows.export import ask_for
+from etb_appservice.flows.ghosts import dismiss_ghosts
 from etb_appservice.flows.incidents import link
 from etb_appservice.flows.invitations import forget_invitations
 from etb_appservice.flows.surroundings import level_of
@@ -67,15 +68,8 @@ class Closings:
             return
         await turn.work.cases.put(room.war_room, replace(closing, is_read_only=True))
         await turn.emit("voice", SetVoice(room_id=room.room_id, is_read_only=True))
-        await self._dismiss_ghosts(turn, room.room_id)
+        await dismiss_ghosts(turn, room.room_id, self._policy)
         await turn.note("room.read_only", subject=room.war_room, details={"room": room.room_id})
-
-    async def _dismiss_ghosts(self, turn: Turn, room_id: RoomId) -> None:
-        """Nobody says anything here any more, so nobody has to be spoken for."""
-        for user_id in sorted(await turn.work.rooms.present(room_id)):
-            username = self._policy.ghosts.username(user_id)
-            if username is not None:
-                await turn.emit(f"leave/{user_id}", LeaveRoom(room_id=room_id, speaker=username))
 
     async def duplicate_found(self, turn: Turn, fact: DuplicateFound) -> None:
         """The original's timeline names its duplicate, by number only: its title may be above this room."""

@@ -28,6 +28,7 @@ from etb_appservice.flows import approvals
 from etb_appservice.flows.admission import bring_in
 from etb_appservice.flows.breakglass import bring_along
 from etb_appservice.flows.federation import partner_servers, partners_in
+from etb_appservice.flows.ghosts import dismiss_ghosts
 from etb_appservice.flows.incidents import Incidents, room_spec
 from etb_appservice.flows.invitations import forget_invitations
 from etb_appservice.flows.partners import invite_theirs
@@ -208,6 +209,7 @@ class Upgrades:
             PutState(room_id=before, event_type="m.room.tombstone", state_key="", content=tombstone),
         )
         await turn.emit("silence", SetVoice(room_id=before, is_read_only=True))
+        await dismiss_ghosts(turn, before, self._policy)
 
     async def _move_what_waits(self, turn: Turn, after: Room, room_id: RoomId) -> None:
         """Requests for approval stand in the new room; a question is asked anew with its command."""

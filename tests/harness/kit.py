@@ -359,6 +359,8 @@ class World:
                 return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
             case SendFile(document=document):
                 return Done(event_id=event_id, found={"mxc": f"mxc://x.org/{document}"})
+            case React() if any(one == effect for _, one in self.reacted):
+                return Done(detail="was there")
             case React():
                 self.reacted.append((event_id, effect))
                 return Done(event_id=event_id)
@@ -381,6 +383,8 @@ class World:
         if effect.speaker:
             ghost = GHOSTS.user_id(effect.speaker)
             assert ghost is not None
+            if not any(ghost in there for there in self.ghosts.values()):
+                return Done(detail="was out")
             self.ghosts.get(effect.room_id, set()).discard(ghost)
             left = f"$left{len(self.order) + 1}"
             self._push(member(effect.room_id, ghost, "leave", sender=ghost, event_id=left))

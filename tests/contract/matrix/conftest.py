@@ -8,7 +8,8 @@ from typing import Protocol
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import RoomId, UserId, WarRoomId
+from etb_appservice.domain.ghosts import ghosts_of
+from etb_appservice.domain.ids import RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.rooms import RoomPolicy, RoomSpec, incident_room
 from etb_appservice.ports import MatrixHands
 from tests.harness.hands import Workbench, an_incident
@@ -29,6 +30,10 @@ class Side(Protocol):
 
     async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
         """The flows' part: the tables learn of the room."""
+        ...
+
+    async def may_speak(self, room_id: RoomId, username: Username) -> None:
+        """The flows' part: somebody belongs to the room."""
         ...
 
     async def keep(self, document_id: str, content: bytes) -> None:
@@ -57,6 +62,10 @@ class Real:
 
     async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
         await self.bench.know(spec, room_id)
+
+    async def may_speak(self, room_id: RoomId, username: Username) -> None:
+        ghost = ghosts_of(f"@{self.bench.slot.user_prefix}", "localhost").user_id(username)
+        await self.bench.member(room_id, ghost or "", "leave")
 
     async def keep(self, document_id: str, content: bytes) -> None:
         async with self.bench.store.work() as work:
@@ -95,6 +104,9 @@ class Faked:
 
     async def know(self, spec: RoomSpec, room_id: RoomId) -> None:
         """The fake has no tables."""
+
+    async def may_speak(self, room_id: RoomId, username: Username) -> None:
+        """The fake lets everybody."""
 
     async def keep(self, document_id: str, content: bytes) -> None:
         self.kept[document_id] = content

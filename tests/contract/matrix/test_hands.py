@@ -12,6 +12,8 @@ from etb_appservice.domain.effects import (
     OpenRoom,
     Pin,
     PutState,
+    React,
+    Redact,
     Remove,
     RestoreState,
     Say,
@@ -19,7 +21,7 @@ from etb_appservice.domain.effects import (
     SetVoice,
 )
 from etb_appservice.domain.facts import Done
-from etb_appservice.domain.ids import EventId, RoomId, UserId
+from etb_appservice.domain.ids import NOBODY, EventId, RoomId, UserId, Username
 from etb_appservice.domain.outcomes import Broken
 from tests.contract.matrix.conftest import Side
 from tests.harness.hands import a_try
@@ -27,6 +29,8 @@ from tests.harness.hands import a_try
 _NUMBERS = itertools.count(1)
 _KEYS = itertools.count(1)
 SOMEBODY = UserId("@somebody:localhost")
+WANDA = Username("wanda")
+"""Of ETB's web page."""
 
 
 async def do(side: Side, effect: MatrixEffect, key: str = "", attempts: int = 0) -> Done:
@@ -129,6 +133,40 @@ async def test_leaving_may_be_repeated(side: Side) -> None:
     room_id = await room_of(side)
     for _ in range(2):
         assert (await do(side, LeaveRoom(room_id=room_id))).event_id is None
+
+
+async def test_a_ghost_says_each_thing_once_and_beside_the_bot(side: Side) -> None:
+    room_id = await room_of(side)
+    await side.may_speak(room_id, WANDA)
+    say = Say(room_id=room_id, content="x", speaker=WANDA)
+    first = await do(side, say, "ghost/one")
+    again = await do(side, say, "ghost/one", attempts=1)
+    bot = await do(side, Say(room_id=room_id, content="x"), "ghost/bot")
+    assert first.event_id == again.event_id is not None
+    assert bot.event_id not in {first.event_id, None}
+    assert await side.count_said(room_id) == 2
+
+
+async def test_a_reaction_is_put_once_by_each_and_what_is_taken_back_twice_is_gone(side: Side) -> None:
+    room_id = await room_of(side)
+    await side.may_speak(room_id, WANDA)
+    said = (await do(side, Say(room_id=room_id, content="x", speaker=WANDA))).event_id
+    assert said is not None
+    for speaker in (WANDA, NOBODY):
+        react = React(room_id=room_id, event_id=said, emoji="👍", speaker=speaker)
+        assert (await do(side, react)).event_id is not None
+        assert (await do(side, react)).detail == "was there"
+    for _ in range(2):
+        assert (await do(side, Redact(room_id=room_id, event_id=said, speaker=WANDA))).event_id is not None
+
+
+async def test_a_ghost_leaves_and_comes_back_with_its_next_word(side: Side) -> None:
+    room_id = await room_of(side)
+    assert (await do(side, LeaveRoom(room_id=room_id, speaker=Username("silent")))).detail == "was out"
+    await side.may_speak(room_id, WANDA)
+    for _ in range(2):
+        assert (await do(side, Say(room_id=room_id, content="x", speaker=WANDA))).event_id is not None
+        assert (await do(side, LeaveRoom(room_id=room_id, speaker=WANDA))).detail == "left"
 
 
 async def test_the_device_has_a_name(side: Side) -> None:
