@@ -16,10 +16,11 @@ from olm.account import Account
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import Invite, MatrixEffect, Remove, Say, SendFile
 from etb_appservice.domain.facts import Done
-from etb_appservice.domain.ids import RoomId, UserId
+from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.matrix.audience import AudienceOf
 from etb_appservice.matrix.cipher import Cipher
 from etb_appservice.matrix.files import Attachments
+from etb_appservice.matrix.ghosts import GhostActors, Voice
 from etb_appservice.matrix.hands import Hands
 from etb_appservice.matrix.history import History
 from etb_appservice.matrix.results import Crypto, Rotation
@@ -28,7 +29,7 @@ from etb_appservice.matrix.server import Homeserver
 from etb_appservice.ports import Try
 from etb_appservice.render.render import render
 from tests.harness.keyserver import KeyServer
-from tests.harness.kit import BOT, World, member
+from tests.harness.kit import BOT, GHOSTS, World, member
 
 Check = Callable[[RoomId, frozenset[str]], Awaitable[list[str]]]
 """Is asked for each message: the room, and who can read what was encrypted just now. Answers what is wrong."""
@@ -58,21 +59,52 @@ def _signed(account: Account, content: dict[str, Any], user_id: str, name: str) 
 class _Wire:
     """What the hands need of a homeserver to say something, invite and remove."""
 
-    def __init__(self, world: World) -> None:
-        self.user_id = BOT
+    def __init__(self, world: World, user_id: UserId = BOT) -> None:
+        self.user_id = user_id
         self.device_id = world.device_id
         self._world = world
         self._number = 0
 
     async def send(self, _room_id: RoomId, _kind: str, _txn_id: str, _content: Mapping[str, Any]) -> str:
         self._number += 1
-        return f"$sealed{self._number}"
+        return f"$sealed{self._number}{self.user_id}"
 
     async def act(self, room_id: RoomId, action: str, content: Mapping[str, Any] | None = None) -> None:
         self._number += 1
-        word = {"invite": "invite", "kick": "leave"}[action]
-        user_id = str((content or {})["user_id"])
-        self._world.queue.append(member(room_id, user_id, word, sender=BOT, event_id=f"${action}{self._number}"))
+        word = {"invite": "invite", "kick": "leave", "join": "join"}[action]
+        user_id = str((content or {}).get("user_id", self.user_id))
+        event_id = f"${action}{self._number}{self.user_id}"
+        self._world.queue.append(member(room_id, user_id, word, sender=self.user_id, event_id=event_id))
+
+    async def membership(self, _room_id: RoomId, _user_id: UserId) -> str:
+        return "leave"
+
+
+class _Ghosts:
+    """The ghosts of a world: each with an id of its own, all of them with the keys of one."""
+
+    def __init__(self, world: "SealedWorld", cipher: Cipher) -> None:
+        self._world, self._cipher = world, cipher
+        self._wires: dict[Username, _Wire] = {}
+
+    def is_ghost(self, user_id: UserId) -> bool:
+        return GHOSTS.username(user_id) is not None
+
+    async def voice(self, username: Username) -> Voice:
+        ghost = GHOSTS.user_id(username)
+        assert ghost is not None
+        wire = self._wires.setdefault(username, _Wire(self._world, ghost))
+        return Voice(cast(Homeserver, wire), cast(Crypto, _Heard(self._world, self._cipher, ghost)))
+
+
+class _Heard:
+    """A ghost's encryption, watched: whoever speaks must be permitted too."""
+
+    def __init__(self, world: "SealedWorld", cipher: Cipher, ghost: UserId) -> None:
+        self._world, self._cipher, self._ghost = world, cipher, ghost
+
+    async def encrypt(self, room_id: str, *arguments: Any, **more: Any) -> Any:
+        return await self._world.watched(self._cipher, room_id, *arguments, by=frozenset({self._ghost}), **more)
 
 
 @dataclass
@@ -86,12 +118,21 @@ class SealedWorld(World):
     holders: dict[str, set[str]] = field(default_factory=dict)
     """By session, everybody to a device of whom its key was ever sent."""
     messages: int = 0
+    by_ghosts: int = 0
+    """How many of these a ghost said."""
     retried: int = 0
     leaks: list[str] = field(default_factory=list)
     """What was wrong. Nothing is raised: the outbox would park the message and go on."""
 
-    def wire_up(self, cipher: Cipher, server: KeyServer, audience_of: AudienceOf, check: Check) -> None:
-        """The real hands, on this world."""
+    def wire_up(
+        self,
+        cipher: Cipher,
+        server: KeyServer,
+        audience_of: AudienceOf,
+        check: Check,
+        ghost: Cipher | None = None,
+    ) -> None:
+        """The real hands, on this world; `ghost`: with whose keys ghosts speak."""
         wire = cast(Homeserver, _Wire(self))
         self.cipher, self.keys_at, self.check = cipher, server, check
         self.hands = Hands(
@@ -103,6 +144,7 @@ class SealedWorld(World):
             Rotation(),
             cast(Attachments, None),
             cast(History, _NoHistory()),
+            ghosts=None if ghost is None else cast(GhostActors, _Ghosts(self, ghost)),
         )
 
     async def do(self, effect: MatrixEffect, attempt: Try) -> Done:
@@ -125,15 +167,22 @@ class SealedWorld(World):
 
     async def encrypt(self, room_id: str, *arguments: Any, **more: Any) -> Any:
         assert self.cipher is not None
+        return await self.watched(self.cipher, room_id, *arguments, **more)
+
+    async def watched(
+        self, cipher: Cipher, room_id: str, *arguments: Any, by: frozenset[str] = frozenset(), **more: Any
+    ) -> Any:
+        """What is encrypted, with a look at who is given its key; `by`: who says it, if not the bot."""
         assert self.keys_at is not None
         assert self.check is not None
         for inbox in self.keys_at.inbox.values():
             inbox.clear()
-        sealed = await self.cipher.encrypt(room_id, *arguments, **more)
+        sealed = await cipher.encrypt(room_id, *arguments, **more)
         given = self.holders.setdefault(sealed.session_id, set())
         given |= {user_id for (user_id, _), inbox in self.keys_at.inbox.items() if inbox}
         self.messages += 1
-        self.leaks += await self.check(RoomId(room_id), frozenset(given))
+        self.by_ghosts += bool(by)
+        self.leaks += await self.check(RoomId(room_id), frozenset(given) | by)
         return sealed
 
     def refused_devices(self) -> Any:

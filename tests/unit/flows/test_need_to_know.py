@@ -18,17 +18,18 @@ from hypothesis import strategies as st
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import UsersSeen
-from etb_appservice.domain.ids import RoomId, UserId, Username
+from etb_appservice.domain.ids import NOBODY, RoomId, UserId, Username
 from etb_appservice.domain.incident import EtbUser, OnCall
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.cipher import Cipher
 from etb_appservice.ports import Work as Tables
 from tests.harness.keyserver import KeyServer
-from tests.harness.kit import ALICE, NO_1, House, etb_user, house_at, incident, policy_of
+from tests.harness.kit import ALICE, GHOSTS, NO_1, House, etb_user, house_at, incident, policy_of
 from tests.harness.phones import SealedWorld, add_phone
 from tests.unit.matrix.conftest import Actor
 
 NAMES = ("alice", "bob", "carol")
+OURS = {"@bot:test", "@ghost:test"}
 STRANGER = UserId("@mallory:evil.example")
 PEOPLE = (*(UserId(f"@{name}:x.org") for name in NAMES), STRANGER)
 LEVELS = tuple(Classification)
@@ -72,7 +73,9 @@ class Device:
 
 @dataclass(frozen=True)
 class Speak:
-    """The service says something."""
+    """The service says something, or somebody through their ghost."""
+
+    who: Username = NOBODY
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ EVENTS = st.one_of(
     st.builds(OnDuty, st.sets(st.sampled_from(NAMES)).map(lambda names: tuple(sorted(names)))),
     st.builds(Device, st.sampled_from(PEOPLE), st.booleans()),
     st.builds(Speak),
-    st.builds(Speak),
+    st.builds(Speak, st.sampled_from(tuple(Username(name) for name in NAMES))),
     st.builds(Hours, st.sampled_from((1, 25))),
     st.builds(Etb, st.booleans()),
     st.builds(Stock, st.sampled_from(PEOPLE), st.booleans()),
@@ -127,21 +130,25 @@ EVENTS = st.one_of(
 
 
 @pytest.fixture(scope="module")
-async def crypto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[KeyServer, Cipher]]:
-    """One actor with its own device, for all sequences: to make one takes longer than to play one."""
+async def crypto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[KeyServer, Cipher, Cipher]]:
+    """The bot and a ghost with devices, for all sequences: to make one takes longer than to play one."""
     patch = pytest.MonkeyPatch()
     server = KeyServer()
     patch.setattr("etb_appservice.matrix.identity.make_client", server.client)
     actor = await Actor(server, "@bot:test", tmp_path_factory.mktemp("crypto")).start()
+    ghost = Actor(server, "@ghost:test", tmp_path_factory.mktemp("ghost"))
+    ghost.database, ghost.keeper = actor.database, actor.keeper
+    await ghost.start(bot=actor.cipher)
     patch.undo()
-    yield server, actor.cipher
+    yield server, actor.cipher, ghost.cipher
     await actor.close()
 
 
 class Play:
     """One sequence of events on one house."""
 
-    def __init__(self, house: House, world: SealedWorld, server: KeyServer, cipher: Cipher) -> None:
+    def __init__(self, house: House, world: SealedWorld, server: KeyServer, cipher: Cipher, ghost: Cipher) -> None:
+        self.ghost = ghost
         self.house, self.world, self.server, self.cipher = house, world, server, cipher
         self.kept: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
         self.changes = 1000
@@ -152,9 +159,12 @@ class Play:
             self.server.devices[user_id].clear()
             add_phone(self.server, user_id, f"PHONE{next(_DEVICES)}")
         await self.cipher.members_changed(list(PEOPLE))
-        self.world.wire_up(self.cipher, self.server, audience_from(self.house.store, self.house.policy), self.may)
+        audience_of = audience_from(self.house.store, self.house.policy)
+        self.world.wire_up(self.cipher, self.server, audience_of, self.may, self.ghost)
         await self.house.open_for_alice()
         await self.house.moves(UserId("@bob:x.org"), "join")
+        await self.happen(Speak(Username("alice")))
+        await self.house.settle()
 
     async def may(self, room_id: RoomId, holders: frozenset[str]) -> list[str]:
         """Everybody who can read this message may, by what is known of them at this moment; else what is wrong."""
@@ -164,7 +174,7 @@ class Play:
             if room is None or room.kind != "incident" or known is None:
                 return []
             level = max(room.classification, known.incident.stated or Classification.INTERNAL)
-            found = [await self._wrong(view, room_id, one, level) for one in holders - {"@bot:test"}]
+            found = [await self._wrong(view, room_id, one, level) for one in holders - OURS]
         return [one for one in found if one]
 
     async def _wrong(self, view: Tables, room_id: RoomId, user_id: str, level: Classification) -> str:
@@ -179,7 +189,8 @@ class Play:
             return f"{user_id} is cleared for {user.clearance.name}, it is {level.name}"
         if view.now_ms() - confirmed_ms > self.house.policy.clearance.hold_s * 1000:
             return f"{user_id} was not confirmed for too long"
-        if await view.rooms.membership(room_id, UserId(user_id)) not in {"join", "invite"}:
+        is_ghost = GHOSTS.username(UserId(user_id)) is not None
+        if not is_ghost and await view.rooms.membership(room_id, UserId(user_id)) not in {"join", "invite"}:
             return f"{user_id} is not in the room"
         return ""
 
@@ -202,9 +213,9 @@ class Play:
             case OnDuty(names):
                 house.etb.duty = [OnCall("r", Username(name)) for name in names]
                 await house.on_call(*names, rotation="r")
-            case Speak():
+            case Speak(who):
                 self.number += 1
-                said = Say(room_id=await house.room_id(), content="Something.", purpose="notice")
+                said = Say(room_id=await house.room_id(), content="Something.", purpose="notice", speaker=who)
                 async with house.db.work() as work:
                     # As if it had been decided just before: what is decided now would look at everybody first.
                     await work.outbox.add(f"said/{self.number}", NO_1, said)
@@ -257,14 +268,14 @@ class Play:
 )
 @given(events=st.lists(EVENTS, min_size=5, max_size=25))
 async def test_no_key_goes_above_the_clearance_held_at_that_time(
-    fast_folder: Path, crypto: tuple[KeyServer, Cipher], events: list[Event]
+    fast_folder: Path, crypto: tuple[KeyServer, Cipher, Cipher], events: list[Event]
 ) -> None:
-    server, cipher = crypto
+    server, cipher, ghost = crypto
     world = SealedWorld()
     with tempfile.TemporaryDirectory(dir=fast_folder) as folder:
         house = await house_at(Path(folder), fast_folder / "template.db", world=world, policy=policy_of())
         try:
-            play = Play(house, world, server, cipher)
+            play = Play(house, world, server, cipher, ghost)
             await play.begin()
             for what in events:
                 await play.happen(what)
@@ -272,6 +283,7 @@ async def test_no_key_goes_above_the_clearance_held_at_that_time(
             await house.settle()
             assert world.leaks == []
             assert world.messages > 1
+            assert world.by_ghosts
             assert ALICE in set().union(*world.holders.values()), "somebody was given keys at all"
         finally:
             await house.stop()
