@@ -28,6 +28,7 @@ from etb_appservice.ports.matrix import (
     MatrixDecoder,
     MatrixHands,
     Nothing,
+    Signals,
     Try,
 )
 from etb_appservice.ports.papers import MOST_MESSAGES, Picture, Press, Printed, PrintedTranscript, Transcript
@@ -114,6 +115,7 @@ __all__ = [
     "Room",
     "Rooms",
     "RowUnreadable",
+    "Signals",
     "Source",
     "Store",
     "Tally",

@@ -7,7 +7,7 @@ from typing import Protocol
 from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.effects import MatrixEffect
 from etb_appservice.domain.facts import Done, Fact
-from etb_appservice.domain.ids import EventId, RoomId, UserId
+from etb_appservice.domain.ids import EventId, RoomId, UserId, Username
 
 ASK_AGAIN = "?"
 """Stands before the session of an event whose sender's devices can't be asked for: no key will come to wake it."""
@@ -97,4 +97,19 @@ class HomeserverAdmin(Protocol):
 
     async def purge_history(self, room_id: RoomId, before_ms: int) -> bool:
         """Delete what was said before a moment, and wait for it; False for nothing. Repeating is safe."""
+        ...
+
+
+class Signals(Protocol):
+    """What is true of somebody for a moment only, shown in Matrix by their ghost; never worth a second try.
+
+    Of whoever has said nothing since the service started nothing is shown: no ghost is made for it. No outcome.
+    """
+
+    async def typing(self, room_id: RoomId, username: Username, *, is_typing: bool) -> None:
+        """They are writing something, for half a minute at most, or no longer."""
+        ...
+
+    async def read_up_to(self, room_id: RoomId, username: Username, event_id: EventId) -> None:
+        """They have read so far."""
         ...
