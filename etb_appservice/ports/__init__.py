@@ -19,7 +19,7 @@ from etb_appservice.ports.conversation import (
     unsent,
 )
 from etb_appservice.ports.copies import Incidents, Known, Room, Rooms
-from etb_appservice.ports.etb import EtbDecoder, EtbHands, EtbReads
+from etb_appservice.ports.etb import EtbDecoder, EtbHands, EtbReads, Profiles
 from etb_appservice.ports.matrix import (
     ASK_AGAIN,
     Devices,
@@ -110,6 +110,7 @@ __all__ = [
     "Press",
     "Printed",
     "PrintedTranscript",
+    "Profiles",
     "Refusals",
     "RefusedDevice",
     "Room",

@@ -65,6 +65,18 @@ class EtbReads(Protocol):
         ...
 
 
+class Profiles(Protocol):
+    """Whose a token of ETB's is. Repeating is safe."""
+
+    async def whose(self, token: str) -> EtbUser | None:
+        """The user to whom a token belongs; None where ETB doesn't take it (401), which is final.
+
+        MUST NOT keep, log or name the token, and MUST send it to ETB alone. Raises Later where ETB can't be asked,
+        Refused where it answers something else.
+        """
+        ...
+
+
 class EtbHands(Protocol):
     """Carries out effects in ETB. An unsafe POST is read back before any repetition; raises all four."""
 

@@ -1,0 +1,26 @@
+"""What the routes of the chat API stand on: the store, ETB's reads, and the operator's decisions."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from etb_appservice.domain.ids import Username, WarRoomId
+from etb_appservice.domain.policy import Policy
+from etb_appservice.ports import Clock, EtbReads, Store
+
+
+def nobody(war_room: WarRoomId) -> Collection[Username]:
+    """Whoever is online where no socket is served."""
+    del war_room
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Handed to every route."""
+
+    store: Store
+    policy: Policy
+    clock: Clock
+    etb: EtbReads
+    online: Callable[[WarRoomId], Collection[Username]] = nobody
+    """Whose sockets are open in a war room."""

@@ -1,0 +1,163 @@
+"""A route as data: method, path, what it takes, what it answers. The frame serves it, the document tells it.
+
+    @route("GET", "war-rooms/{id}/", answers={200: WarRoomDetail}, errors=(404,))
+    async def war_room(call: Call[Nothing, Nothing]) -> Answer: ...
+
+    TABLE = (war_room, …)                      every module in routes/ has one; frame.py puts them together
+
+What isn't in a table isn't served, and what a table doesn't name isn't answered.
+"""
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from etb_appservice.gateway.callers import Caller
+from etb_appservice.gateway.gate import Gate
+from etb_appservice.gateway.links import Links
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class Query(BaseModel):
+    """Parameters of a list. Whatever else stands in a query is ignored, as Django does."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Body(BaseModel):
+    """What a caller sends, as JSON. Fields that we don't know are ignored, as Django REST Framework does."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Nothing(BaseModel):
+    """No parameters, or no body."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+Q = TypeVar("Q", bound=BaseModel)
+B = TypeVar("B", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[Q, B]):
+    """One request, checked: who asks, for what, with what."""
+
+    gate: Gate
+    caller: Caller
+    path: Mapping[str, str]
+    """The UUIDs in the path, lower case."""
+    query: Q
+    body: B
+    links: Links
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and an object that the route's table names for it."""
+
+    body: BaseModel
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem(Exception):
+    """What a handler raises for any answer that is no success; the route MUST name its status in `errors`."""
+
+    status: int
+    code: str
+    detail: str
+    fields: Mapping[str, list[str]] = field(default_factory=dict)
+    """For 400: messages by field, instead of `detail` and `code`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request as the frame hands it to a route: whatever came from outside is unchecked."""
+
+    gate: Gate
+    caller: Caller
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any
+    links: Links
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method of one path."""
+
+    method: Method
+    path: str
+    """Below the prefix, such as `war-rooms/{id}/`; every placeholder is a UUID."""
+    name: str
+    """Unique; `operationId` in the document."""
+    summary: str
+    details: str
+    query: type[BaseModel]
+    body: type[BaseModel]
+    answers: Mapping[int, type[BaseModel]]
+    errors: tuple[int, ...]
+    """Besides those that the frame may answer anywhere."""
+    run: Callable[[Asked], Awaitable[Answer]]
+    """Checks query and body and calls the handler; raises pydantic's ValidationError, or Problem."""
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether it reads JSON."""
+        return self.body is not Nothing
+
+
+def route(
+    method: Method,
+    path: str,
+    *,
+    answers: Mapping[int, type[BaseModel]],
+    errors: tuple[int, ...] = (),
+) -> Callable[[Callable[[Call[Q, B]], Awaitable[Answer]]], Route]:
+    """Make a route of a handler; its docstring is the documentation, its annotation says what it takes."""
+
+    def made(handler: Callable[[Call[Q, B]], Awaitable[Answer]]) -> Route:
+        query, body = _taken(handler)
+        summary, _, details = (inspect.getdoc(handler) or "").partition("\n")
+
+        async def run(asked: Asked) -> Answer:
+            call = Call(
+                gate=asked.gate,
+                caller=asked.caller,
+                path=asked.path,
+                query=query.model_validate(asked.query),
+                body=body.model_validate(asked.body),
+                links=asked.links,
+            )
+            return await handler(call)
+
+        return Route(
+            method=method,
+            path=path,
+            name=handler.__name__,
+            summary=summary.strip(),
+            details=details.strip(),
+            query=query,
+            body=body,
+            answers=answers,
+            errors=errors,
+            run=run,
+        )
+
+    return made
+
+
+def _taken(handler: Callable[[Call[Q, B]], Awaitable[Answer]]) -> tuple[type[Q], type[B]]:
+    """The models in the annotation `Call[Q, B]` of a handler's argument."""
+    hints = typing.get_type_hints(handler)
+    query, body = typing.get_args(hints["call"])
+    return query, body
