@@ -320,6 +320,12 @@ def upgrade(place: Place) -> None:
     out.print("the database is up to date")
 
 
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the chat API."""
+    click.echo(app.api_document())
+
+
 # --- how it ends ------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """The composition root: the one place that knows every part. It decides nothing itself."""
 
 from etb_appservice.app.check import Finding, check
+from etb_appservice.app.gateway import api_document
 from etb_appservice.app.recover import RecoveryReport, recover
 from etb_appservice.app.recovery_key import recovery_key
 from etb_appservice.app.rotate import Wanted, rotate, rotate_encryption_key, rotate_recovery_key
@@ -13,6 +14,7 @@ __all__ = [
     "RecoveryReport",
     "SetupReport",
     "Wanted",
+    "api_document",
     "check",
     "recover",
     "recovery_key",

@@ -15,6 +15,7 @@ from etb_appservice import commands as command_package
 from etb_appservice.app import loops
 from etb_appservice.app.devices import CipherDevices, DeviceWatch
 from etb_appservice.app.foundation import Foundation
+from etb_appservice.app.gateway import chat_api
 from etb_appservice.app.promoted import promoted
 from etb_appservice.app.refusals import CipherRefusals
 from etb_appservice.app.vitals import HouseVitals
@@ -58,6 +59,7 @@ from etb_appservice.flows.roomlife import RoomLife
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.upgrades import Upgrades
+from etb_appservice.gateway.frame import Frame
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
@@ -174,6 +176,12 @@ class House:
         )
         secrets.given_to("webhook_secret", endpoint.accept)
         return endpoint
+
+    def gateway(self) -> Frame | None:
+        """The chat API, where it is served."""
+        if not self.base.settings.gateway.enabled:
+            return None
+        return chat_api(self.base, self.own, count=self.metrics.api)
 
     def wake_inbox(self, lanes: Sequence[str] = ()) -> None:
         """Something was accepted."""

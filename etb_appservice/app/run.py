@@ -60,9 +60,13 @@ async def listening(settings: Settings, house: House) -> AsyncIterator[None]:
     runners: list[web.AppRunner] = []
     try:
         runners.append(await listen(private, settings.appservice.listen, "appservice.listen"))
-        if (webhook := house.webhook()) is not None:
+        webhook, gateway = house.webhook(), house.gateway()
+        if webhook is not None or gateway is not None:
             public = web.Application()
-            public.add_routes(webhook.routes())
+            if webhook is not None:
+                public.add_routes(webhook.routes())
+            if gateway is not None:
+                gateway.mount(public)
             runners.append(await listen(public, settings.gateway.listen, "gateway.listen"))
         yield
     finally:

@@ -24,6 +24,7 @@ from etb_appservice.config.values import (
     Localpart,
     MatrixUser,
     Minutes,
+    Origin,
     PartnerName,
     Pattern,
     PeopleTemplate,
@@ -258,7 +259,30 @@ class Gateway(Section):
     """The public side: what ETB and people's browsers reach."""
 
     listen: ListenAddress = Address("127.0.0.1", 29334)
-    """Address on which webhooks are served. Put a reverse proxy with TLS in front of it."""
+    """Address on which webhooks and the chat API are served. Put a reverse proxy with TLS in front of it."""
+    enabled: bool = True
+    """Whether the chat API is served."""
+    public_url: Origin = ""
+    """Where browsers reach this service, such as `https://chat.example.org`. Links in answers begin with it, and
+    pages of it may call; without it links are paths."""
+    origins: tuple[Origin, ...] = ()
+    """Origins of further web pages that may call, such as ETB's own. A browser on any other page is refused."""
+    token_cache_s: Seconds = 60.0
+    """For how long ETB's word on whose token it is counts. A token that ETB revokes works so much longer."""
+    per_minute: Count = 600
+    """How many requests one person may send per minute."""
+    burst: Count = 100
+    """How many of these at once."""
+    page_size: Count = 20
+    """How many rows a page of a list has where the caller asks for no number."""
+    most_page_size: Count = 100
+    """How many it has at most."""
+
+    @model_validator(mode="after")
+    def _pages_fit(self) -> Self:
+        if self.page_size > self.most_page_size:
+            raise ValueError("page_size must not be larger than most_page_size")
+        return self
 
 
 class RoomRow(Section):

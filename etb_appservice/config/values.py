@@ -69,6 +69,12 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _origin(value: str) -> str:
+    if value and urlsplit(_url(value)).path:
+        raise ValueError("must be an origin, such as https://etb.example.org, without a path")
+    return value.rstrip("/").lower()
+
+
 def _web_url(value: str) -> str:
     if value:
         plain = value.replace("{id}", "x").replace("{number}", "x")
@@ -184,6 +190,7 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 Url = Annotated[str, AfterValidator(_url)]
+Origin = Annotated[str, AfterValidator(_origin)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 ServerName = Annotated[str, AfterValidator(_server_name)]
 Localpart = Annotated[str, AfterValidator(_localpart)]

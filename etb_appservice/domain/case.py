@@ -28,6 +28,7 @@ from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.domain.upgrades import Upgrade
+from etb_appservice.domain.webroom import WebRoom
 
 Entry = (
     TimelineItem
@@ -62,6 +63,7 @@ Entry = (
     | LinkCode
     | Linked
     | Guesses
+    | WebRoom
 )
 
 Standing = Role | Admitted | BreakGlass | PartnerAdmitted

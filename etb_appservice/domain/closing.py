@@ -27,6 +27,8 @@ class Closing:
     """Whether that was asked for."""
     is_unlinked: bool = False
     """Whether the room was taken out of the Space."""
+    archived_ms: int | None = None
+    """When somebody archived the room, which made it read-only at once; None where nobody did."""
     is_open: bool = True
     """False once the incident is open again."""
 

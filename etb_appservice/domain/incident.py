@@ -103,7 +103,7 @@ class EtbUser:
     """False also when ETB says the account is locked."""
     roles: tuple[str, ...] = ()
     """ETB's own role names, free text upstream; the configuration says what they mean here."""
-    id: str = ""
+    id: str = field(default="", compare=False)
     """ETB's UUID of them, lower case; empty where ETB gives none, and of copies older than this field."""
 
 

@@ -24,6 +24,7 @@ INSIDE = frozenset({"join", "invite"})
 INCIDENT_FIELD = "org.etb.incident"
 """In `creation_content`: binds a room to its incident before its creation is answered."""
 GENERATION_FIELD = "org.etb.generation"
+MEGOLM = "m.megolm.v1.aes-sha2"
 
 _MEMBER = 0
 _OPERATOR = 50
@@ -263,7 +264,7 @@ def _spec(
             _state(
                 "m.room.encryption",
                 {
-                    "algorithm": "m.megolm.v1.aes-sha2",
+                    "algorithm": MEGOLM,
                     "rotation_period_ms": policy.rotation_period_ms,
                     "rotation_period_msgs": policy.rotation_period_msgs,
                 },

@@ -24,6 +24,8 @@ _log = structlog.get_logger(__name__)
 
 PAGE_SIZE = 100
 _TRIES = 4
+_TRIES_OF_OTHERS = 2
+"""Somebody waits for the answer."""
 _FIRST_WAIT_S = 0.25
 _MOST_WAIT_S = 4.0
 _PATIENCE_S = 15.0
@@ -87,6 +89,16 @@ class EtbClient:
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, tries: int = _TRIES) -> Any:
         """JSON of any shape. Repeating is safe; raises Later or Refused."""
         return await self._read(self._url(path, params), path, tries)
+
+    async def get_as(self, token: str, path: str) -> JsonObject:
+        """A JSON object, read with somebody else's token in place of ours. Raises Later or Refused.
+
+        The token MUST be what `callers.is_token` takes: it becomes a header.
+        """
+        answer = await self._read(self._url(path, None), path, _TRIES_OF_OTHERS, token)
+        if not isinstance(answer, dict):
+            raise Refused(f"ETB's answer to GET {path} must be an object, not {kind_of(answer)}", code="shape")
+        return answer
 
     async def get_object(self, path: str, params: Mapping[str, str] | None = None) -> JsonObject:
         """A JSON object; raises Later or Refused."""
@@ -163,12 +175,12 @@ class EtbClient:
 
     # --- one read, tried again ----------------------------------------------------------------------------
 
-    async def _read(self, url: URL, path: str, tries: int) -> Any:
+    async def _read(self, url: URL, path: str, tries: int, token: str = "") -> Any:
         attempt = 1
         while True:
             again, trouble = True, None
             try:
-                answer = await self._once("GET", url)
+                answer = await self._once("GET", url, token=token)
             except _Lost as lost:
                 trouble = Later(f"GET {path}: {lost}")
             except _TooLarge:
@@ -192,12 +204,20 @@ class EtbClient:
         return jitter + (after_s or 0.0)
 
     async def _once(
-        self, method: Literal["GET", "POST", "PATCH"], url: URL, *, body: JsonObject | None = None, key: str = ""
+        self,
+        method: Literal["GET", "POST", "PATCH"],
+        url: URL,
+        *,
+        body: JsonObject | None = None,
+        key: str = "",
+        token: str = "",
     ) -> _Answer:
         """One request, its whole answer; raises _Lost or _TooLarge."""
         headers = (
             {"Content-Type": "application/json", "Idempotency-Key": in_header(key)} if body is not None else {}
         )
+        if token:
+            headers["Authorization"] = f"{self.connection.auth_scheme} {token}"
         data = write_json(body) if body is not None else None
         try:
             async with self._open().request(

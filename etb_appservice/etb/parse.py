@@ -74,7 +74,16 @@ def user(row: Mapping[str, Any]) -> EtbUser:
         clearance=clearance(row),
         is_active=fields.flag(row, "is_active", default=True) and not fields.flag(row, "is_locked", default=False),
         roles=fields.names(row, "roles", most=_MOST_ROLES),
+        id=_user_id(row),
     )
+
+
+def _user_id(row: Mapping[str, Any]) -> str:
+    """A user without a UUID is still a user."""
+    try:
+        return fields.identifier(row)
+    except Unreadable:
+        return ""
 
 
 def clearance(row: Mapping[str, Any]) -> Classification:

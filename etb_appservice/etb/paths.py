@@ -70,7 +70,11 @@ _RESOURCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "recommendations": ("recommendations/",),
         "postmortems": ("postmortems/",),
     },
-    "security": {"users": ("users/",), "classifications": ("data-classifications/",)},
+    "security": {
+        "users": ("users/",),
+        "profile": ("auth/profile/",),
+        "classifications": ("data-classifications/",),
+    },
     "monitoring": {"summary": ("health-checks/summary/",)},
     "analytics": {"kpis": ("kpi-metrics/",)},
 }

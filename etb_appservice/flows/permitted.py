@@ -176,6 +176,11 @@ def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, poli
         return _as_partner(circle, user_id, level, policy)
     if ghost_of is None and not policy.is_at_home(user_id):
         return Permission("stranger")
+    return _by_etb(circle, username, known, now_ms, policy)
+
+
+def _by_etb(circle: Circle, username: Username, known: Copy | None, now_ms: int, policy: Policy) -> Permission:
+    """What ETB's word on a user comes to in the room of an incident, whichever Matrix id they use."""
     if known is None:
         # Named and never looked up: nothing speaks against them, and nothing for them.
         return Permission("outdated" if circle.held_by(username) else "stranger")
@@ -183,7 +188,7 @@ def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, poli
     until_ms = confirmed_ms + round(policy.clearance.hold_s * 1000)
     if now_ms > until_ms:
         return Permission("outdated")
-    decision = may_enter(user.clearance, is_active=user.is_active, level=level)
+    decision = may_enter(user.clearance, is_active=user.is_active, level=circle.level(policy))
     if not decision.allowed:
         return Permission("inactive" if decision.reason == "inactive" else "clearance", user.clearance)
     incident = circle.incident
@@ -195,6 +200,28 @@ def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, poli
         leads = not policy.roles.of(user.roles).isdisjoint({"commander", "admin"})
         return Permission("belongs", user.clearance, until_ms) if leads else Permission("role", user.clearance)
     return Permission("stranger", user.clearance, until_ms)
+
+
+async def permission_of(
+    work: Work, room: Room, username: Username, policy: Policy, *, known: tuple[Circle, Copy | None] | None = None
+) -> Permission:
+    """Whether an ETB user who comes by ETB's web pages may see and use the room of an incident.
+
+    As `permission`, but by their name: they need no Matrix id of their own, nor one on a homeserver of ours.
+    """
+    if known is None:
+        known = await circle_of(work, room), await work.incidents.user(username)
+    circle, copy = known
+    now_ms = work.now_ms()
+    linked = policy.people.user_id(username)
+    for user_id in (linked, policy.ghosts.user_id(username)):
+        grant = circle.grant(user_id, now_ms) if user_id is not None else None
+        if grant is not None:
+            return Permission("break-glass", circle.level(policy), grant.until_ms)
+    found = _by_etb(circle, username, copy, now_ms, policy)
+    if linked is not None and _might_stay(found, circle, policy):
+        return _staying(found, await work.cases.get(room.war_room, Guest, username), linked)
+    return found
 
 
 async def people_of(work: Work, incident: Incident) -> Collection[Username]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from etb_appservice.domain.ids import Username, WarRoomId
 from etb_appservice.domain.policy import Policy
+from etb_appservice.gateway.doors import Doors
 from etb_appservice.ports import Clock, EtbReads, Store
 
 
@@ -22,5 +23,8 @@ class Gate:
     policy: Policy
     clock: Clock
     etb: EtbReads
+    doors: Doors
+    page_size: int = 20
+    most_page_size: int = 100
     online: Callable[[WarRoomId], Collection[Username]] = nobody
     """Whose sockets are open in a war room."""

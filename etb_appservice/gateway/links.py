@@ -4,7 +4,7 @@ A `Host` header is whatever a caller writes; nothing here reads one. Without a c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 PREFIXES = ("/api/collaboration_war_rooms/api/", "/api/collaboration-war-rooms/")
@@ -14,18 +14,29 @@ SOCKETS = "/ws/chat/"
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """`origin` such as `https://chat.example.org`, or empty; `prefix` one of PREFIXES."""
+    """`origin` such as `https://chat.example.org`, or empty; `prefix` one of PREFIXES; and what was asked for."""
 
     origin: str
     prefix: str
+    path: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
 
-    def to(self, path: str, query: Mapping[str, str] | None = None) -> str:
+    def to(self, path: str) -> str:
         """A path below the prefix.
 
-        >>> Links("", PREFIXES[1]).to("war-rooms/", {"page": "2"})
-        '/api/collaboration-war-rooms/war-rooms/?page=2'
+        >>> Links("https://x.org", PREFIXES[1]).to("war-rooms/")
+        'https://x.org/api/collaboration-war-rooms/war-rooms/'
         """
-        return f"{self.origin}{self.prefix}{path}{f'?{urlencode(query)}' if query else ''}"
+        return f"{self.origin}{self.prefix}{path}"
+
+    def here(self, **changes: str) -> str:
+        """The same list with other parameters.
+
+        >>> Links("", PREFIXES[1], "war-rooms/", {"status": "ACTIVE"}).here(page="2")
+        '/api/collaboration-war-rooms/war-rooms/?status=ACTIVE&page=2'
+        """
+        query = urlencode({**self.query, **changes}, errors="replace")
+        return self.to(self.path) + (f"?{query}" if query else "")
 
     def socket(self, war_room: str) -> str:
         """Where the WebSocket of a war room is.

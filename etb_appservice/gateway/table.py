@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import Links
+from etb_appservice.gateway.objects import Ticket
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -56,6 +57,8 @@ class Call(Generic[Q, B]):
     query: Q
     body: B
     links: Links
+    ticket: Callable[[], Ticket]
+    """Makes a ticket for whoever calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +67,6 @@ class Answer:
 
     body: BaseModel
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem(Exception):
-    """What a handler raises for any answer that is no success; the route MUST name its status in `errors`."""
-
-    status: int
-    code: str
-    detail: str
-    fields: Mapping[str, list[str]] = field(default_factory=dict)
-    """For 400: messages by field, instead of `detail` and `code`."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -89,6 +80,7 @@ class Asked:
     query: Mapping[str, str]
     body: Any
     links: Links
+    ticket: Callable[[], Ticket]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +129,7 @@ def route(
                 query=query.model_validate(asked.query),
                 body=body.model_validate(asked.body),
                 links=asked.links,
+                ticket=asked.ticket,
             )
             return await handler(call)
 

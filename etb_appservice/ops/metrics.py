@@ -67,6 +67,12 @@ class Metrics:
             "peer",
             "status",
         )
+        self._api = self._times(
+            "etb_api_seconds",
+            "Time of one request to the chat API, by route (`none`: there is no such method) and HTTP status.",
+            "route",
+            "status",
+        )
         self._rooms = self._gauge("etb_rooms", "Rooms of ours that are current.")
         self._ready = self._gauge("etb_ready", "1 when `/ready` answers 200, else 0.")
 
@@ -109,6 +115,10 @@ class Metrics:
     def call(self, peer: Peer, status: str, seconds: float) -> None:
         """An HTTP call to a peer ended."""
         self._calls.labels(peer, status if status.isdigit() else "error").observe(seconds)
+
+    def api(self, route: str, status: int, seconds: float) -> None:
+        """A request to the chat API was answered."""
+        self._api.labels(self._word("route", route), str(status)).observe(seconds)
 
     def depth(self, where: Line, waiting: int, parked: int, age_s: float) -> None:
         """How full a queue is: port `Inbox.depth` and `Outbox.depth`."""

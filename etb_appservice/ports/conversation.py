@@ -215,3 +215,18 @@ class Commands(Protocol):
     async def of_room(self, room_id: RoomId, limit: int = 50) -> Sequence[CommandRun]:
         """Latest first."""
         ...
+
+    async def among(
+        self,
+        incidents: Collection[IncidentId],
+        statuses: Collection[CommandStatus],
+        *,
+        limit: int = 50,
+        skip: int = 0,
+    ) -> Sequence[CommandRun]:
+        """Of several incidents and of these statuses, latest first."""
+        ...
+
+    async def count(self, incidents: Collection[IncidentId], statuses: Collection[CommandStatus]) -> int:
+        """How many those are."""
+        ...

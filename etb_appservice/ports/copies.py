@@ -1,7 +1,7 @@
 """Rooms of ours, who is in them, and the last copies of what ETB owns, as protocols."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from etb_appservice.domain.classification import Classification
@@ -38,6 +38,8 @@ class Room:
     """Whether users of other homeservers can be in it, fixed when it was made; stored sealed."""
     hosts: tuple[str, ...] | None = None
     """The homeservers that its ACL admits, as last asked for; None when it has no ACL; stored sealed."""
+    created_ms: int = field(default=0, compare=False)
+    """When the first generation of its war room was asked for; the store's own word."""
 
 
 class Rooms(Protocol):

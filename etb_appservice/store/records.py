@@ -4,14 +4,14 @@ Command names, arguments and results are sealed under their room's key. Must nev
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import structlog
-from sqlalchemy import LargeBinary, Row, bindparam, text
+from sqlalchemy import LargeBinary, Row, TextClause, bindparam, text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
-from etb_appservice.domain.ids import EventId, RoomId, short_hash
+from etb_appservice.domain.ids import EventId, IncidentId, RoomId, short_hash
 from etb_appservice.ports import CommandRun, CommandStatus, Expected
 from etb_appservice.store.codec import whole
 from etb_appservice.store.desk import Desk, Transaction
@@ -29,6 +29,17 @@ _FINISH_COMMAND = text(
     "UPDATE commands SET content = :content, status = :status, finished_ms = :finished_ms WHERE id = :id"
 )
 _COMMANDS = text("SELECT * FROM commands WHERE room_id = :room_id ORDER BY asked_ms DESC, id DESC LIMIT :limit")
+_IN = "FROM commands WHERE incident_id IN :incidents AND status IN :statuses"
+
+
+def _within(statement: str) -> TextClause:
+    return text(statement).bindparams(
+        bindparam("incidents", expanding=True), bindparam("statuses", expanding=True)
+    )
+
+
+_AMONG = _within(f"SELECT * {_IN} ORDER BY asked_ms DESC, id DESC LIMIT :limit OFFSET :skip")
+_HOW_MANY = _within(f"SELECT count(*) {_IN}")
 
 
 class SqlCommands:
@@ -97,6 +108,25 @@ class SqlCommands:
                 for row in transaction.rows(_COMMANDS, {"room_id": room_id, "limit": limit})
             ]
         )
+
+    async def among(
+        self,
+        incidents: Collection[IncidentId],
+        statuses: Collection[CommandStatus],
+        *,
+        limit: int = 50,
+        skip: int = 0,
+    ) -> Sequence[CommandRun]:
+        """Opened, latest first."""
+        wanted = {"incidents": list(incidents), "statuses": list(statuses), "limit": limit, "skip": skip}
+        return await self._desk.ask(
+            lambda transaction: [_command(transaction, row) for row in transaction.rows_among(_AMONG, wanted)]
+        )
+
+    async def count(self, incidents: Collection[IncidentId], statuses: Collection[CommandStatus]) -> int:
+        """From the plain columns alone."""
+        wanted = {"incidents": list(incidents), "statuses": list(statuses)}
+        return await self._desk.ask(lambda transaction: int(transaction.rows_among(_HOW_MANY, wanted)[0][0]))
 
 
 def _sealed_command(transaction: Transaction, run: CommandRun, scope: str) -> bytes:

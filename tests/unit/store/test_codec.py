@@ -122,6 +122,7 @@ from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.domain.upgrades import Upgrade
+from etb_appservice.domain.webroom import WebRoom
 from etb_appservice.store.codec import (
     FactJson,
     decode_effect,
@@ -334,6 +335,7 @@ ENTRIES: list[Entry] = [
         answers=(("1", "here"), ("2", "there")),
         votes=(Vote(user_id=UserId("@a:b"), event_id=EventId("$v"), answers=("1",)),),
     ),
+    WebRoom(name="Mail", description="down", created_by=Username("alice")),
 ]
 FACTS: list[Fact] = [
     AclsDue(war_room=WarRoomId("w"), after="v"),

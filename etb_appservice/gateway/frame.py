@@ -1,0 +1,278 @@
+"""Serves a table of routes: both prefixes, both slash forms, and Django REST Framework's habits (contract 1, 3).
+
+    request ─► origin ─► token ─► pace ─► method ─► ids ─► query, body ─► handler ─► one JSON answer
+                403       401      429     405       404    400 413 415    Problem
+
+Nothing is redirected. An error never repeats what was sent, and a failure of ours is told by its type alone.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from etb_appservice.domain.ids import UserId
+from etb_appservice.flows.mistakes import told
+from etb_appservice.flows.pace import Pace
+from etb_appservice.gateway.bodies import read_body
+from etb_appservice.gateway.callers import Caller, Callers, Tickets, Unconfirmed
+from etb_appservice.gateway.gate import Gate
+from etb_appservice.gateway.links import PREFIXES, Links
+from etb_appservice.gateway.objects import Ticket, moment
+from etb_appservice.gateway.openapi import document
+from etb_appservice.gateway.pages import no_such_page
+from etb_appservice.gateway.problems import Problem, not_found
+from etb_appservice.gateway.table import Answer, Asked, Route
+
+_log = structlog.get_logger(__name__)
+
+DOCUMENT = "schema/"
+ROOT_DOCUMENT = "/openapi.json"
+_SCHEMES = frozenset({"token", "bearer"})
+_KEPT_EMPTY = frozenset({"cursor"})
+_ETB_AGAIN_S = "5"
+_MESSAGES = {
+    "missing": "This field is required.",
+    "string_too_short": "This field may not be blank.",
+    "uuid_parsing": "Must be a valid UUID.",
+    "uuid_type": "Must be a valid UUID.",
+}
+
+
+class Count(Protocol):
+    """Told of every request: the route's name, the status, and how long it took."""
+
+    def __call__(self, route: str, status: int, seconds: float) -> None:
+        """MUST NOT raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Public:
+    """How the gateway is seen from outside. `origin` is its own, without a path; `origins` may call it too."""
+
+    origin: str = ""
+    origins: frozenset[str] = frozenset()
+
+    def admits(self, origin: str | None) -> bool:
+        """Whether pages of this origin may call; no browser, no origin."""
+        return origin is None or origin in self.origins or (bool(self.origin) and origin == self.origin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One path below one prefix."""
+
+    prefix: str
+    path: str
+    routes: Mapping[str, Route]
+
+    @property
+    def allow(self) -> str:
+        """What `Allow` says."""
+        methods = {*self.routes, "OPTIONS"} | ({"HEAD"} if "GET" in self.routes else set())
+        return ", ".join(sorted(methods))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """`routes`: what is served. `per_minute`: how many requests a caller may send, for `Retry-After`."""
+
+    gate: Gate
+    callers: Callers
+    tickets: Tickets
+    routes: Sequence[Route]
+    public: Public
+    pace: Pace
+    per_minute: int
+    count: Count
+    _documents: dict[str, bytes] = field(default_factory=dict)
+
+    def mount(self, app: web.Application) -> None:
+        """Serve it on the public listener."""
+        paths: dict[str, dict[str, Route]] = {}
+        for route in self.routes:
+            paths.setdefault(route.path, {})[route.method] = route
+        for prefix in PREFIXES:
+            self._documents[prefix] = _json(document(self.routes, Links(self.public.origin, prefix)))
+            for path, routes in paths.items():
+                self._mount(app, prefix + path, self._handler(_Place(prefix, path, routes)))
+            self._mount(app, prefix + DOCUMENT, self._document(prefix))
+            app.router.add_route("*", f"{prefix}{{tail:.*}}", _nothing_here)
+        app.router.add_route("*", ROOT_DOCUMENT, self._document(PREFIXES[0]))
+
+    def _mount(self, app: web.Application, path: str, handler: Callable[[web.Request], Any]) -> None:
+        for one in (path, path.rstrip("/")):
+            app.router.add_route("*", one, handler)
+
+    def _handler(self, place: _Place) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            began_s = self.gate.clock.monotonic()
+            route = place.routes.get("GET" if request.method == "HEAD" else request.method)
+            try:
+                response = await self._answer(request, place, route)
+            except Problem as problem:
+                response = _problem(problem)
+            except Exception as error:  # noqa: BLE001 - whatever failed, the caller gets an answer
+                _log.error("a request failed", route=route.name if route else "none", **told(error))
+                response = _problem(Problem(500, "error", "Something went wrong here. It was recorded."))
+            self._seal(request, response)
+            seconds = self.gate.clock.monotonic() - began_s
+            self.count(route.name if route else "none", response.status, seconds)
+            return response
+
+        return handle
+
+    async def _answer(self, request: web.Request, place: _Place, route: Route | None) -> web.Response:
+        if not self.public.admits(request.headers.get("Origin")):
+            raise Problem(403, "origin_not_allowed", "Pages of this origin may not call here.")
+        if request.method == "OPTIONS":
+            return _options(request, place.allow)
+        caller, token = await self._caller(request)
+        if not self.pace.allows(UserId(caller.user_id), self.gate.clock.monotonic()):
+            wait_s = max(1, round(60 / self.per_minute))
+            raise Problem(
+                429, "throttled", "Too many requests; wait a moment.", headers={"Retry-After": str(wait_s)}
+            )
+        if route is None:
+            raise Problem(
+                405,
+                "method_not_allowed",
+                f"This method is not allowed here; there are {place.allow}.",
+                headers={"Allow": place.allow},
+            )
+        ids = {name: _uuid(text) for name, text in request.match_info.items()}
+        query = {name: text for name, text in request.query.items() if text or name in _KEPT_EMPTY}
+        asked = Asked(
+            gate=self.gate,
+            caller=caller,
+            path=ids,
+            query=query,
+            body=await read_body(request) if route.takes_body else {},
+            links=Links(self.public.origin, place.prefix, place.path.format(**ids), query),
+            ticket=lambda: self._ticket(token),
+        )
+        try:
+            answer = await route.run(asked)
+        except ValidationError as error:
+            raise _invalid(error) from None
+        return _response(answer)
+
+    async def _caller(self, request: web.Request) -> tuple[Caller, str]:
+        given = request.headers.getall("Authorization", [])
+        if not given:
+            raise _unauthenticated("not_authenticated", "Authentication credentials were not provided.")
+        scheme, _, token = given[0].strip().partition(" ")
+        token = token.strip()
+        if len(given) > 1 or scheme.lower() not in _SCHEMES:
+            raise _unauthenticated("authentication_failed", "Send one header: Authorization: Token <key>.")
+        try:
+            caller = await self.callers.of(token)
+        except Unconfirmed:
+            raise Problem(
+                503,
+                "etb_unavailable",
+                "ETB can't be asked whose token this is. Try again in a moment.",
+                headers={"Retry-After": _ETB_AGAIN_S},
+            ) from None
+        if caller is None:
+            raise _unauthenticated("authentication_failed", "Invalid token.")
+        return caller, token
+
+    def _ticket(self, token: str) -> Ticket:
+        expires_ms = self.gate.clock.now_ms() + round(self.tickets.lasts_s * 1000)
+        return Ticket(ticket=self.tickets.give(token), expires_at=moment(expires_ms))
+
+    def _seal(self, request: web.Request, response: web.Response) -> None:
+        """Headers that every answer has."""
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Vary"] = "Origin"
+        origin = request.headers.get("Origin")
+        if origin is not None and self.public.admits(origin):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+
+    def _document(self, prefix: str) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            if request.method not in {"GET", "HEAD"}:
+                response = _problem(
+                    Problem(405, "method_not_allowed", "Send GET.", headers={"Allow": "GET, HEAD"})
+                )
+            else:
+                response = web.Response(body=self._documents[prefix], content_type="application/json")
+            self._seal(request, response)
+            return response
+
+        return handle
+
+
+async def _nothing_here(request: web.Request) -> web.Response:
+    del request
+    return _problem(not_found())
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise not_found() from None
+
+
+def _unauthenticated(code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, headers={"WWW-Authenticate": "Token"})
+
+
+def _options(request: web.Request, allow: str) -> web.Response:
+    headers = {"Allow": allow}
+    if "Origin" in request.headers:
+        headers |= {
+            "Access-Control-Allow-Methods": allow,
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key",
+            "Access-Control-Max-Age": "600",
+        }
+    return web.Response(status=204, headers=headers)
+
+
+def _invalid(error: ValidationError) -> Problem:
+    fields: dict[str, list[str]] = {}
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        name = str(one["loc"][0]) if one["loc"] else "non_field_errors"
+        text = _MESSAGES.get(one["type"]) or one["msg"].removeprefix("Value error, ").rstrip(".") + "."
+        texts = fields.setdefault(name, [])
+        if text not in texts:
+            texts.append(text)
+    return no_such_page() if fields.keys() == {"page"} else Problem(400, "invalid", "", fields=fields)
+
+
+def _problem(problem: Problem) -> web.Response:
+    body: Any = problem.fields or {"detail": problem.detail, "code": problem.code}
+    response = web.Response(
+        body=_json(body), status=problem.status, content_type="application/json", headers=problem.headers
+    )
+    if problem.status == 413:  # noqa: PLR2004 - the rest of the body is not waited for
+        response.force_close()
+    return response
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(
+        body=_json(_plain(answer.body)),
+        status=answer.status,
+        content_type="application/json",
+        headers=answer.headers,
+    )
+
+
+def _plain(body: BaseModel) -> Any:
+    return body.model_dump(mode="python")
+
+
+def _json(value: Any) -> bytes:
+    """ASCII, so that no sign that somebody sent can make it unreadable."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")

@@ -1,0 +1,56 @@
+"""Which messages a caller may read, and a search through the latest of them.
+
+Texts are sealed, so whatever asks for more than a place in the conversation opens messages one by one: the latest
+SCAN, and the answer says where it stopped.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.gateway.doors import Sight
+from etb_appservice.gateway.past import Past, past_of
+from etb_appservice.ports import Message, Work
+
+SCAN = 5000
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Oldest first. `stopped_ms`: when the oldest message came that was looked at, where there are older ones."""
+
+    messages: Sequence[Message]
+    stopped_ms: int | None = None
+
+
+def _all(message: Message) -> bool:
+    del message
+    return True
+
+
+def up_to(sight: Sight) -> Classification:
+    """How far the caller may know."""
+    return sight.permission.up_to or Classification.PUBLIC
+
+
+def may_read(past: Past, sight: Sight, message: Message) -> bool:
+    """Whether it was said at a level that the caller's clearance reaches."""
+    return past.level(message) <= up_to(sight)
+
+
+async def readable(work: Work, sight: Sight, keep: Callable[[Message], bool] = _all) -> Found:
+    """Those of the latest messages that the caller may read and `keep` wants."""
+    past = await past_of(work, sight.room)
+    found: list[Message] = []
+    before: int | None = None
+    oldest: Message | None = None
+    for _ in range(SCAN // _BATCH):
+        batch = await work.messages.latest(sight.incident_id, before, _BATCH)
+        found += [one for one in batch if may_read(past, sight, one) and keep(one)]
+        if len(batch) < _BATCH:
+            return Found(found[::-1])
+        oldest = batch[-1]
+        before = oldest.position
+    is_all = before is not None and not await work.messages.latest(sight.incident_id, before, 1)
+    return Found(found[::-1], None if is_all or oldest is None else oldest.received_ms)

@@ -1,0 +1,99 @@
+"""The command log (docs/etb-contract.md 4.4)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from etb_appservice.domain.ids import IncidentId
+from etb_appservice.gateway.doors import Sight
+from etb_appservice.gateway.objects import Command, ExecutionStatus, Page
+from etb_appservice.gateway.pages import Paged, neighbours, offset_of, size_of, slice_of
+from etb_appservice.gateway.past import Past, past_of
+from etb_appservice.gateway.problems import not_found
+from etb_appservice.gateway.reading import SCAN, up_to
+from etb_appservice.gateway.shows import STATUSES, Shows
+from etb_appservice.gateway.table import Answer, Call, Nothing, Route, route
+from etb_appservice.ports import CommandRun, Work
+
+
+class CommandQuery(Paged):
+    """Which runs of commands, the latest first."""
+
+    war_room: UUID | None = None
+    incident: UUID | None = None
+    execution_status: ExecutionStatus | None = None
+    command_type: Annotated[str, Field(max_length=20)] | None = None
+    """One of those that a command has."""
+
+
+@route("GET", "chat-commands/", answers={200: Page[Command]})
+async def list_commands(call: Call[CommandQuery, Nothing]) -> Answer:
+    """List commands that were run or refused in war rooms that the caller may enter, the latest first.
+
+    With `command_type` the latest 5,000 are looked through.
+    """
+    gate, query = call.gate, call.query
+    sights = {
+        one.incident_id: one
+        for one in await gate.doors.visible(call.caller)
+        if query.war_room in {None, UUID(one.room.war_room)} and query.incident in {None, UUID(one.incident_id)}
+    }
+    statuses = [run for run, shown in STATUSES.items() if query.execution_status in {None, shown}]
+    async with gate.store.view() as work:
+        pasts = {name: await past_of(work, one.room) for name, one in sights.items()}
+        opens = query.command_type is not None or any(
+            past.hides(up_to(sights[name])) for name, past in pasts.items()
+        )
+        if opens:
+            every = await work.commands.among(list(sights), statuses, limit=SCAN)
+            runs = [one for one in every if _may_know(one, sights, pasts)]
+            shown = await _shown(call, work, sights, runs)
+            shown = [one for one in shown if query.command_type in {None, one.command_type}]
+            count, results = len(shown), list(slice_of(shown, query, gate))
+        else:
+            count = await work.commands.count(list(sights), statuses)
+            skip = offset_of(query, gate, count)
+            page = await work.commands.among(list(sights), statuses, limit=size_of(query, gate), skip=skip)
+            results = await _shown(call, work, sights, page)
+    following, previous = neighbours(query, gate, count, call.links)
+    return Answer(Page[Command](count=count, next=following, previous=previous, results=results))
+
+
+@route("GET", "chat-commands/{id}/", answers={200: Command})
+async def get_command(call: Call[Nothing, Nothing]) -> Answer:
+    """Show one run of a command."""
+    gate = call.gate
+    async with gate.store.view() as work:
+        run = await work.commands.get(call.path["id"])
+        room = None if run is None or run.incident_id is None else await work.rooms.of_incident(run.incident_id)
+        sight = None if room is None else await gate.doors.look(work, call.caller, room)
+        if run is None or sight is None:
+            raise not_found()
+        sights = {sight.incident_id: sight}
+        if not _may_know(run, sights, {sight.incident_id: await past_of(work, sight.room)}):
+            raise not_found()
+        return Answer((await Shows(gate.policy, call.links).commands(work, sight.room, [run]))[0])
+
+
+def _may_know(run: CommandRun, sights: Mapping[IncidentId, Sight], pasts: Mapping[IncidentId, Past]) -> bool:
+    if run.incident_id is None or run.incident_id not in sights:
+        return False
+    return pasts[run.incident_id].between(run.asked_ms, run.finished_ms) <= up_to(sights[run.incident_id])
+
+
+async def _shown(
+    call: Call[CommandQuery, Nothing], work: Work, sights: Mapping[IncidentId, Sight], runs: Sequence[CommandRun]
+) -> list[Command]:
+    """In this order; the runs of one room are read together."""
+    shows = Shows(call.gate.policy, call.links)
+    found: dict[str, Command] = {}
+    for name, sight in sights.items():
+        here = [one for one in runs if one.incident_id == name]
+        if here:
+            found |= {one.id: one for one in await shows.commands(work, sight.room, here)}
+    return [found[one.id] for one in runs]
+
+
+TABLE: tuple[Route, ...] = (list_commands, get_command)

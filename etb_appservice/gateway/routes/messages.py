@@ -1,0 +1,297 @@
+"""Messages: reading them (docs/etb-contract.md 3.7 and 4)."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from etb_appservice.domain.conversation import Pins
+from etb_appservice.domain.ids import IncidentId, Username, WarRoomId
+from etb_appservice.gateway.doors import Sight
+from etb_appservice.gateway.objects import Message as MessageObject
+from etb_appservice.gateway.objects import MessageType, Moment, Page, moment_or_none
+from etb_appservice.gateway.pages import Created, Paged, neighbours, offset_of, size_of, slice_of
+from etb_appservice.gateway.past import past_of
+from etb_appservice.gateway.problems import invalid, not_found
+from etb_appservice.gateway.reading import Found, may_read, readable, up_to
+from etb_appservice.gateway.shows import Shows, users_of
+from etb_appservice.gateway.table import Answer, Call, Nothing, Q, Route, route
+from etb_appservice.ports import Message, Work
+
+_MOST_REPLIES = 5000
+_BATCH = 500
+_MOST_DIGITS = 18
+
+
+class MessageQuery(Paged, Created):
+    """Which messages of a war room; those that the caller isn't cleared for are neither shown nor counted."""
+
+    message_type: MessageType | None = None
+    sender: Annotated[str, Field(max_length=200)] | None = None
+    """ETB's id or username of who said it."""
+    reply_to: UUID | None = None
+    """Only what answers this message."""
+    is_pinned: bool | None = None
+    search: Annotated[str, Field(max_length=200)] | None = None
+    """A part of the text, without regard to case."""
+    ordering: Literal["created_at", "-created_at"] = "created_at"
+    cursor: Annotated[str, Field(max_length=100)] | None = None
+    """Pages by place instead of by number, at the same cost at any depth: empty for the first, then as `next` has
+    it. Places stay where they are while messages are added."""
+
+    @property
+    def opens(self) -> bool:
+        """Whether texts must be opened to know."""
+        return any(
+            one is not None
+            for one in (
+                self.message_type,
+                self.sender,
+                self.reply_to,
+                self.is_pinned,
+                self.search,
+                self.created_after,
+                self.created_before,
+            )
+        )
+
+
+class AnyMessageQuery(MessageQuery):
+    """The same; of which war room."""
+
+    war_room: UUID | None = None
+    """Needed: messages are listed a war room at a time."""
+
+
+class MessagePage(Page[MessageObject]):
+    """A page of messages. `count` counts what was looked at."""
+
+    stopped_at: Moment | None
+    """Texts are stored encrypted: a search or filter looks at the latest 5,000 messages. Where there are older
+    ones, this is when the oldest came that was looked at; else null."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A cursor: the page behind (`f`) or before (`b`) a position, in the direction of the list."""
+
+    is_forwards: bool = True
+    position: int | None = None
+
+    def __str__(self) -> str:
+        text = f"{'f' if self.is_forwards else 'b'}{self.position}"
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> _Place:
+    if not cursor:
+        return _Place()
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    except (ValueError, binascii.Error):
+        text = ""
+    digits = text[1:]
+    if text[:1] not in {"f", "b"} or not digits.isdecimal() or len(digits) > _MOST_DIGITS:
+        raise invalid(cursor="Invalid cursor.")
+    return _Place(text[0] == "f", int(digits))
+
+
+@route("GET", "war-rooms/{id}/messages/", answers={200: MessagePage})
+async def list_messages(call: Call[MessageQuery, Nothing]) -> Answer:
+    """List the messages of a war room."""
+    return Answer(await _listed(call, call.path["id"], call.query))
+
+
+@route("GET", "war-room-messages/", answers={200: MessagePage})
+async def list_all_messages(call: Call[AnyMessageQuery, Nothing]) -> Answer:
+    """List the messages of the war room that `war_room` names."""
+    if call.query.war_room is None:
+        raise invalid(war_room="This field is required.")
+    return Answer(await _listed(call, str(call.query.war_room), call.query))
+
+
+@route("GET", "war-rooms/{id}/pinned_messages/", answers={200: Page[MessageObject]})
+async def list_pinned_messages(call: Call[Paged, Nothing]) -> Answer:
+    """List the pinned messages of a war room, the latest pin first."""
+    gate = call.gate
+    async with gate.store.view() as work:
+        sight = await gate.doors.enter(work, call.caller, call.path["id"])
+        pins = await work.cases.get(sight.room.war_room, Pins, Pins().id) or Pins()
+        past = await past_of(work, sight.room)
+        found = await work.messages.by_events([one.event_id for one in pins.pinned])
+        latest = sorted(pins.pinned, key=lambda one: one.at_ms, reverse=True)
+        pinned = [
+            message
+            for one in latest
+            if (message := found.get(one.event_id)) is not None
+            and message.state in {"open", "sealed", "unreadable"}
+            and may_read(past, sight, message)
+        ]
+        return Answer(await _page(call, work, sight, pinned, call.query))
+
+
+@route("GET", "war-room-messages/{id}/", answers={200: MessageObject})
+async def get_message(call: Call[Nothing, Nothing]) -> Answer:
+    """Show a message."""
+    async with call.gate.store.view() as work:
+        sight, message = await _one(call, work)
+        shown = await _shows(call).messages(work, sight.room, [message], call.caller.user.username)
+        return Answer(shown[0])
+
+
+@route("GET", "war-room-messages/{id}/replies/", answers={200: Page[MessageObject]})
+async def list_replies(call: Call[Paged, Nothing]) -> Answer:
+    """List what answers a message, oldest first."""
+    async with call.gate.store.view() as work:
+        sight, message = await _one(call, work)
+        return Answer(await _page(call, work, sight, await _replies(work, sight, message), call.query))
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def _shows(call: Call[Q, Nothing]) -> Shows:
+    return Shows(call.gate.policy, call.links)
+
+
+async def _one(call: Call[Q, Nothing], work: Work) -> tuple[Sight, Message]:
+    """The message that the path names, and its war room."""
+    message = await work.messages.get(call.path["id"])
+    if message is None or message.state not in {"open", "sealed", "unreadable"}:
+        raise not_found()
+    room = await work.rooms.of_incident(IncidentId(message.lane))
+    sight = None if room is None else await call.gate.doors.look(work, call.caller, room)
+    if sight is None or not may_read(await past_of(work, sight.room), sight, message):
+        raise not_found()
+    return sight, message
+
+
+async def _replies(work: Work, sight: Sight, root: Message) -> list[Message]:
+    past = await past_of(work, sight.room)
+    found: list[Message] = []
+    after = 0
+    while len(found) < _MOST_REPLIES:
+        batch = await work.messages.replies(root.event_id, after, _BATCH)
+        found += [one for one in batch if may_read(past, sight, one)]
+        if len(batch) < _BATCH:
+            break
+        after = batch[-1].position
+    return found
+
+
+async def _page(
+    call: Call[Q, Nothing], work: Work, sight: Sight, messages: Sequence[Message], query: Paged
+) -> Page[MessageObject]:
+    rows = slice_of(messages, query, call.gate)
+    following, previous = neighbours(query, call.gate, len(messages), call.links)
+    results = await _shows(call).messages(work, sight.room, rows, call.caller.user.username)
+    return Page[MessageObject](count=len(messages), next=following, previous=previous, results=results)
+
+
+async def _listed(call: Call[Q, Nothing], war_room: str, query: MessageQuery) -> MessagePage:
+    gate = call.gate
+    place = None if query.cursor is None else _place(query.cursor)
+    async with gate.store.view() as work:
+        sight = await gate.doors.enter(work, call.caller, WarRoomId(war_room))
+        past = await past_of(work, sight.room)
+        found: Found | None = None
+        if query.opens or past.hides(up_to(sight)):
+            found = await _filtered(work, sight, query)
+            count = len(found.messages)
+        else:
+            count = (await work.messages.tally([sight.incident_id]))[sight.incident_id].count
+        if place is not None:
+            rows, following, previous = await _by_place(call, work, sight, query, place, found)
+        else:
+            rows = await _by_number(call, work, sight, query, count, found)
+            following, previous = neighbours(query, gate, count, call.links)
+        results = await _shows(call).messages(work, sight.room, rows, call.caller.user.username)
+    stopped_ms = found.stopped_ms if found is not None else None
+    return MessagePage(
+        count=count, next=following, previous=previous, results=results, stopped_at=moment_or_none(stopped_ms)
+    )
+
+
+async def _by_number(
+    call: Call[Q, Nothing], work: Work, sight: Sight, query: MessageQuery, count: int, found: Found | None
+) -> Sequence[Message]:
+    is_down = query.ordering == "-created_at"
+    if found is not None:
+        return slice_of(found.messages[::-1] if is_down else found.messages, query, call.gate)
+    skip, size = offset_of(query, call.gate, count), size_of(query, call.gate)
+    if is_down:
+        return await work.messages.latest(sight.incident_id, None, size, skip=skip)
+    return await work.messages.page(sight.incident_id, 0, size, only_shown=True, skip=skip)
+
+
+async def _by_place(
+    call: Call[Q, Nothing], work: Work, sight: Sight, query: MessageQuery, place: _Place, found: Found | None
+) -> tuple[Sequence[Message], str | None, str | None]:
+    """Rows and links. One row more than a page holds tells whether there is another page."""
+    size = size_of(query, call.gate)
+    is_rising = (query.ordering == "created_at") is place.is_forwards
+    if found is not None:
+        rows = _beside(found.messages, place.position, size + 1, is_rising=is_rising)
+    elif is_rising:
+        rows = await work.messages.page(sight.incident_id, place.position or 0, size + 1, only_shown=True)
+    else:
+        rows = await work.messages.latest(sight.incident_id, place.position, size + 1)
+    has_more = len(rows) > size
+    rows = rows[:size]
+    if not place.is_forwards:
+        rows = rows[::-1]
+    has_next = has_more if place.is_forwards else True
+    has_previous = place.position is not None if place.is_forwards else has_more
+    if not rows:
+        return rows, None, None
+    following = call.links.here(cursor=str(_Place(True, rows[-1].position))) if has_next else None
+    previous = call.links.here(cursor=str(_Place(False, rows[0].position))) if has_previous else None
+    return rows, following, previous
+
+
+def _beside(messages: Sequence[Message], position: int | None, most: int, *, is_rising: bool) -> Sequence[Message]:
+    if is_rising:
+        return [one for one in messages if one.position > (position or 0)][:most]
+    return [one for one in reversed(messages) if position is None or one.position < position][:most]
+
+
+async def _filtered(work: Work, sight: Sight, query: MessageQuery) -> Found:
+    """What the filters leave over; the sender by id needs ETB's word on who that is."""
+    pins = await work.cases.get(sight.room.war_room, Pins, Pins().id) or Pins()
+    search = query.search.casefold() if query.search is not None else None
+
+    def keep(one: Message) -> bool:
+        if query.message_type is not None and one.details.message_type != query.message_type:
+            return False
+        if query.is_pinned is not None and (pins.of(one.event_id) is not None) is not query.is_pinned:
+            return False
+        if not query.holds(one.received_ms):
+            return False
+        return search is None or search in (one.body or "").casefold()
+
+    if query.reply_to is not None:
+        root = await work.messages.get(str(query.reply_to))
+        if root is None or root.lane != sight.incident_id:
+            return Found([])
+        found = Found([one for one in await _replies(work, sight, root) if keep(one)])
+    else:
+        found = await readable(work, sight, keep)
+    if query.sender is None:
+        return found
+    users = await users_of(work, {one.details.username for one in found.messages if one.details.username})
+    wanted = query.sender.lower()
+    names = {name for name, user in users.items() if user.id == wanted} | {Username(query.sender)}
+    return Found([one for one in found.messages if one.details.username in names], found.stopped_ms)
+
+
+TABLE: tuple[Route, ...] = (
+    list_messages,
+    list_pinned_messages,
+    list_all_messages,
+    get_message,
+    list_replies,
+)

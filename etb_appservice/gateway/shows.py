@@ -1,0 +1,316 @@
+"""The API's objects made of the record: messages, commands, files (docs/etb-contract.md 4 and 5).
+
+For the chat API and for the WebSocket alike. Whether somebody may know of a thing at all was asked before.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.conversation import FileDetails, Pins, grouped
+from etb_appservice.domain.ids import EventId, UserId, Username
+from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.runbooks import RunbookRun
+from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.gateway import objects
+from etb_appservice.gateway.bots import bot_id
+from etb_appservice.gateway.links import Links
+from etb_appservice.gateway.objects import level_name, moment, moment_or_none
+from etb_appservice.gateway.past import Past, past_of
+from etb_appservice.ports import ChatFile, CommandRun, CommandStatus, Message, Room, Work
+
+RETENTION_DAYS: Mapping[Classification, int] = {
+    Classification.PUBLIC: 365,
+    Classification.INTERNAL: 1095,
+    Classification.CONFIDENTIAL: 2555,
+    Classification.RESTRICTED: 3650,
+    Classification.TOP_SECRET: 3650,
+}
+"""Where no policy of ETB's says otherwise (docs/etb-contract.md 2.5)."""
+_DAY_MS = 86_400_000
+STATUSES: Mapping[CommandStatus, objects.ExecutionStatus] = {
+    "RUNNING": "RUNNING",
+    "SUCCESS": "SUCCESS",
+    "FAILED": "FAILED",
+    "REFUSED": "FAILED",
+    "CANCELLED": "CANCELLED",
+}
+Users = Mapping[Username, EtbUser]
+
+
+def clean(text: str) -> str:
+    """A text that any reader of JSON can hold: half a surrogate pair, which Matrix lets through, becomes U+FFFD.
+
+    >>> clean("a" + chr(0xD800)) == "a" + chr(0xFFFD)
+    True
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+async def users_of(work: Work, names: Collection[Username]) -> Users:
+    """ETB's last word on people; absent are those of whom there is none."""
+    return {name: user for name, (user, _) in (await work.incidents.users(set(names))).items()} if names else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What the messages of one page refer to."""
+
+    room: Room
+    incident_id: str
+    past: Past
+    parents: Mapping[EventId, str]
+    counts: Mapping[EventId, int]
+    pins: Pins
+    users: Users
+    files: Mapping[str, ChatFile]
+    timeline: Mapping[EventId, str]
+
+
+class Shows:
+    """`links`: under which prefix files are linked."""
+
+    def __init__(self, policy: Policy, links: Links) -> None:
+        self._policy = policy
+        self._links = links
+
+    async def messages(
+        self, work: Work, room: Room, messages: Sequence[Message], reader: Username | None
+    ) -> list[objects.Message]:
+        """In this order; `reader`: whose reactions are marked as their own."""
+        if not messages or room.incident_id is None:
+            return []
+        scene = await self._scene(work, room, room.incident_id, messages)
+        return [self._message(scene, one, reader) for one in messages]
+
+    async def _scene(self, work: Work, room: Room, incident_id: str, messages: Sequence[Message]) -> _Scene:
+        events = [one.event_id for one in messages]
+        pins = await work.cases.get(room.war_room, Pins, Pins().id) or Pins()
+        items = await work.cases.of(room.war_room, TimelineItem)
+        names = {one.details.username for one in messages}
+        names |= {name for one in messages for name in one.details.mentioned}
+        names.discard(Username(""))
+        return _Scene(
+            room=room,
+            incident_id=incident_id,
+            past=await past_of(work, room),
+            parents=await work.messages.ids_of({one.parent for one in messages if one.parent is not None}),
+            counts=await work.messages.reply_counts(events),
+            pins=pins,
+            users=await users_of(work, names),
+            files=await work.files.by_ids({file_id for one in messages for file_id in one.details.files}),
+            timeline={one.event_id: one.id for one in items if one.event_id is not None and not one.withdrawn_ms},
+        )
+
+    def _message(self, scene: _Scene, one: Message, reader: Username | None) -> objects.Message:
+        details = one.details
+        user = scene.users.get(details.username)
+        pin = scene.pins.of(one.event_id)
+        level = scene.past.level(one)
+        is_bot = one.sender == self._policy.rooms.bot
+        files = [scene.files[name] for name in details.files if name in scene.files]
+        return objects.Message(
+            id=one.id,
+            war_room=scene.room.war_room,
+            incident=scene.incident_id,
+            content=clean(one.body or ""),
+            message_type=details.message_type,
+            sender=_id(user),
+            sender_username=details.username or ("" if is_bot else clean(one.sender)),
+            sender_name=_name(user, details.username, one.sender),
+            bot=bot_id("INCIDENT_ASSISTANT") if is_bot else None,
+            reply_to=scene.parents.get(one.parent) if one.parent is not None else None,
+            reply_count=scene.counts.get(one.event_id, 0),
+            mentioned_users=[
+                objects.User(id=_id(scene.users.get(name)), username=name) for name in details.mentioned
+            ],
+            notify_mentioned=bool(details.mentions or details.mentions_room),
+            attachments=[self.file_of(scene.room, scene.incident_id, file, scene.users) for file in files],
+            reactions=_groups(one, reader),
+            is_pinned=pin is not None,
+            pinned_by_username=None if pin is None else pin.username or clean(pin.user_id),
+            pinned_at=None if pin is None else moment(pin.at_ms),
+            is_edited=details.edited_ms is not None,
+            edited_at=moment_or_none(details.edited_ms),
+            is_encrypted=True,
+            data_classification=level_name(level),
+            timeline_event=scene.timeline.get(one.event_id),
+            external_message_id=one.event_id if one.event_id.startswith("$") else None,
+            external_data=_external(one),
+            created_at=moment(one.received_ms),
+            updated_at=moment(details.edited_ms or one.received_ms),
+        )
+
+    # --- commands -----------------------------------------------------------------------------------------
+
+    async def command(self, work: Work, room: Room, run_id: str) -> objects.Command | None:
+        """None where there is no such run in the room."""
+        run = await work.commands.get(run_id)
+        if run is None or room.incident_id is None or run.incident_id != room.incident_id:
+            return None
+        return (await self.commands(work, room, [run]))[0]
+
+    async def commands(self, work: Work, room: Room, runs: Sequence[CommandRun]) -> list[objects.Command]:
+        """Runs in one war room, in this order."""
+        ids = await work.messages.ids_of({run.event_id for run in runs})
+        names = {run.id: self._policy.people.username(run.caller) or self._ghost(run.caller) for run in runs}
+        users = await users_of(work, {name for name in names.values() if name})
+        found = []
+        for run in runs:
+            name = names[run.id]
+            running = await work.cases.get(room.war_room, RunbookRun, run.id)
+            found.append(self._command(room, run, name, users, ids.get(run.event_id), running))
+        return found
+
+    def _ghost(self, user_id: UserId) -> Username | None:
+        return self._policy.ghosts.username(user_id)
+
+    def _command(
+        self,
+        room: Room,
+        run: CommandRun,
+        name: Username | None,
+        users: Users,
+        message_id: str | None,
+        running: RunbookRun | None,
+    ) -> objects.Command:
+        kind, parameters = _typed(run)
+        status = STATUSES[run.status]
+        is_over = status != "RUNNING"
+        failed = clean(run.result) if status == "FAILED" else ""
+        return objects.Command(
+            id=run.id,
+            message=message_id,
+            war_room=room.war_room,
+            incident=run.incident_id,
+            command_type=kind,
+            command_text=clean(f"/{run.name} {run.arguments}".rstrip()),
+            parameters=parameters,
+            executed_by=_id(users.get(name)) if name else None,
+            executed_by_username=name or clean(run.caller),
+            executed_at=moment(run.asked_ms),
+            completed_at=moment(run.finished_ms) if is_over else None,
+            execution_status=status,
+            execution_result=_result(run, running),
+            error_message=failed,
+            automation_execution=(running.execution_id or None) if running is not None else None,
+            duration_ms=max(0, run.finished_ms - run.asked_ms) if is_over else None,
+        )
+
+    # --- files --------------------------------------------------------------------------------------------
+
+    async def file(self, work: Work, room: Room, file_id: str) -> objects.File | None:
+        """None where there is no such file in the room."""
+        found = await work.files.get(file_id)
+        if found is None or found.war_room != room.war_room:
+            return None
+        return (await self.files(work, room, [found]))[0]
+
+    async def files(self, work: Work, room: Room, files: Sequence[ChatFile]) -> list[objects.File]:
+        """Files of one war room, in this order."""
+        if room.incident_id is None:
+            return []
+        names = {one.details.uploaded_by for one in files if one.details.uploaded_by}
+        users = await users_of(work, names)
+        return [self.file_of(room, room.incident_id, one, users) for one in files]
+
+    def file_of(self, room: Room, incident_id: str, file: ChatFile, users: Users) -> objects.File:
+        """One file."""
+        details = file.details
+        level = file_level(details, room)
+        days = RETENTION_DAYS[level]
+        return objects.File(
+            id=file.id,
+            message=file.message_id,
+            war_room=file.war_room,
+            incident=incident_id,
+            filename=clean(details.name),
+            original_filename=clean(details.original_name),
+            file_type=details.file_type,
+            mime_type=clean(details.mime),
+            file_size=details.size,
+            file_url=self._links.to(f"chat-files/{file.id}/download/"),
+            file_hash=details.sha256,
+            data_classification=level_name(level),
+            classification_source=details.classification_source,
+            is_encrypted=details.file is None or bool(details.file.key),
+            uploaded_by=_id(users.get(details.uploaded_by)),
+            uploaded_by_username=details.uploaded_by,
+            uploaded_at=moment(file.created_ms),
+            retention_period_days=days,
+            retention_until=moment(file.created_ms + days * _DAY_MS),
+            legal_hold=False,
+            evidence=details.evidence or None,
+            access_count=file.access_count,
+            matrix_media_uri=clean(details.file.mxc) if details.file is not None else None,
+        )
+
+
+def file_level(details: FileDetails, room: Room) -> Classification:
+    """How a file is classified: as was said of it, else as its room."""
+    known = {level.name: level for level in Classification}
+    return known.get(details.classification, room.classification)
+
+
+def _id(user: EtbUser | None) -> str | None:
+    return (user.id or None) if user is not None else None
+
+
+def _name(user: EtbUser | None, username: Username, sender: UserId) -> str:
+    return clean(user.display_name if user is not None else username or sender)
+
+
+def _groups(message: Message, reader: Username | None) -> list[objects.ReactionGroup]:
+    return [
+        objects.ReactionGroup(
+            emoji=clean(one.emoji),
+            count=one.count,
+            users=[person.username or clean(person.user_id) for person in one.people],
+            reacted_by_me=reader is not None and any(person.username == reader for person in one.people),
+        )
+        for one in grouped(message.details.reactions)
+    ]
+
+
+def _external(message: Message) -> dict[str, JsonValue]:
+    """What only Matrix knows of it. `state` says why there is no text."""
+    found: dict[str, JsonValue] = {"matrix_sender": clean(message.sender)}
+    if message.state != "open":
+        found["state"] = message.state
+    return found
+
+
+def _typed(run: CommandRun) -> tuple[objects.CommandType, dict[str, JsonValue]]:
+    """A command as docs/etb-contract.md 2.4 has it."""
+    rest = clean(run.arguments.strip())
+    match run.name:
+        case "status":
+            return "STATUS", {}
+        case "run":
+            return "RUNBOOK", {"name": rest, "parameters": {}}
+        case "escalate":
+            return "ESCALATE", {"reason": rest}
+        case "assign":
+            return "ASSIGN", {"username": rest.removeprefix("@")}
+        case "update":
+            field, _, value = rest.partition(" ")
+            return "UPDATE", {"field": field, "value": value.strip()}
+        case _:
+            return "CUSTOM", {"raw": clean(f"/{run.name} {rest}".rstrip())}
+
+
+def _result(run: CommandRun, running: RunbookRun | None) -> dict[str, JsonValue]:
+    found: dict[str, JsonValue] = {"text": clean(run.result)} if run.result else {}
+    if running is not None:
+        found |= {
+            "runbook_id": running.runbook_id,
+            "runbook_name": clean(running.name),
+            "execution_id": running.execution_id or None,
+            "status": running.state,
+            "current_step": running.step,
+            "total_steps": running.total,
+        }
+    return found

@@ -1,0 +1,227 @@
+"""War rooms and who takes part in them, as the API shows them (docs/etb-contract.md 3.3, 3.5)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.closing import Closing
+from etb_appservice.domain.ids import UserId, Username
+from etb_appservice.domain.incident import EtbUser, Incident
+from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.rooms import MEGOLM, incident_room
+from etb_appservice.domain.webroom import WebRoom
+from etb_appservice.flows.permitted import Circle, Permission, permission_of, permissions
+from etb_appservice.gateway.doors import Sight
+from etb_appservice.gateway.gate import Gate
+from etb_appservice.gateway.links import Links
+from etb_appservice.gateway.objects import (
+    AllowedUser,
+    MatrixRoom,
+    Participant,
+    Privacy,
+    RoomStatus,
+    WarRoomDetail,
+    WarRoomItem,
+    level_name,
+    moment,
+    moment_or_none,
+)
+from etb_appservice.gateway.past import past_of
+from etb_appservice.gateway.reading import readable
+from etb_appservice.gateway.shows import clean, users_of
+from etb_appservice.ports import Tally, Work
+
+
+def default_name(incident: Incident) -> str:
+    """What a war room is called where nobody named it."""
+    return f"Incident {incident.number} - {incident.title}"
+
+
+def privacy_of(incident: Incident, level: Classification) -> Privacy:
+    """Rooms are never open to everybody; what is sensitive is for fewer still (section 11, row 10)."""
+    return "RESTRICTED" if incident.is_sensitive or level > Classification.INTERNAL else "PRIVATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What lists filter and order by."""
+
+    sight: Sight
+    closing: Closing | None
+    web: WebRoom
+    tally: Tally
+
+    @property
+    def status(self) -> RoomStatus:
+        """Archived by somebody, closed with its incident, or neither."""
+        if self.closing is None or not self.closing.is_open:
+            return "ACTIVE"
+        if self.closing.archived_ms is not None:
+            return "ARCHIVED"
+        return "CLOSED" if self.sight.incident.is_over else "ACTIVE"
+
+    @property
+    def name(self) -> str:
+        """As somebody named it, or as its incident is called."""
+        return clean(self.web.name or default_name(self.sight.incident))
+
+    @property
+    def privacy(self) -> Privacy:
+        """By the incident's sensitivity."""
+        return privacy_of(self.sight.incident, self.sight.level)
+
+
+async def standing_of(work: Work, sight: Sight, tallies: Mapping[str, Tally]) -> Standing:
+    """Read it. `tallies`: by incident."""
+    room = sight.room
+    tally = tallies.get(sight.incident_id, Tally())
+    up_to = sight.permission.up_to or Classification.PUBLIC
+    past = await past_of(work, room)
+    if past.hides(up_to) and tally.count:
+        seen = await readable(work, sight)
+        latest = seen.messages[-1].decided_ms if seen.messages else 0
+        tally = Tally(len(seen.messages), latest)
+    closing = await work.cases.get(room.war_room, Closing, "closing")
+    web = await work.cases.get(room.war_room, WebRoom, WebRoom().id)
+    return Standing(sight, closing, web or WebRoom(), tally)
+
+
+async def item(work: Work, gate: Gate, standing: Standing) -> WarRoomItem:
+    """As a list shows it."""
+    people = await taking_part(work, gate, standing.sight)
+    return WarRoomItem(**_item(standing, people))
+
+
+async def detail(work: Work, gate: Gate, standing: Standing, links: Links) -> WarRoomDetail:
+    """The whole of it."""
+    sight = standing.sight
+    room, incident = sight.room, sight.incident
+    people = await taking_part(work, gate, sight)
+    rooms, closing = gate.policy.rooms, standing.closing
+    alias = incident_room(incident, room.classification, rooms, generation=room.generation).alias_localpart
+    latest_ms = max(room.created_ms, min(incident.updated_at_ms, work.now_ms()), standing.tally.latest_ms)
+    makers = await users_of(work, {standing.web.created_by} if standing.web.created_by else ())
+    maker = makers.get(standing.web.created_by)
+    level = level_name(sight.level)
+    return WarRoomDetail(
+        **_item(standing, people),
+        description=clean(standing.web.description or incident.description),
+        incident_status=incident.status,
+        incident_category=incident.category,
+        incident_priority=incident.priority,
+        allowed_users=[
+            AllowedUser(
+                id=one.id,
+                username=one.username,
+                display_name=one.display_name,
+                clearance_level=one.clearance_level,
+                is_online=one.is_online,
+            )
+            for one in people
+            if one.is_cleared
+        ],
+        created_by=(maker.id or None) if maker is not None else None,
+        created_by_username=standing.web.created_by or None,
+        updated_at=moment(latest_ms),
+        archived_at=moment_or_none(closing.archived_ms if closing is not None and closing.is_open else None),
+        slack_channel_id=None,
+        teams_channel_id=None,
+        chat_room_id=room.war_room,
+        websocket_url=links.socket(room.war_room),
+        data_classification=level,
+        required_clearance=level,
+        is_encrypted=True,
+        legal_hold=False,
+        retention_until=None,
+        matrix=MatrixRoom(
+            room_id=room.room_id,
+            room_alias=f"#{alias}:{gate.policy.server_name}" if room.room_id is not None else None,
+            encryption_algorithm=MEGOLM,
+            rotation_period_ms=rooms.rotation_period_ms,
+        ),
+    )
+
+
+def _item(standing: Standing, people: Sequence[Participant]) -> dict[str, object]:
+    sight = standing.sight
+    return {
+        "id": sight.room.war_room,
+        "name": standing.name,
+        "incident": sight.incident_id,
+        "incident_title": clean(sight.incident.title),
+        "incident_severity": sight.incident.severity,
+        "status": standing.status,
+        "privacy_level": standing.privacy,
+        "message_count": standing.tally.count,
+        "last_activity": moment_or_none(standing.tally.latest_ms or None),
+        "participant_count": sum(one.is_cleared for one in people),
+        "created_at": moment(sight.room.created_ms),
+    }
+
+
+# --- people -----------------------------------------------------------------------------------------------
+
+
+async def taking_part(work: Work, gate: Gate, sight: Sight) -> list[Participant]:
+    """Everybody who is in the room or named for its incident: ETB's users by name, then partners by Matrix id."""
+    policy, circle = gate.policy, sight.circle
+    present = await work.rooms.present(sight.room.room_id) if sight.room.room_id is not None else {}
+    known: dict[Username, UserId | None] = {name: policy.people.user_id(name) for name in circle.names}
+    partners: list[UserId] = []
+    for user_id in sorted(present):
+        name = policy.people.username(user_id) or policy.ghosts.username(user_id)
+        if name is not None:
+            known.setdefault(name, policy.people.user_id(name) or user_id)
+        elif not policy.is_ours(user_id):
+            partners.append(user_id)
+    users = await users_of(work, known)
+    online = gate.online(sight.room.war_room)
+    people = [
+        _user(policy, name, users.get(name), present, circle, online)
+        | {"is_cleared": (await _permission(work, sight, name, policy)).allowed}
+        for name in sorted(known)
+    ]
+    found = [Participant.model_validate(one) for one in people]
+    allowed = await permissions(work, circle, partners, policy)
+    return [*found, *(_partner(user_id, present[user_id], allowed[user_id]) for user_id in partners)]
+
+
+async def _permission(work: Work, sight: Sight, name: Username, policy: Policy) -> Permission:
+    copy = await work.incidents.user(name)
+    return await permission_of(work, sight.room, name, policy, known=(sight.circle, copy))
+
+
+def _user(
+    policy: Policy,
+    name: Username,
+    user: EtbUser | None,
+    present: Mapping[UserId, str],
+    circle: Circle,
+    online: Collection[Username],
+) -> dict[str, object]:
+    linked, ghost = policy.people.user_id(name), policy.ghosts.user_id(name)
+    membership = next((present[one] for one in (linked, ghost) if one is not None and one in present), "none")
+    return {
+        "id": (user.id or None) if user is not None else None,
+        "username": name,
+        "display_name": clean(user.display_name if user is not None else name),
+        "matrix_id": linked or ghost or "",
+        "membership": membership,
+        "roles": list(circle.names.get(name, ())),
+        "clearance_level": level_name(user.clearance) if user is not None else None,
+        "is_online": name in online,
+    }
+
+
+def _partner(user_id: UserId, membership: str, allowed: Permission) -> Participant:
+    return Participant(
+        id=None,
+        username=user_id,
+        display_name=user_id,
+        matrix_id=user_id,
+        membership="join" if membership == "join" else "invite",
+        roles=[],
+        clearance_level=level_name(allowed.up_to) if allowed.up_to is not None else None,
+        is_cleared=allowed.allowed,
+        is_online=False,
+    )
