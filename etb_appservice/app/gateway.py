@@ -11,6 +11,7 @@ from etb_appservice.domain.policy import CommandPolicy
 from etb_appservice.etb.profiles import EtbProfiles
 from etb_appservice.etb.watched import USERS_LANE
 from etb_appservice.flows.pace import Pace
+from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.callers import Callers, Tickets
 from etb_appservice.gateway.doors import Doors
 from etb_appservice.gateway.frame import Count, Frame, Public
@@ -25,7 +26,7 @@ def api_document() -> str:
     return json.dumps(document(ROUTES, Links("", PREFIXES[0])), indent=2)
 
 
-def chat_api(base: Foundation, own: Own, *, count: Count) -> Frame:
+def chat_api(base: Foundation, own: Own, asking: Asking, *, count: Count) -> Frame:
     """Ready to be mounted on the public listener."""
     settings, policy = base.settings.gateway, base.policy
 
@@ -43,6 +44,7 @@ def chat_api(base: Foundation, own: Own, *, count: Count) -> Frame:
             clock=base.clock,
             etb=base.reader,
             doors=Doors(base.store, policy),
+            asking=asking,
             page_size=settings.page_size,
             most_page_size=settings.most_page_size,
         ),

@@ -59,6 +59,8 @@ from etb_appservice.flows.roomlife import RoomLife
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.upgrades import Upgrades
+from etb_appservice.flows.webrooms import WebRooms
+from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.frame import Frame
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
 from etb_appservice.matrix.audience import audience_from
@@ -135,6 +137,7 @@ class House:
         self.codec = FactJson()
         self.own = loops.Own(base.store, self.codec, base.clock, self.wake_inbox)
         self.decoder = IncidentDecoder(base.etb.connection)
+        self.asking = Asking(base.store, self.codec, self._wake_talk)
         self.arrivals = MatrixIntake(base.store, self.lanes.of, self._wake_talk, bot=base.settings.bot_id)
         self._inbox: LaneRunner | None = None
         self._keys: KeySync | None = None
@@ -181,7 +184,7 @@ class House:
         """The chat API, where it is served."""
         if not self.base.settings.gateway.enabled:
             return None
-        return chat_api(self.base, self.own, count=self.metrics.api)
+        return chat_api(self.base, self.own, self.asking, count=self.metrics.api)
 
     def wake_inbox(self, lanes: Sequence[str] = ()) -> None:
         """Something was accepted."""
@@ -228,6 +231,7 @@ class House:
             wake=self._wake,
             bind=self.lanes.bind,
             broadcast=self.broadcast,
+            verdict=self.asking.tell,
         )
         outbox = Outbox(
             store=base.store,
@@ -368,6 +372,7 @@ class House:
                 StateGuard(base.policy),
                 UnsignedDevices(CipherDevices(established.cipher), base.policy),
                 BreakGlasses(base.policy),
+                WebRooms(incidents, Closings(base.policy), base.policy),
             ),
             papers=Papers(
                 Exports(base.store, press, base.policy),

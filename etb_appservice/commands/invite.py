@@ -1,11 +1,9 @@
 """`invite`: somebody is needed here whom ETB doesn't name."""
 
 from etb_appservice.domain.clearance import Right
-from etb_appservice.domain.facts import PeopleDue
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.partners import Partner
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows.admission import admit, bring_in
 from etb_appservice.flows.commands import (
     INCIDENT,
     Answer,
@@ -16,8 +14,8 @@ from etb_appservice.flows.commands import (
     command,
     person,
 )
-from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.named import Found, look_up, why_not
+from etb_appservice.flows.participants import let_in
 from etb_appservice.flows.partners import bring_in_theirs, theirs
 from etb_appservice.flows.permitted import permission
 from etb_appservice.flows.surroundings import FIXES
@@ -52,11 +50,7 @@ async def invite(call: Call, user: Person) -> Answer:
     obstacle = await why_not(call, name)
     if obstacle:
         return Answer(obstacle, "FAILED")
-    turn, asker = call.turn, call.actor.user_id
-    if await admit(turn, call.room.war_room, name, by=asker, why="invited"):
-        await turn.follow(PeopleDue(incident_id=call.incident_id), ("people", turn.ref, "invites"))
-    up_to = await history_up_to(turn, call.room, user_id, call.policy)
-    match await bring_in(turn, call.room, room_id, user_id, by=asker, history_up_to=up_to):
+    match await let_in(call.turn, call.room, room_id, name, user_id, call.policy, by=call.actor.user_id):
         case "banned":
             return Answer(f"{code(name)} ({code(user_id)}) was banned from this room. Ask an operator.", "FAILED")
         case "invited":

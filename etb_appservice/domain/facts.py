@@ -126,6 +126,39 @@ class UsersSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoomAsked:
+    """Somebody asks by ETB's web pages for the room of an incident."""
+
+    kind: Literal["RoomAsked"] = "RoomAsked"
+    ref: str
+    """What the asker is told the verdict by."""
+    incident_id: IncidentId
+    by: EtbUser
+    by_id: UserId
+    name: str = ""
+    description: str = ""
+    privacy: str = ""
+    """As the asker wants it; it follows the incident."""
+    lets_in: tuple[EtbUser, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomChangeAsked:
+    """Somebody asks by ETB's web pages for a change of a war room. What is None or empty stays."""
+
+    kind: Literal["RoomChangeAsked"] = "RoomChangeAsked"
+    ref: str
+    war_room: WarRoomId
+    by: EtbUser
+    by_id: UserId
+    name: str | None = None
+    description: str | None = None
+    archives: bool = False
+    lets_in: tuple[EtbUser, ...] = ()
+    puts_out: tuple[Username, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RightsDoubted:
     """ETB doesn't take our token (401): what it said of people before `before_ms` holds no longer."""
 
@@ -492,6 +525,8 @@ Fact = (
     | IncidentDue
     | OnCallSeen
     | UsersSeen
+    | RoomAsked
+    | RoomChangeAsked
     | RightsDoubted
     | RightsDue
     | RightsSweepDue

@@ -26,6 +26,7 @@ _SEARCH_LIMIT = 200
 _DEFINITION_KEPT_S = 600.0
 _NO_SUCH_CHOICE = "400"
 """What a filter answers for a value it doesn't know."""
+_GONE = "404"
 _NOT_HERE = frozenset({"404", "405"})
 
 
@@ -171,6 +172,18 @@ class EtbReader:
                 for row in rows:
                     if row.get("username") == username:
                         return parse.user(row)
+        return None
+
+    async def user_of_id(self, user_id: str) -> EtbUser | None:
+        """The user with this id (10.3); None when ETB knows none."""
+        self._need("security")
+        path = self._modules.paths.below("security.users", user_id)
+        async with self._reading(path):
+            try:
+                return parse.user(await self._client.get_object(path))
+            except Refused as no:
+                if no.code != _GONE:
+                    raise
         return None
 
     async def on_call(self) -> tuple[OnCall, ...]:

@@ -16,7 +16,7 @@ from etb_appservice.domain.closing import Closing, lasted
 from etb_appservice.domain.drills import is_drill
 from etb_appservice.domain.effects import PutState, Say, SetVoice
 from etb_appservice.domain.facts import DuplicateFound, PeopleDue, ReadOnlyDue
-from etb_appservice.domain.ids import IncidentId, RoomId
+from etb_appservice.domain.ids import IncidentId, RoomId, Username
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import SPACE
@@ -141,6 +141,27 @@ class Closings:
                 PutState(room_id=space.room_id, event_type="m.space.child", state_key=room_id, content={}),
             )
 
+    async def archive(self, turn: Turn, room: Room, *, by: Username) -> None:
+        """Somebody has archived the room of an incident that has ended: read-only and out of the Space at once."""
+        closing = await closing_of(turn.work, room)
+        if room.room_id is None or closing is None or not closing.is_open or closing.archived_ms is not None:
+            return
+        if not closing.is_unlinked:
+            await self._unlink(turn, room.room_id)
+        if not closing.is_read_only:
+            await turn.emit("voice", SetVoice(room_id=room.room_id, is_read_only=True))
+        archived = replace(
+            closing,
+            archived_ms=turn.now_ms,
+            read_only_ms=min(closing.read_only_ms or turn.now_ms, turn.now_ms),
+            is_read_only=True,
+            is_unlinked=True,
+        )
+        await turn.work.cases.put(room.war_room, archived)
+        text = "This room was archived. It can be read, and nobody but me writes here."
+        await turn.emit("archived", Say(room_id=room.room_id, content=text, purpose="notice"))
+        await turn.note("room.archived", actor=by, subject=room.war_room)
+
     # --- comes back ---------------------------------------------------------------------------------------
 
     async def _reopened(
@@ -156,6 +177,7 @@ class Closings:
                 read_only_ms=None,
                 is_read_only=False,
                 is_unlinked=False,
+                archived_ms=None,
                 is_open=False,
             ),
         )

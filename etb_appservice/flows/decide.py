@@ -62,6 +62,8 @@ from etb_appservice.domain.facts import (
     RightsDoubted,
     RightsDue,
     RightsSweepDue,
+    RoomAsked,
+    RoomChangeAsked,
     RunbookDue,
     ServiceStarted,
     StateChanged,
@@ -140,7 +142,7 @@ class Decider:
                 return await self.papers.look(fact)
             case IncidentSeen(incident=incident):
                 return await self.incidents.look(incident)
-            case IncidentDue(incident_id=incident_id):
+            case IncidentDue(incident_id=incident_id) | RoomAsked(incident_id=incident_id):
                 return await self.incidents.fetch(incident_id)
             case PeopleDue(incident_id=incident_id):
                 async with self.store.view() as view:
@@ -213,6 +215,8 @@ class Decider:
                 | BreakGlassEnds()
                 | BreakGlassReviewDue()
                 | EventDisowned()
+                | RoomAsked()
+                | RoomChangeAsked()
             ):
                 await self.life.due(turn, fact, looked)
             case UsersSeen() | RightsDoubted() | RightsDue() | RightsSweepDue() | OnCallSeen() | DutyDue():

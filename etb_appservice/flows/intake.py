@@ -19,6 +19,7 @@ from etb_appservice.domain.ids import RoomId
 from etb_appservice.domain.outcomes import Broken, Failure, Later
 from etb_appservice.domain.policy import Backoff, Policy
 from etb_appservice.domain.text import plain
+from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.flows.decide import Decider
 from etb_appservice.flows.links import after_commit
 from etb_appservice.flows.mistakes import told
@@ -47,6 +48,10 @@ STRANGER_AFTER_S = 60.0
 answered. After that it is a stranger's room."""
 
 
+def _to_nobody(verdict: Verdict) -> None:
+    del verdict
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """The step of the inbox's lane runner."""
@@ -64,6 +69,8 @@ class Intake:
     bind: Callable[[RoomId, str], None]
     """Called when a room's lane became known, so that its next events go there at once."""
     broadcast: Broadcast
+    verdict: Callable[[Verdict], None] = _to_nobody
+    """Told of each verdict after its commit. MUST NOT block or raise."""
     looked_back: set[int] = field(default_factory=set)
     """Rows that let earlier events of their session pass; each for a moment only."""
 
@@ -253,6 +260,8 @@ class Intake:
         self._wake_for(turn)
 
     def _wake_for(self, turn: Turn) -> None:
+        for one in turn.verdicts:
+            self.verdict(one)
         if turn.lanes or turn.targets:
             self.wake(turn.lanes, turn.targets, turn.urgent)
         if turn.looks_around:

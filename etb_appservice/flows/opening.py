@@ -22,7 +22,16 @@ async def ask_for(
     urgency: int = 0,
 ) -> None:
     """Have a room made that no table knows yet; `details` are kept in the audit log."""
-    room = Room(
+    room = room_of(spec, incident_id, person)
+    await turn.work.rooms.put(room)
+    effect = OpenRoom(war_room=spec.war_room, spec=spec, urgency=urgency)
+    await turn.emit_as(f"open/{spec.war_room}/{spec.generation}", effect)
+    await turn.note("room.asked", subject=spec.war_room, details=details)
+
+
+def room_of(spec: RoomSpec, incident_id: IncidentId | None = None, person: UserId | None = None) -> Room:
+    """A room as it is before it was made."""
+    return Room(
         war_room=spec.war_room,
         generation=spec.generation,
         kind=spec.kind,
@@ -36,7 +45,3 @@ async def ask_for(
         federates=spec.federates,
         hosts=spec.hosts,
     )
-    await turn.work.rooms.put(room)
-    effect = OpenRoom(war_room=spec.war_room, spec=spec, urgency=urgency)
-    await turn.emit_as(f"open/{spec.war_room}/{spec.generation}", effect)
-    await turn.note("room.asked", subject=spec.war_room, details=details)

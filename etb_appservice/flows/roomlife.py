@@ -18,6 +18,8 @@ from etb_appservice.domain.facts import (
     Fact,
     IncidentDoubted,
     ReadOnlyDue,
+    RoomAsked,
+    RoomChangeAsked,
     StateChanged,
     SweepDue,
     TombstoneSeen,
@@ -28,9 +30,11 @@ from etb_appservice.flows.breakglass import BreakGlasses, GlassFact
 from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.devices import DevicesNow, UnsignedDevices
 from etb_appservice.flows.guard import StateGuard
+from etb_appservice.flows.incidents import Fetched
 from etb_appservice.flows.missing import Missing, Presence, Swept
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.upgrades import Upgrades
+from etb_appservice.flows.webrooms import WebRooms
 from etb_appservice.ports import Store
 
 LifeFact = (
@@ -45,6 +49,8 @@ LifeFact = (
     | DeviceDue
     | GlassFact
     | EventDisowned
+    | RoomAsked
+    | RoomChangeAsked
 )
 LifeLook = Presence | Swept | DevicesNow
 
@@ -60,6 +66,7 @@ class RoomLife:
     guard: StateGuard
     devices: UnsignedDevices
     glass: BreakGlasses
+    web: WebRooms
 
     async def look(self, fact: Fact) -> LifeLook | None:
         """What deciding needs from outside."""
@@ -104,5 +111,9 @@ class RoomLife:
                 await self.devices.due(turn, fact, looked if isinstance(looked, DevicesNow) else None)
             case EventDisowned():
                 await self.guard.disowned(turn, fact)
+            case RoomAsked():
+                await self.web.asked(turn, fact, looked if isinstance(looked, Fetched) else None)
+            case RoomChangeAsked():
+                await self.web.changed(turn, fact)
             case _:
                 assert_never(fact)

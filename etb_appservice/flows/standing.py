@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from etb_appservice.domain.clearance import Actor, Subject, may_know
 from etb_appservice.domain.ids import IncidentId, UserId, Username, WarRoomId, war_room_id
-from etb_appservice.domain.incident import Incident, OnCall
+from etb_appservice.domain.incident import EtbUser, Incident, OnCall
 from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted, Role, shown
-from etb_appservice.flows.permitted import Copy, Why, circle_of, permission
+from etb_appservice.flows.permitted import Circle, Copy, Why, circle_of, permission
 from etb_appservice.flows.surroundings import level_here, named
 from etb_appservice.ports import Room, Work
 
@@ -52,6 +52,17 @@ async def actor_of(
             is_let_in = found.why == "break-glass"
     is_joined = room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
     return replace(actor, barred=barred, is_cross_signed=is_cross_signed, is_joined=is_joined, is_let_in=is_let_in)
+
+
+def web_actor(
+    circle: Circle, incident: Incident, user: EtbUser, user_id: UserId, now_ms: int, policy: Policy
+) -> Actor:
+    """Who acts by ETB's web pages, where `user` is ETB's word of now and they were found permitted there."""
+    actor = replace(
+        _known(user_id, (user, now_ms), now_ms, policy), username=user.username, is_joined=True, is_operator=False
+    )
+    toward = _toward(actor, incident, circle.held_by(user.username), policy)
+    return replace(toward, is_let_in=circle.grant(user_id, now_ms) is not None)
 
 
 def subject_of(room: Room, policy: Policy, *, by_reaction: bool = False) -> Subject:

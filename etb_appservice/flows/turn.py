@@ -13,6 +13,7 @@ from etb_appservice.domain.effects import Effect, Say, target_of
 from etb_appservice.domain.facts import Fact, Troubled
 from etb_appservice.domain.ids import RoomId, UserId, Username, WarRoomId, short_hash
 from etb_appservice.domain.news import CommandFinished, News
+from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.ports import Arrival, CommandStatus, FactCodec, Work
 
 SERVICE_LANE = "service"
@@ -49,6 +50,8 @@ class Turn:
     """What clients of war rooms are told once the commit holds, in this order."""
     linked: list[tuple[Username, UserId | None]] = field(default_factory=list)
     """Who has linked which Matrix account, or none any more: the people map must hear of it after the commit."""
+    verdicts: list[Verdict] = field(default_factory=list)
+    """What whoever waits for it is told once the commit holds."""
     looks_around: bool = False
     """Set when something falls due later, or became ready that these lists don't name: look everywhere."""
 

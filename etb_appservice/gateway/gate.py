@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from etb_appservice.domain.ids import Username, WarRoomId
 from etb_appservice.domain.policy import Policy
+from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.doors import Doors
 from etb_appservice.ports import Clock, EtbReads, Store
 
@@ -24,6 +25,7 @@ class Gate:
     clock: Clock
     etb: EtbReads
     doors: Doors
+    asking: Asking
     page_size: int = 20
     most_page_size: int = 100
     online: Callable[[WarRoomId], Collection[Username]] = nobody

@@ -11,6 +11,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import MEGOLM, incident_room
 from etb_appservice.domain.webroom import WebRoom
 from etb_appservice.flows.permitted import Circle, Permission, permission_of, permissions
+from etb_appservice.flows.webrooms import privacy_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import Links
@@ -35,11 +36,6 @@ from etb_appservice.ports import Tally, Work
 def default_name(incident: Incident) -> str:
     """What a war room is called where nobody named it."""
     return f"Incident {incident.number} - {incident.title}"
-
-
-def privacy_of(incident: Incident, level: Classification) -> Privacy:
-    """Rooms are never open to everybody; what is sensitive is for fewer still (section 11, row 10)."""
-    return "RESTRICTED" if incident.is_sensitive or level > Classification.INTERNAL else "PRIVATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +160,9 @@ def _item(standing: Standing, people: Sequence[Participant]) -> dict[str, object
 
 async def taking_part(work: Work, gate: Gate, sight: Sight) -> list[Participant]:
     """Everybody who is in the room or named for its incident: ETB's users by name, then partners by Matrix id."""
-    policy, circle = gate.policy, sight.circle
+    policy, circle = gate.policy, sight.circle.for_many()
     present = await work.rooms.present(sight.room.room_id) if sight.room.room_id is not None else {}
-    known: dict[Username, UserId | None] = {name: policy.people.user_id(name) for name in circle.names}
+    known: dict[Username, UserId | None] = {name: policy.people.user_id(name) for name in circle.names or ()}
     partners: list[UserId] = []
     for user_id in sorted(present):
         name = policy.people.username(user_id) or policy.ghosts.username(user_id)
@@ -207,7 +203,7 @@ def _user(
         "display_name": clean(user.display_name if user is not None else name),
         "matrix_id": linked or ghost or "",
         "membership": membership,
-        "roles": list(circle.names.get(name, ())),
+        "roles": list(circle.held_by(name)),
         "clearance_level": level_name(user.clearance) if user is not None else None,
         "is_online": name in online,
     }

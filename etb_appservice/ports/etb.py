@@ -35,6 +35,10 @@ class EtbReads(Protocol):
         """None when ETB knows no such user."""
         ...
 
+    async def user_of_id(self, user_id: str) -> EtbUser | None:
+        """The same by ETB's UUID of them."""
+        ...
+
     async def incidents(self, *, search: str = "") -> tuple[Incident, ...]:
         """Open incidents, latest change first, at most 200; `search` looks for ETB's free text."""
         ...

@@ -1,5 +1,6 @@
 """The chat API in front of a house of the kit: the real frame and routes; ETB's profiles are in memory."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import CommandPolicy
 from etb_appservice.flows.pace import Pace
+from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.callers import Callers, Tickets
 from etb_appservice.gateway.doors import Doors
 from etb_appservice.gateway.frame import Frame, Public
@@ -22,6 +24,7 @@ from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import PREFIXES
 from etb_appservice.gateway.routes import ROUTES
 from etb_appservice.gateway.table import Route
+from etb_appservice.store.codec import FactJson
 from tests.harness.kit import House
 
 _USERS = uuid.UUID("00000000-0000-4000-8000-00000000e7b0")
@@ -76,6 +79,8 @@ class Api:
     profiles: FakeProfiles
     frame: Frame
     counted: list[tuple[str, int]]
+    working: list[asyncio.Task[None]]
+    """What the house is doing for callers; nothing any more when a call has answered."""
     prefix: str = PREFIXES[0]
 
     async def call(
@@ -88,6 +93,7 @@ class Api:
             method, where, headers={**sent, **(headers or {})}, allow_redirects=False, **more
         ) as answer:
             raw = await answer.read()
+            await asyncio.gather(*self.working)
             is_json = raw and answer.content_type == "application/json"
             return Answered(answer.status, await answer.json() if is_json else None, dict(answer.headers), raw)
 
@@ -106,6 +112,7 @@ async def api_of(
     per_minute: int = 100_000,
     burst: int = 10_000,
     cache_s: float = 60.0,
+    wait_s: float = 15.0,
     routes: Sequence[Route] = ROUTES,
 ) -> AsyncIterator[Api]:
     """Serve it on a free port of loopback."""
@@ -123,6 +130,19 @@ async def api_of(
         assert seconds >= 0
         counted.append((route, status))
 
+    working: list[asyncio.Task[None]] = []
+    turn = asyncio.Lock()
+
+    def wake(lanes: Sequence[str]) -> None:
+        assert lanes
+        working.append(asyncio.create_task(settle()))
+
+    async def settle() -> None:
+        async with turn:
+            await house.settle()
+
+    asking = Asking(house.db, FactJson(), wake, wait_s=wait_s)
+    house.verdict = asking.tell
     frame = Frame(
         gate=Gate(
             store=house.db,
@@ -130,6 +150,7 @@ async def api_of(
             clock=house.clock,
             etb=house.etb,
             doors=Doors(house.db, policy),
+            asking=asking,
         ),
         callers=Callers(
             profiles, house.etb, house.db, policy, house.clock, user_id=user_id, learn=learn, cache_s=cache_s
@@ -144,4 +165,4 @@ async def api_of(
     app = web.Application()
     frame.mount(app)
     async with TestClient(TestServer(app)) as client:
-        yield Api(house, client, profiles, frame, counted)
+        yield Api(house, client, profiles, frame, counted, working)

@@ -102,6 +102,10 @@ class FakeEtb:
         await self._enter("user")
         return self.users.get(username)
 
+    async def user_of_id(self, user_id: str) -> EtbUser | None:
+        await self._enter("user_of_id")
+        return next((one for one in self.users.values() if one.id == user_id), None)
+
     async def incidents(self, *, search: str = "") -> tuple[Incident, ...]:
         await self._enter("incidents")
         found = [

@@ -82,6 +82,7 @@ from etb_appservice.domain.policy import Backoff, CadencePolicy, CommandPolicy, 
 from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.rooms import RoomPolicy
+from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.flows.breakglass import BreakGlasses
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
@@ -112,6 +113,7 @@ from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.flows.upgrades import Upgrades
+from etb_appservice.flows.webrooms import WebRooms
 from etb_appservice.ports import Arrival, KeyMissing, Nothing, RefusedDevice, Room, Store, Try, Vital, Work
 from etb_appservice.render.press import PaperPress
 from etb_appservice.store.codec import FactJson
@@ -624,6 +626,8 @@ class House:
         self.news = Told()
         self.lane_of: dict[str, str] = {}
         self.woken: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+        self.verdict: Callable[[Verdict], None] = lambda _: None
+        """Told of verdicts."""
         self.crashes = 0
         self._lives: Iterator[int] | None = None
         self._die_before = False
@@ -677,6 +681,7 @@ class House:
                 StateGuard(self.policy),
                 UnsignedDevices(self.devices, self.policy),
                 BreakGlasses(self.policy),
+                WebRooms(incidents, Closings(self.policy), self.policy),
             ),
             Papers(
                 Exports(self.store, press, self.policy),
@@ -698,6 +703,7 @@ class House:
             self._wake,
             self.lane_of.__setitem__,
             self.news,
+            verdict=self._judged,
         )
         self.outbox = Outbox(
             self.store,
@@ -772,6 +778,9 @@ class House:
 
     def _wake(self, lanes: Sequence[str], targets: Sequence[str], urgent: Sequence[str] = ()) -> None:
         self.woken.append((tuple(lanes), tuple(targets)))
+
+    def _judged(self, one: Verdict) -> None:
+        self.verdict(one)
 
     async def key_comes(self, session: str, room_id: str | None = None) -> None:
         """The bot's device is given a room key; then at rest."""

@@ -1,10 +1,11 @@
 """What the chat API serves: a module a subject, each with a `TABLE` of routes."""
 
-from etb_appservice.gateway.routes import bots, commands, files, messages, rooms, tickets
+from etb_appservice.gateway.routes import bots, changes, commands, files, messages, rooms, tickets
 from etb_appservice.gateway.table import Route
 
 ROUTES: tuple[Route, ...] = (
     *rooms.TABLE,
+    *changes.TABLE,
     *messages.TABLE,
     *commands.TABLE,
     *files.TABLE,

@@ -1,0 +1,20 @@
+"""What became of something that ETB's web pages asked for: told to whoever asked, right after the commit."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["done", "there", "forbidden", "not_found", "conflict", "invalid", "unavailable"]
+"""Done now; so already; the asker may not; may not know of it; it can't be now; can't be at all; ETB is away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`ref` is what whoever asked called it. `text` is a sentence for them."""
+
+    ref: str
+    outcome: Outcome
+    code: str = ""
+    """A machine word."""
+    text: str = ""
+    field: str = ""
+    """What was wrong with which field, where it was that."""

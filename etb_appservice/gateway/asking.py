@@ -1,0 +1,77 @@
+"""Asks the flows for something and waits for the verdict: one commit into the inbox, decided in the room's lane.
+
+    handler ─► Asking.ask: the fact, accepted ─► Intake decides ─► commit ─► Asking.tell ─► the handler goes on
+
+Whoever waits in vain is told to try again; what was accepted is decided all the same, so asking twice must be
+harmless.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from etb_appservice.domain.facts import RoomAsked, RoomChangeAsked
+from etb_appservice.domain.ids import short_hash
+from etb_appservice.domain.verdicts import Verdict
+from etb_appservice.gateway.problems import Problem, invalid, not_found
+from etb_appservice.ports import Arrival, FactCodec, Store
+
+WebFact = RoomAsked | RoomChangeAsked
+_WAIT_S = 15.0
+
+
+class Asking:
+    """`wake` is told of lanes that have work. Verdicts of other processes never come."""
+
+    def __init__(
+        self, store: Store, codec: FactCodec, wake: Callable[[Sequence[str]], None], *, wait_s: float = _WAIT_S
+    ) -> None:
+        self._store = store
+        self._codec = codec
+        self._wake = wake
+        self._wait_s = wait_s
+        self._waiting: dict[str, asyncio.Future[Verdict]] = {}
+
+    def tell(self, verdict: Verdict) -> None:
+        """A verdict is committed."""
+        waiting = self._waiting.get(verdict.ref)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(verdict)
+
+    async def ask(self, fact: WebFact, lane: str) -> Verdict:
+        """`done` or `there`; raises Problem for every other verdict, 503 where none came in time."""
+        waiting: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._waiting[fact.ref] = waiting
+        try:
+            key = short_hash("web", fact.ref)
+            arrival = Arrival(source="own", lane=lane, key=key, payload=self._codec.encode(fact))
+            async with self._store.work() as work:
+                await work.inbox.accept([arrival])
+            self._wake([lane])
+            async with asyncio.timeout(self._wait_s):
+                verdict = await waiting
+        except TimeoutError:
+            raise Problem(
+                503,
+                "busy",
+                "This was accepted and is not decided yet. Look again in a moment.",
+                headers={"Retry-After": "5"},
+            ) from None
+        finally:
+            del self._waiting[fact.ref]
+        if verdict.outcome in {"done", "there"}:
+            return verdict
+        raise _problem(verdict)
+
+
+def _problem(verdict: Verdict) -> Problem:
+    match verdict.outcome:
+        case "forbidden":
+            return Problem(403, verdict.code, verdict.text)
+        case "conflict":
+            return Problem(409, verdict.code, verdict.text)
+        case "invalid":
+            return invalid(**{verdict.field or "non_field_errors": verdict.text})
+        case "unavailable":
+            return Problem(503, verdict.code, verdict.text, headers={"Retry-After": "5"})
+        case _:
+            return not_found()
