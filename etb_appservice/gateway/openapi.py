@@ -149,6 +149,7 @@ def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "required": name in needed,
+            "allowEmptyValue": True,
             "description": schema.get("description", ""),
             "schema": _without_null(schema),
         }

@@ -43,6 +43,23 @@ async def test_a_command_of_one_event_is_recorded_once(store: SqlStore, reopen: 
         assert await work.commands.of_room(RoomId("!other")) == []
 
 
+async def test_commands_of_several_incidents_are_read_in_pages_and_counted(store: SqlStore) -> None:
+    first, second = IncidentId("i"), IncidentId("j")
+    async with store.work() as work:
+        for number in range(5):
+            one = run("status", f"${number}", NOON + number)
+            await work.commands.add(replace(one, incident_id=second if number % 2 else first))
+        await work.commands.add(replace(run("run", "$run", NOON + 9), status="FAILED", incident_id=first))
+    async with store.view() as view:
+        found = await view.commands.among([first, second], ["SUCCESS"], limit=3, skip=1)
+        assert [one.event_id for one in found] == ["$3", "$2", "$1"]
+        assert await view.commands.count([first, second], ["SUCCESS"]) == 5
+        assert await view.commands.count([first], ["SUCCESS", "FAILED"]) == 4
+        assert [one.name for one in await view.commands.among([first], ["FAILED"])] == ["run"]
+        assert await view.commands.among([], ["SUCCESS"]) == []
+        assert await view.commands.count([second], []) == 0
+
+
 async def test_a_first_time_comes_once(store: SqlStore) -> None:
     async with store.work() as work:
         assert await work.once.first_time("notice", "a")
