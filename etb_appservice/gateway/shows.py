@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, Pins, grouped
-from etb_appservice.domain.ids import EventId, UserId, Username
+from etb_appservice.domain.ids import NOBODY, EventId, UserId, Username
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.runbooks import RunbookRun
@@ -90,9 +90,9 @@ class Shows:
         events = [one.event_id for one in messages]
         pins = await work.cases.get(room.war_room, Pins, Pins().id) or Pins()
         items = await work.cases.of(room.war_room, TimelineItem)
-        names = {one.details.username for one in messages}
+        names = {self.speaker(one) for one in messages}
         names |= {name for one in messages for name in one.details.mentioned}
-        names.discard(Username(""))
+        names.discard(NOBODY)
         return _Scene(
             room=room,
             incident_id=incident_id,
@@ -105,9 +105,17 @@ class Shows:
             timeline={one.event_id: one.id for one in items if one.event_id is not None and not one.withdrawn_ms},
         )
 
+    def speaker(self, message: Message) -> Username:
+        """The ETB user who said it: as recorded, else by their Matrix id; NOBODY for all others."""
+        return message.details.username or self._name(message.sender) or NOBODY
+
+    def _name(self, user_id: UserId) -> Username | None:
+        return self._policy.people.username(user_id) or self._policy.ghosts.username(user_id)
+
     def _message(self, scene: _Scene, one: Message, reader: Username | None) -> objects.Message:
         details = one.details
-        user = scene.users.get(details.username)
+        speaker = self.speaker(one)
+        user = scene.users.get(speaker)
         pin = scene.pins.of(one.event_id)
         level = scene.past.level(one)
         is_bot = one.sender == self._policy.rooms.bot
@@ -119,8 +127,8 @@ class Shows:
             content=clean(one.body or ""),
             message_type=details.message_type,
             sender=_id(user),
-            sender_username=details.username or ("" if is_bot else clean(one.sender)),
-            sender_name=_name(user, details.username, one.sender),
+            sender_username=speaker or ("" if is_bot else clean(one.sender)),
+            sender_name=_name(user, speaker, one.sender),
             bot=bot_id("INCIDENT_ASSISTANT") if is_bot else None,
             reply_to=scene.parents.get(one.parent) if one.parent is not None else None,
             reply_count=scene.counts.get(one.event_id, 0),
@@ -156,17 +164,15 @@ class Shows:
     async def commands(self, work: Work, room: Room, runs: Sequence[CommandRun]) -> list[objects.Command]:
         """Runs in one war room, in this order."""
         ids = await work.messages.ids_of({run.event_id for run in runs})
-        names = {run.id: self._policy.people.username(run.caller) or self._ghost(run.caller) for run in runs}
+        names = {run.id: self._name(run.caller) for run in runs}
         users = await users_of(work, {name for name in names.values() if name})
         found = []
         for run in runs:
             name = names[run.id]
-            running = await work.cases.get(room.war_room, RunbookRun, run.id)
+            is_runbook = run.name == "run"
+            running = await work.cases.get(room.war_room, RunbookRun, run.id) if is_runbook else None
             found.append(self._command(room, run, name, users, ids.get(run.event_id), running))
         return found
-
-    def _ghost(self, user_id: UserId) -> Username | None:
-        return self._policy.ghosts.username(user_id)
 
     def _command(
         self,

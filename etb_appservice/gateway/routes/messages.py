@@ -200,7 +200,7 @@ async def _listed(call: Call[Q, Nothing], war_room: str, query: MessageQuery) ->
         past = await past_of(work, sight.room)
         found: Found | None = None
         if query.opens or past.hides(up_to(sight)):
-            found = await _filtered(work, sight, query)
+            found = await _filtered(work, sight, query, _shows(call))
             count = len(found.messages)
         else:
             count = (await work.messages.tally([sight.incident_id]))[sight.incident_id].count
@@ -259,7 +259,7 @@ def _beside(messages: Sequence[Message], position: int | None, most: int, *, is_
     return [one for one in reversed(messages) if position is None or one.position < position][:most]
 
 
-async def _filtered(work: Work, sight: Sight, query: MessageQuery) -> Found:
+async def _filtered(work: Work, sight: Sight, query: MessageQuery, shows: Shows) -> Found:
     """What the filters leave over; the sender by id needs ETB's word on who that is."""
     pins = await work.cases.get(sight.room.war_room, Pins, Pins().id) or Pins()
     search = query.search.casefold() if query.search is not None else None
@@ -282,10 +282,11 @@ async def _filtered(work: Work, sight: Sight, query: MessageQuery) -> Found:
         found = await readable(work, sight, keep)
     if query.sender is None:
         return found
-    users = await users_of(work, {one.details.username for one in found.messages if one.details.username})
+    speakers = {one.id: shows.speaker(one) for one in found.messages}
+    users = await users_of(work, {name for name in speakers.values() if name})
     wanted = query.sender.lower()
     names = {name for name, user in users.items() if user.id == wanted} | {Username(query.sender)}
-    return Found([one for one in found.messages if one.details.username in names], found.stopped_ms)
+    return Found([one for one in found.messages if speakers[one.id] in names], found.stopped_ms)
 
 
 TABLE: tuple[Route, ...] = (

@@ -60,14 +60,16 @@ async def test_a_401_is_nobody_and_everything_else_is_no_answer(etb: ScriptedEtb
     with pytest.raises(Later):
         await profiles.whose("t")
     gate.set()
-    for odd in ([], {"id": 5}, {"username": 5}, {"username": ""}):
+    rows: list[Any] = [[], {"id": 5}, {"username": 5}, {"username": ""}]
+    for odd in rows:
         etb.on(PROFILE, json_answer(odd))
         with pytest.raises(Refused):
             await profiles.whose("t")
 
 
 async def test_a_user_without_a_uuid_is_still_a_user(etb: ScriptedEtb, profiles: EtbProfiles) -> None:
-    for odd in (7, "7", None):
+    oddities: list[Any] = [7, "7", None]
+    for odd in oddities:
         etb.on(PROFILE, json_answer(ROW | {"id": odd}))
         user = await profiles.whose("t")
         assert user is not None

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import sqlite3
@@ -58,6 +59,12 @@ def test_check_shows_each_finding_and_fails_when_one_is_not_well(
     assert "MEDIA_ROOT: accepted; files stay on the homeserver" in done.output
     monkeypatch.setattr(app, "check", answering(found[:1]))
     assert call(config, "check").exit_code == 0
+
+
+def test_the_openapi_document_is_printed_without_any_settings(tmp_path: Path) -> None:
+    done = call(tmp_path / "none.yaml", "openapi")
+    assert done.exit_code == 0
+    assert json.loads(done.output)["openapi"] == "3.1.0"
 
 
 def test_wrong_settings_are_listed_and_end_with_status_2(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import RoomPolicy
-from etb_appservice.flows.permitted import Permission, permission
+from etb_appservice.flows.permitted import Permission, permission, permission_of
 from tests.harness.kit import ALICE, BOT, CAROL, House, MakeHouse, policy_of
 
 ANN = UserId("@ann:partner.example")
@@ -36,6 +36,27 @@ async def test_on_a_homeserver_that_is_not_ours_even_whom_etb_names_may_not(hous
     assert (await asked(house, "@alice:elsewhere.org", policy_of(people=away))).why == "stranger"
     rooms = RoomPolicy(bot=BOT, servers=frozenset({"elsewhere.org"}))
     assert (await asked(house, "@alice:elsewhere.org", policy_of(people=away, rooms=rooms))).allowed
+
+
+async def test_by_the_web_an_etb_user_is_judged_by_name_whatever_matrix_id_they_have(house: House) -> None:
+    await house.open_for_alice()
+    house.know("dave")
+    await house.let_in("dave")
+    unlinked = policy_of(people=PeopleMap("", {Username("bob"): UserId("@bob:elsewhere.org")}))
+
+    async def by_name(name: str) -> Permission:
+        async with house.store.view() as view:
+            return await permission_of(view, await house.room(), Username(name), unlinked)
+
+    assert [(await by_name(name)).why for name in ("alice", "bob", "dave")] == ["belongs"] * 3
+    assert (await by_name("carol")).why == "stranger"
+    assert (await by_name("nobody")).why == "stranger"
+    house.clock.advance(house.policy.clearance.hold_s + 1)
+    assert (await by_name("alice")).why == "outdated"
+    async with house.store.view() as view:
+        control = await view.rooms.by_id(house.control_room())
+        assert control is not None
+        assert not (await permission_of(view, control, Username("alice"), unlinked)).allowed
 
 
 async def test_the_word_of_etb_ends_with_its_time(house: House) -> None:
