@@ -131,12 +131,12 @@ async def test_rooms_are_opened_and_people_let_in_by_the_web(scene: Scene) -> No
         assert status in {200, 201}  # the poll may have been first
         assert made["id"] == one
         assert (await page.call("alice", "POST", f"war-rooms/{incident['id']}/create_chat_room/"))[0] == 200
-        assert (await page.call("bob", "GET", f"war-rooms/{one}/"))[0] == 404
-        bob = await scene.person("bob")
-        body = {"user_id": seeded_id("user", "bob")}
+        assert (await page.call("dave", "GET", f"war-rooms/{one}/"))[0] == 404
+        dave = await scene.person("dave")
+        body = {"user_id": seeded_id("user", "dave")}
         status, changed = await page.call("alice", "POST", f"war-rooms/{one}/add_participant/", body)
         assert status == 200
-        assert "bob" in {user["username"] for user in changed["allowed_users"]}
-        invite = await bob.wait_for_invite(room=made["matrix"]["room_id"])
+        assert "dave" in {user["username"] for user in changed["allowed_users"]}
+        invite = await dave.wait_for_invite(room=made["matrix"]["room_id"])
         assert invite.inviter == scene.bot
-        await page.get("bob", f"war-rooms/{one}/")
+        await page.get("dave", f"war-rooms/{one}/")
