@@ -1,0 +1,199 @@
+"""News between processes, through Redis: what one of them commits, the sockets of all of them are told.
+
+    tell ─► a line, bounded ─► sealed ─► PUBLISH ─────► SUBSCRIBE ─► opened ─► of another process ─► heard
+                                                                       └─ a number is missing ─► missed
+
+Redis is told nothing: what goes through it is sealed (AES-256-GCM), and names what changed by ids, so that each
+process reads the record itself, under its own look at rights. Messages of one process are numbered: whoever sees a
+gap, also after Redis was away, lets its sockets come back for the history. Nothing durable depends on Redis.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Annotated
+
+import structlog
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import Field, TypeAdapter
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from etb_appservice.domain.news import News
+from etb_appservice.domain.policy import Backoff
+from etb_appservice.ports import Clock
+
+_log = structlog.get_logger(__name__)
+_NONCE = 12
+_MOST_LINE = 1000
+"""How many messages wait while Redis is away; older ones are lost, and seen to be."""
+_BEAT_S = 5.0
+"""How often a process says how far it is, whatever happens."""
+_DEAD_S = 20.0
+"""Without a word from Redis, our own included, the connection is dead."""
+_STALE_MS = 120_000
+"""Older ones are a replay, or come from a clock that is wrong."""
+_MOST_ORIGINS = 1000
+_BACKOFF = Backoff(first_s=0.5, most_s=15.0)
+_OPENING = (RedisError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sheet:
+    """What goes through Redis, sealed. `number`: of those of its origin with news; a beat repeats the last."""
+
+    origin: str
+    number: int
+    at_ms: int
+    asks: bool = False
+    """Who has just come wants to know at once how far everybody is."""
+    news: tuple[Annotated[News, Field(discriminator="kind")], ...] = ()
+
+
+_SHEETS = TypeAdapter(_Sheet)
+
+
+class Relay:
+    """`keys`: 32 bytes each, the present one first; any of them opens. `run` works until it is cancelled."""
+
+    def __init__(
+        self,
+        url: str,
+        keys: Callable[[], Sequence[bytes]],
+        clock: Clock,
+        *,
+        heard: Callable[[Sequence[News]], None],
+        missed: Callable[[], None],
+    ) -> None:
+        self._url = url
+        self._keys = keys
+        self._clock = clock
+        self._heard = heard
+        self._missed = missed
+        self._origin = os.urandom(16).hex()
+        self._number = 0
+        self._line: deque[_Sheet] = deque(maxlen=_MOST_LINE)
+        self._something = asyncio.Event()
+        self._seen: dict[str, int] = {}
+        self.is_up = False
+        """Whether Redis answers."""
+
+    def __repr__(self) -> str:
+        return "Relay()"
+
+    def send(self, news: Sequence[News]) -> None:
+        """Pass news on; never waits or raises."""
+        self._number += 1
+        self._line.append(self._sheet(tuple(news)))
+        self._something.set()
+
+    async def run(self) -> None:
+        """Listen and speak, through every failure of Redis."""
+        attempt = 0
+        names: list[str] = []
+        while True:
+            began_s = self._clock.monotonic()
+            try:
+                async with self._client() as client, asyncio.TaskGroup() as group:
+                    group.create_task(self._listen(client))
+                    group.create_task(self._speak(client))
+            except* _OPENING as failures:
+                names = sorted({type(one).__name__ for one in failures.exceptions})
+            was_up, self.is_up = self.is_up, False
+            attempt = 1 if was_up and self._clock.monotonic() - began_s > _BACKOFF.most_s else attempt + 1
+            wait_s = _BACKOFF.wait_s(attempt, int.from_bytes(os.urandom(2), "big") / 65536)
+            _log.warning("redis can't be reached", reasons=names, again_in_s=round(wait_s, 1))
+            await self._clock.sleep(wait_s)
+
+    def _client(self) -> Redis:
+        # Whatever fails is ours to see: a client that connects anew by itself would hide what was missed.
+        return Redis.from_url(
+            self._url,
+            socket_timeout=_DEAD_S,
+            socket_connect_timeout=_DEAD_S / 2,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+        )
+
+    async def _listen(self, client: Redis) -> None:
+        async with client.pubsub(ignore_subscribe_messages=True) as channel:
+            await channel.subscribe(self._channel)
+            await client.publish(self._channel, self._seal(self._sheet((), asks=True)))
+            self.is_up = True
+            self._something.set()
+            _log.info("news go through redis")
+            last_s = self._clock.monotonic()
+            while True:
+                message = await channel.get_message(timeout=_DEAD_S)
+                if message is not None:
+                    self._read(message["data"])
+                    last_s = self._clock.monotonic()
+                elif self._clock.monotonic() - last_s >= _DEAD_S:
+                    raise TimeoutError
+
+    async def _speak(self, client: Redis) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_BEAT_S):
+                    await self._something.wait()
+            self._something.clear()
+            if not self.is_up:
+                continue
+            while self._line:
+                # Taken out only once Redis has it: a repetition is seen by its number.
+                sheet = self._line[0]
+                await client.publish(self._channel, self._seal(sheet))
+                if self._line and self._line[0] is sheet:
+                    self._line.popleft()
+            await client.publish(self._channel, self._seal(self._sheet(())))
+
+    # --- sheets -------------------------------------------------------------------------------------------
+
+    def _sheet(self, news: tuple[News, ...], *, asks: bool = False) -> _Sheet:
+        return _Sheet(origin=self._origin, number=self._number, at_ms=self._clock.now_ms(), asks=asks, news=news)
+
+    @property
+    def _channel(self) -> str:
+        """One for all who share a key, and nobody else; says nothing of it."""
+        return f"etb-appservice:{sha256(b'channel' + self._keys()[-1]).hexdigest()[:32]}"
+
+    def _seal(self, sheet: _Sheet) -> bytes:
+        nonce = os.urandom(_NONCE)
+        return nonce + AESGCM(self._keys()[0]).encrypt(nonce, _SHEETS.dump_json(sheet), b"etb news 1")
+
+    def _open(self, data: bytes) -> _Sheet | None:
+        for key in self._keys():
+            try:
+                return _SHEETS.validate_json(AESGCM(key).decrypt(data[:_NONCE], data[_NONCE:], b"etb news 1"))
+            except (InvalidTag, ValueError):
+                continue
+        return None
+
+    def _read(self, data: object) -> None:
+        sheet = self._open(data) if isinstance(data, bytes) else None
+        if sheet is None or abs(self._clock.now_ms() - sheet.at_ms) > _STALE_MS:
+            # Not ours, forged, replayed, or under a key that we don't have yet: then its number will be missed.
+            _log.warning("something unreadable came through redis")
+            return
+        if sheet.origin == self._origin:
+            return
+        if sheet.asks:
+            self._something.set()
+        # Of whom we have never heard we have missed everything.
+        last = self._seen.get(sheet.origin, 0)
+        if sheet.news and sheet.number <= last:
+            return
+        if sheet.number > last + (1 if sheet.news else 0):
+            _log.info("news of another process were missed")
+            self._missed()
+        if sheet.origin not in self._seen and len(self._seen) >= _MOST_ORIGINS:
+            self._seen.clear()
+        self._seen[sheet.origin] = max(sheet.number, last)
+        self._heard(sheet.news)

@@ -1,0 +1,232 @@
+"""News as frames: what stands in the record by now, for everybody who may know it.
+
+    News ─► the record, in one view ─► Telling: a frame, its level, whose part it has ─► a frame per distinct view
+
+A frame is made once for all readers whom it shows the same. What a reader is cleared for is the hub's to see to.
+"""
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.conversation import Person
+from etb_appservice.domain.ids import Username
+from etb_appservice.domain.news import (
+    CommandFinished,
+    FileShared,
+    IncidentUpdated,
+    MessageAdded,
+    MessageDeleted,
+    MessagePinned,
+    MessageUpdated,
+    News,
+    Notified,
+    PersonJoined,
+    PersonLeft,
+    ReactionChanged,
+    ReadUpTo,
+    RightsChanged,
+    Typing,
+)
+from etb_appservice.gateway import frames, objects
+from etb_appservice.ports import Message, Room, Work
+
+_NOBODY = frozenset[Username]()
+
+
+class Shows(Protocol):
+    """Makes the API's objects from the record (docs/etb-contract.md 4 and 5), in the caller's view."""
+
+    async def messages(
+        self, work: Work, room: Room, messages: Sequence[Message], reader: Username | None
+    ) -> list[objects.Message]:
+        """In this order; `reader`: whose reactions are marked as their own."""
+        ...
+
+    async def command(self, work: Work, room: Room, run_id: str) -> objects.Command | None:
+        """None where there is no such run in the room."""
+        ...
+
+    async def file(self, work: Work, room: Room, file_id: str) -> objects.File | None:
+        """None where there is no such file in the room."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """One frame. `level`: whom it may be shown to; `only` and `but`: whom it is for, besides."""
+
+    frame: frames.ServerFrame
+    level: Classification = Classification.PUBLIC
+    only: frozenset[Username] = _NOBODY
+    """Empty: everybody."""
+    but: frozenset[Username] = _NOBODY
+    sender: Username | None = None
+    """Who is told `client_id`."""
+    client_id: str = ""
+    own: Mapping[Username, frozenset[str]] = field(default_factory=dict)
+    """Whose reactions with which emoji a frame shows."""
+
+    def is_for(self, username: Username, up_to: Classification) -> bool:
+        """Whether somebody is told at all."""
+        return up_to >= self.level and (not self.only or username in self.only) and username not in self.but
+
+    def view(self, username: Username) -> Hashable:
+        """What a reader's frame depends on: equal, the same frame."""
+        return self.own.get(username), bool(self.client_id) and username == self.sender
+
+    def frame_for(self, username: Username) -> frames.ServerFrame:
+        """The frame as somebody sees it."""
+        mine = self.own.get(username, frozenset[str]())
+        match self.frame:
+            case frames.ChatMessageTold(message=message):
+                client_id = self.client_id if self.client_id and username == self.sender else None
+                return frames.ChatMessageTold(message=_with_own(message, mine), client_id=client_id)
+            case frames.MessageUpdated(message=message) if mine:
+                return frames.MessageUpdated(message=_with_own(message, mine))
+            case frames.ReactionTold() as told if mine:
+                return told.model_copy(update={"reactions": _marked(told.reactions, mine)})
+            case frame:
+                return frame
+
+
+def _with_own(message: objects.Message, mine: frozenset[str]) -> objects.Message:
+    return message.model_copy(update={"reactions": _marked(message.reactions, mine)}) if mine else message
+
+
+def _marked(groups: Sequence[objects.ReactionGroup], mine: frozenset[str]) -> list[objects.ReactionGroup]:
+    return [group.model_copy(update={"reacted_by_me": True}) if group.emoji in mine else group for group in groups]
+
+
+async def tellings_of(work: Work, room: Room, news: Sequence[News], shows: Shows) -> list[Telling]:
+    """What a war room is told of some news, in their order. What isn't there any more is left out."""
+    wanted = {one.message_id for one in news if isinstance(one, OfMessage)}
+    shown = await _shown(work, room, wanted, shows)
+    found = [await _telling_of(work, room, one, shows, shown) for one in news]
+    return [one for one in found if one is not None]
+
+
+OfMessage = MessageAdded | MessageUpdated | ReactionChanged | MessagePinned | ReadUpTo
+
+
+async def _shown(work: Work, room: Room, ids: Collection[str], shows: Shows) -> Mapping[str, objects.Message]:
+    """Messages of this war room by id, as nobody in particular sees them."""
+    known = await work.messages.by_ids(ids) if ids else {}
+    here = [one for one in known.values() if one.lane == lane_of(room)]
+    return {one.id: one for one in await shows.messages(work, room, here, None)} if here else {}
+
+
+def lane_of(room: Room) -> str:
+    """The lane in which a war room's messages stand."""
+    return room.incident_id or room.room_id or ""
+
+
+async def _telling_of(
+    work: Work, room: Room, news: News, shows: Shows, shown: Mapping[str, objects.Message]
+) -> Telling | None:
+    now = objects.moment(work.now_ms())
+    match news:
+        case MessageAdded() | MessageUpdated() | ReactionChanged() | MessagePinned() | ReadUpTo():
+            message = shown.get(news.message_id)
+            return await _of_message(work, news, message, now) if message is not None else None
+        case MessageDeleted(message_id=message_id, by=by):
+            name = by.username or by.user_id
+            gone = frames.MessageDeleted(message_id=message_id, deleted_by_username=name, timestamp=now)
+            return Telling(frame=gone)
+        case PersonJoined(person=person):
+            return Telling(frame=frames.UserJoined(user=await user_of(work, person), timestamp=now))
+        case PersonLeft(person=person):
+            return Telling(frame=frames.UserLeft(user=await user_of(work, person), timestamp=now))
+        case IncidentUpdated():
+            return await _of_incident(work, room, news)
+        case CommandFinished(run_id=run_id):
+            command = await shows.command(work, room, run_id)
+            return Telling(frame=frames.CommandResult(command=command)) if command else None
+        case FileShared(file_id=file_id, message_id=message_id):
+            file = await shows.file(work, room, file_id)
+            if file is None:
+                return None
+            shared = frames.FileShared(file=file, message_id=message_id or None)
+            return Telling(frame=shared, level=Classification[file.data_classification])
+        case Notified():
+            return _of_notice(news, now)
+        case Typing(person=person, is_typing=is_typing):
+            typing = frames.TypingTold(user=await user_of(work, person), is_typing=is_typing)
+            return Telling(frame=typing, but=frozenset({person.username}))
+        case RightsChanged():
+            return None
+
+
+async def _of_message(work: Work, news: OfMessage, message: objects.Message, now: objects.Moment) -> Telling:
+    level = Classification[message.data_classification]
+    match news:
+        case MessageAdded(client_id=client_id):
+            return Telling(
+                frame=frames.ChatMessageTold(message=message),
+                level=level,
+                sender=Username(message.sender_username),
+                client_id=client_id,
+                own=_own(message),
+            )
+        case MessageUpdated():
+            return Telling(frame=frames.MessageUpdated(message=message), level=level, own=_own(message))
+        case ReactionChanged(emoji=emoji, is_added=is_added, by=by):
+            reaction = frames.ReactionTold(
+                message_id=message.id,
+                emoji=emoji,
+                action="add" if is_added else "remove",
+                user=await user_of(work, by),
+                reactions=message.reactions,
+                timestamp=now,
+            )
+            return Telling(frame=reaction, level=level, own=_own(message))
+        case MessagePinned(is_pinned=is_pinned, by=by):
+            user = await user_of(work, by)
+            pin = frames.MessagePinned(message_id=message.id, is_pinned=is_pinned, user=user, timestamp=now)
+            return Telling(frame=pin, level=level)
+        case ReadUpTo(person=person):
+            read = frames.ReadTold(user=await user_of(work, person), message_id=message.id)
+            return Telling(frame=read, level=level)
+
+
+def _own(message: objects.Message) -> Mapping[Username, frozenset[str]]:
+    own: dict[Username, frozenset[str]] = {}
+    for group in message.reactions:
+        for name in group.users:
+            own[Username(name)] = own.get(Username(name), frozenset()) | {group.emoji}
+    return own
+
+
+async def _of_incident(work: Work, room: Room, news: IncidentUpdated) -> Telling | None:
+    known = await work.incidents.get(room.incident_id) if room.incident_id == news.incident_id else None
+    if known is None:
+        return None
+    incident = known.incident
+    short = frames.IncidentShort(
+        id=incident.id,
+        status=incident.status,
+        severity=incident.severity,
+        assigned_to_username=incident.assignee,
+    )
+    return Telling(frame=frames.IncidentUpdated(incident=short, changed=list(news.changed)))
+
+
+def _of_notice(news: Notified, now: objects.Moment) -> Telling:
+    frame = frames.Notification(
+        notification_type=news.notice,
+        title=news.title,
+        body=news.body,
+        severity=news.severity,
+        data={"message_id": news.message_id} if news.message_id else {},
+        timestamp=now,
+    )
+    return Telling(frame=frame, only=frozenset(news.usernames))
+
+
+async def user_of(work: Work, person: Person) -> objects.User:
+    """Somebody in short; whom ETB doesn't know goes by their Matrix id."""
+    if not person.username:
+        return objects.User(id=None, username=person.user_id)
+    known = await work.incidents.user(person.username)
+    return objects.User(id=known[0].id or None if known else None, username=person.username)
