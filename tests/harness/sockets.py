@@ -1,0 +1,380 @@
+"""Open sockets against a house: real store and rights, real hub and upgrade, a desk that writes the record.
+
+`FakeDesk` and `PlainShows` stand for what the chat API's own flows do: just as much of it as a socket can see.
+"""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.conversation import MessageDetails, Person, Reacted, grouped
+from etb_appservice.domain.ids import EventId, UserId, Username, WarRoomId
+from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.news import (
+    CommandFinished,
+    MessageAdded,
+    MessageDeleted,
+    MessagePinned,
+    MessageUpdated,
+    ReactionChanged,
+    ReadUpTo,
+    Typing,
+)
+from etb_appservice.gateway import objects
+from etb_appservice.gateway.acts import Acts
+from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed
+from etb_appservice.gateway.desk import Act, Draft, Order, Refusal
+from etb_appservice.gateway.entry import Entry
+from etb_appservice.gateway.hub import Hub
+from etb_appservice.gateway.socket import Sockets, SocketTerms
+from etb_appservice.ports import Broadcast, Clock, Message, Room, Store, Work, unsent
+
+WAIT_S = 5.0
+ORIGIN = "https://etb.example.org"
+UUID_OF = {
+    name: f"00000000-0000-4000-8000-00000000000{number}"
+    for number, name in enumerate(("alice", "bob", "carol"), start=1)
+}
+
+
+def user_called(name: str, clearance: Classification = Classification.RESTRICTED) -> EtbUser:
+    """A user as ETB's profile shows them."""
+    return EtbUser(Username(name), name.title(), clearance, True, (), UUID_OF.get(name, ""))
+
+
+@dataclass
+class FakeCallers:
+    """Knows tokens: `t-alice` is alice's. `away`: ETB can't be asked."""
+
+    clock: Clock
+    users: dict[str, EtbUser] = field(
+        default_factory=lambda: {f"t-{name}": user_called(name) for name in ("alice", "bob", "carol")}
+    )
+    away: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    async def of(self, token: str) -> Caller | None:
+        """Whose it is."""
+        self.asked.append(token)
+        if self.away:
+            raise Unconfirmed
+        user = self.users.get(token)
+        if user is None:
+            return None
+        who = UserId(f"@{user.username}:x.org")
+        return Caller(user=user, user_id=who, token_hash=token.encode(), confirmed_ms=self.clock.now_ms())
+
+
+@dataclass
+class FakeDesk:
+    """Writes the record at once and tells of it, as after a commit. `refuses`: what the next call raises."""
+
+    store: Store
+    clock: Clock
+    broadcast: Broadcast | None = None
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    refuses: BaseException | None = None
+
+    async def post(self, caller: Caller, war_room: WarRoomId, act: Act, draft: Draft) -> str:
+        """Stored as sent."""
+        self._called("post", draft)
+        async with self.store.work() as work:
+            room = await self._room(work, war_room)
+            assert room.room_id is not None
+            assert room.incident_id is not None
+            if draft.reply_to is not None:
+                await self._message(work, room, draft.reply_to)
+            now_ms = self.clock.now_ms()
+            details = MessageDetails(username=caller.user.username, client_id=draft.client_id)
+            await work.messages.put(
+                Message(
+                    id=act.id,
+                    room_id=room.room_id,
+                    lane=room.incident_id,
+                    event_id=unsent(act.id),
+                    sender=caller.user_id,
+                    state="open",
+                    origin_ms=now_ms,
+                    received_ms=now_ms,
+                    decided_ms=now_ms,
+                    body=draft.content,
+                    details=details,
+                )
+            )
+        self._tell(MessageAdded(war_room=war_room, message_id=act.id, client_id=draft.client_id))
+        return act.id
+
+    async def edit(self, caller: Caller, war_room: WarRoomId, act: Act, message_id: str, content: str) -> None:
+        """One's own."""
+        self._called("edit", (message_id, content))
+        async with self.store.work() as work:
+            message = await self._message(work, await self._room(work, war_room), message_id)
+            if message.details.username != caller.user.username:
+                raise Refusal("forbidden", "This is somebody else's message.")
+            details = replace(message.details, edited_ms=self.clock.now_ms())
+            await work.messages.put(replace(message, body=content, details=details))
+        self._tell(MessageUpdated(war_room=war_room, message_id=message_id))
+
+    async def delete(self, caller: Caller, war_room: WarRoomId, act: Act, message_id: str) -> None:
+        """Gone."""
+        self._called("delete", message_id)
+        async with self.store.work() as work:
+            message = await self._message(work, await self._room(work, war_room), message_id)
+            await work.messages.redact(message.event_id)
+        self._tell(MessageDeleted(war_room=war_room, message_id=message_id, by=self._person(caller)))
+
+    async def react(
+        self, caller: Caller, war_room: WarRoomId, act: Act, message_id: str, emoji: str, *, is_added: bool
+    ) -> None:
+        """Kept with the message."""
+        self._called("react", (message_id, emoji, is_added))
+        who = self._person(caller)
+        async with self.store.work() as work:
+            message = await self._message(work, await self._room(work, war_room), message_id)
+            event_id = EventId(f"~{caller.user.username}{emoji}")
+            reaction = Reacted(emoji=emoji, user_id=who.user_id, username=who.username, event_id=event_id, at_ms=1)
+            details = message.details
+            changed = details.with_reaction(reaction) if is_added else details.without_reaction(event_id)
+            await work.messages.put(replace(message, details=changed))
+        self._tell(
+            ReactionChanged(war_room=war_room, message_id=message_id, emoji=emoji, is_added=is_added, by=who)
+        )
+
+    async def pin(
+        self, caller: Caller, war_room: WarRoomId, act: Act, message_id: str, *, is_pinned: bool
+    ) -> None:
+        """Only told."""
+        self._called("pin", (message_id, is_pinned))
+        async with self.store.view() as work:
+            await self._message(work, await self._room(work, war_room), message_id)
+        by = self._person(caller)
+        self._tell(MessagePinned(war_room=war_room, message_id=message_id, is_pinned=is_pinned, by=by))
+
+    async def run(self, caller: Caller, war_room: WarRoomId, act: Act, order: Order) -> str:
+        """It succeeds at once."""
+        self._called("run", order)
+        self._tell(CommandFinished(war_room=war_room, run_id=act.id))
+        return act.id
+
+    async def typing(self, caller: Caller, war_room: WarRoomId, *, is_typing: bool) -> None:
+        """Only told."""
+        self._called("typing", is_typing)
+        self._tell(Typing(war_room=war_room, person=self._person(caller), is_typing=is_typing))
+
+    async def read(self, caller: Caller, war_room: WarRoomId, act: Act, message_id: str) -> None:
+        """Only told."""
+        self._called("read", message_id)
+        async with self.store.view() as work:
+            await self._message(work, await self._room(work, war_room), message_id)
+        self._tell(ReadUpTo(war_room=war_room, person=self._person(caller), message_id=message_id))
+
+    def _called(self, name: str, what: object) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.calls.append((name, what))
+
+    async def _room(self, work: Work, war_room: WarRoomId) -> Room:
+        room = await work.rooms.by_war_room(war_room)
+        assert room is not None
+        return room
+
+    async def _message(self, work: Work, room: Room, message_id: str) -> Message:
+        message = await work.messages.get(message_id)
+        if message is None or message.lane != room.incident_id:
+            raise Refusal("not_found", "There is no such message in this room.")
+        return message
+
+    def _person(self, caller: Caller) -> Person:
+        return Person(caller.user_id, caller.user.username)
+
+    def _tell(self, news: Any) -> None:
+        if self.broadcast is not None:
+            self.broadcast.tell((news,))
+
+
+@dataclass
+class PlainShows:
+    """The record as objects, without what a socket doesn't look at."""
+
+    levels: dict[str, str] = field(default_factory=dict)
+    """Of messages that have another one than the room."""
+    rendered: int = 0
+
+    async def messages(
+        self, work: Work, room: Room, messages: Sequence[Message], reader: Username | None
+    ) -> list[objects.Message]:
+        """One after another."""
+        self.rendered += len(messages)
+        return [self._message(room, one, reader) for one in messages]
+
+    def _message(self, room: Room, one: Message, reader: Username | None) -> objects.Message:
+        username = one.details.username
+        groups = [
+            objects.ReactionGroup(
+                emoji=group.emoji,
+                count=group.count,
+                users=[person.username for person in group.people],
+                reacted_by_me=reader in {person.username for person in group.people},
+            )
+            for group in grouped(one.details.reactions)
+        ]
+        at = objects.moment(one.origin_ms)
+        return objects.Message(
+            id=one.id,
+            war_room=room.war_room,
+            incident=room.incident_id or "",
+            content=one.body or "",
+            message_type=one.details.message_type,
+            sender=UUID_OF.get(username),
+            sender_username=username,
+            sender_name=username.title(),
+            bot=None,
+            reply_to=None,
+            reply_count=0,
+            mentioned_users=[],
+            notify_mentioned=False,
+            attachments=[],
+            reactions=groups,
+            is_pinned=False,
+            pinned_by_username=None,
+            pinned_at=None,
+            is_edited=one.details.edited_ms is not None,
+            edited_at=objects.moment_or_none(one.details.edited_ms),
+            is_encrypted=True,
+            data_classification=objects.level_name(
+                Classification[self.levels.get(one.id, room.classification.name)]
+            ),
+            timeline_event=None,
+            external_message_id=None,
+            external_data={},
+            created_at=at,
+            updated_at=at,
+        )
+
+    async def command(self, work: Work, room: Room, run_id: str) -> objects.Command | None:
+        """It has succeeded."""
+        return objects.Command(
+            id=run_id,
+            message=None,
+            war_room=room.war_room,
+            incident=room.incident_id,
+            command_type="STATUS",
+            command_text="/status",
+            parameters={},
+            executed_by=None,
+            executed_by_username="alice",
+            executed_at=objects.moment(work.now_ms()),
+            completed_at=objects.moment(work.now_ms()),
+            execution_status="SUCCESS",
+            execution_result={},
+            error_message="",
+            automation_execution=None,
+            duration_ms=1,
+        )
+
+    async def file(self, work: Work, room: Room, file_id: str) -> objects.File | None:
+        """None is known."""
+        return None
+
+
+class Client:
+    """One socket as a web page sees it."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self.ws = ws
+
+    async def says(self, **frame: Any) -> None:
+        """Send a frame."""
+        await self.ws.send_str(json.dumps(frame))
+
+    async def hears(self, kind: str | None = None) -> dict[str, Any]:
+        """The next frame, which is of this type."""
+        message = await self.ws.receive(timeout=WAIT_S)
+        assert message.type is aiohttp.WSMsgType.TEXT, (message, self.ws.close_code)
+        frame: dict[str, Any] = json.loads(message.data)
+        assert kind in {None, frame["type"]}, frame
+        return frame
+
+    async def until(self, kind: str) -> dict[str, Any]:
+        """The next frame of this type, whatever comes before."""
+        while True:
+            frame = await self.hears()
+            if frame["type"] == kind:
+                return frame
+
+    async def quiet(self) -> None:
+        """Nothing waits to be heard: the answer to a ping is the next that comes."""
+        await self.says(type="ping", nonce="quiet")
+        assert (await self.hears())["type"] == "pong"
+
+    async def ends(self) -> int | None:
+        """It is closed, whatever was told before; answers the code."""
+        while (await self.ws.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.TEXT:
+            pass
+        return self.ws.close_code
+
+
+@dataclass
+class Scene:
+    """A served gateway. `connect` opens sockets of it; all are closed with it."""
+
+    store: Store
+    clock: Clock
+    callers: FakeCallers
+    desk: FakeDesk
+    shows: PlainShows
+    hub: Hub
+    tickets: Tickets
+    sockets: Sockets
+    server: TestServer
+    http: aiohttp.ClientSession
+    opened: list[Client] = field(default_factory=list)
+    """Kept: a client that is forgotten closes its socket."""
+
+    async def opens(self, name: str | None, room: str, **options: Any) -> Client:
+        """A socket as it is after the upgrade, whatever comes then; `name`: whose token goes into the header."""
+        headers = {"Authorization": f"Token t-{name}"} if name else {}
+        headers |= options.pop("headers", {})
+        query = options.pop("query", "")
+        url = str(self.server.make_url("/")).rstrip("/") + f"/ws/chat/{room}/{query}"
+        client = Client(await self.http.ws_connect(url, headers=headers, **options))
+        self.opened.append(client)
+        return client
+
+    async def sits(self, name: str, room: str, **options: Any) -> Client:
+        """A socket that was let in."""
+        client = await self.opens(name, room, **options)
+        await client.hears("connection_established")
+        return client
+
+    async def refused(self, name: str | None, room: str, **options: Any) -> int | None:
+        """The code with which a socket was closed that was told nothing."""
+        client = await self.opens(name, room, **options)
+        message = await client.ws.receive(timeout=WAIT_S)
+        assert message.type is aiohttp.WSMsgType.CLOSE, message
+        return client.ws.close_code
+
+
+@asynccontextmanager
+async def scene(store: Store, policy: Any, clock: Clock, terms: SocketTerms | None = None) -> AsyncIterator[Scene]:
+    """Serve sockets on loopback."""
+    entry = Entry(store, policy)
+    shows = PlainShows()
+    hub = Hub(store, entry, shows)
+    desk = FakeDesk(store, clock, hub)
+    callers = FakeCallers(clock)
+    tickets = Tickets(clock)
+    acts = Acts(store=store, entry=entry, shows=shows, desk=desk, clock=clock)
+    sockets = Sockets(hub, acts, callers, tickets, clock, terms or SocketTerms(origins={ORIGIN}))
+    app = web.Application()
+    app.add_routes(sockets.routes())
+    app.on_shutdown.append(sockets.close)
+    async with TestServer(app) as server, aiohttp.ClientSession() as http:
+        yield Scene(store, clock, callers, desk, shows, hub, tickets, sockets, server, http)
