@@ -47,12 +47,16 @@ class _Line:
 class Hub:
     """Belongs to one event loop."""
 
-    def __init__(self, store: Store, entry: Entry, shows: Shows, *, relay: Relay | None = None) -> None:
+    def __init__(self, store: Store, entry: Entry, shows: Shows) -> None:
         self._store = store
         self._entry = entry
         self._shows = shows
-        self._relay = relay
+        self._relay: Relay | None = None
         self._lines: dict[WarRoomId, _Line] = {}
+
+    def through(self, relay: Relay) -> None:
+        """Tell other processes too."""
+        self._relay = relay
 
     # --- who sits where -----------------------------------------------------------------------------------
 

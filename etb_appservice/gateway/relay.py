@@ -14,8 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import structlog
 from cryptography.exceptions import InvalidTag
@@ -61,11 +60,15 @@ _SHEETS = TypeAdapter(_Sheet)
 
 
 class Relay:
-    """`keys`: 32 bytes each, the present one first; any of them opens. `run` works until it is cancelled."""
+    """`channel`: the same for all processes of one service, and no other's. `run` works until it is cancelled.
+
+    `keys`: 32 bytes each, the present one first; any of them opens.
+    """
 
     def __init__(
         self,
         url: str,
+        channel: str,
         keys: Callable[[], Sequence[bytes]],
         clock: Clock,
         *,
@@ -73,6 +76,7 @@ class Relay:
         missed: Callable[[], None],
     ) -> None:
         self._url = url
+        self._channel = channel
         self._keys = keys
         self._clock = clock
         self._heard = heard
@@ -97,20 +101,29 @@ class Relay:
     async def run(self) -> None:
         """Listen and speak, through every failure of Redis."""
         attempt = 0
-        names: list[str] = []
         while True:
             began_s = self._clock.monotonic()
             try:
-                async with self._client() as client, asyncio.TaskGroup() as group:
-                    group.create_task(self._listen(client))
-                    group.create_task(self._speak(client))
-            except* _OPENING as failures:
-                names = sorted({type(one).__name__ for one in failures.exceptions})
+                await self._connected()
+            except _OPENING as failure:
+                reason = type(failure).__name__
             was_up, self.is_up = self.is_up, False
             attempt = 1 if was_up and self._clock.monotonic() - began_s > _BACKOFF.most_s else attempt + 1
             wait_s = _BACKOFF.wait_s(attempt, int.from_bytes(os.urandom(2), "big") / 65536)
-            _log.warning("redis can't be reached", reasons=names, again_in_s=round(wait_s, 1))
+            _log.warning("redis can't be reached", reason=reason, again_in_s=round(wait_s, 1))
             await self._clock.sleep(wait_s)
+
+    async def _connected(self) -> NoReturn:
+        """Until something fails, or it is cancelled. No TaskGroup: one whose child fails loses a cancellation."""
+        async with self._client() as client:
+            tasks = [asyncio.create_task(work) for work in (self._listen(client), self._speak(client))]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            raise next(failure for task in done if (failure := task.exception()) is not None)
 
     def _client(self) -> Redis:
         # Whatever fails is ours to see: a client that connects anew by itself would hide what was missed.
@@ -122,7 +135,7 @@ class Relay:
             retry_on_error=[],
         )
 
-    async def _listen(self, client: Redis) -> None:
+    async def _listen(self, client: Redis) -> NoReturn:
         async with client.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(self._channel)
             await client.publish(self._channel, self._seal(self._sheet((), asks=True)))
@@ -132,37 +145,36 @@ class Relay:
             last_s = self._clock.monotonic()
             while True:
                 message = await channel.get_message(timeout=_DEAD_S)
+                _end_if_cancelled()
                 if message is not None:
                     self._read(message["data"])
                     last_s = self._clock.monotonic()
                 elif self._clock.monotonic() - last_s >= _DEAD_S:
                     raise TimeoutError
 
-    async def _speak(self, client: Redis) -> None:
+    async def _speak(self, client: Redis) -> NoReturn:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_BEAT_S):
                     await self._something.wait()
             self._something.clear()
+            _end_if_cancelled()
             if not self.is_up:
                 continue
             while self._line:
                 # Taken out only once Redis has it: a repetition is seen by its number.
                 sheet = self._line[0]
                 await client.publish(self._channel, self._seal(sheet))
+                _end_if_cancelled()
                 if self._line and self._line[0] is sheet:
                     self._line.popleft()
             await client.publish(self._channel, self._seal(self._sheet(())))
+            _end_if_cancelled()
 
     # --- sheets -------------------------------------------------------------------------------------------
 
     def _sheet(self, news: tuple[News, ...], *, asks: bool = False) -> _Sheet:
         return _Sheet(origin=self._origin, number=self._number, at_ms=self._clock.now_ms(), asks=asks, news=news)
-
-    @property
-    def _channel(self) -> str:
-        """One for all who share a key, and nobody else; says nothing of it."""
-        return f"etb-appservice:{sha256(b'channel' + self._keys()[-1]).hexdigest()[:32]}"
 
     def _seal(self, sheet: _Sheet) -> bytes:
         nonce = os.urandom(_NONCE)
@@ -197,3 +209,10 @@ class Relay:
             self._seen.clear()
         self._seen[sheet.origin] = max(sheet.number, last)
         self._heard(sheet.news)
+
+
+def _end_if_cancelled() -> None:
+    """A cancellation that arrives while redis-py (8.1) opens a connection is lost in it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

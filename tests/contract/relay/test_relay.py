@@ -1,0 +1,264 @@
+"""News between two processes through a real Redis: sealed, in order, once, and nothing missed in silence."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import pytest
+from redis.asyncio import Redis
+
+from etb_appservice.domain.ids import WarRoomId
+from etb_appservice.domain.news import News, Notified
+from etb_appservice.gateway import relay as relays
+from etb_appservice.gateway.relay import Relay
+from etb_appservice.ports import Clock
+from tests.harness.kit import House
+from tests.harness.redis import RedisServer
+from tests.harness.sockets import Scene, scene
+
+KEY = bytes(range(32))
+CHANNEL = "etb-appservice:test"
+ROOM = WarRoomId("11111111-2222-5333-8444-555555555555")
+
+
+@pytest.fixture(scope="module")
+async def module_redis() -> AsyncIterator[RedisServer]:
+    server = await RedisServer.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def own_redis() -> AsyncIterator[RedisServer]:
+    """One that a test may kill."""
+    server = await RedisServer.start()
+    yield server
+    await server.stop()
+
+
+@dataclass
+class End:
+    """One process's end of it, and what came out."""
+
+    relay: Relay
+    heard: list[str]
+    missed: list[None]
+
+
+class Soon:
+    """A clock on which no wait for Redis is long."""
+
+    def __init__(self, now_ms: int = 1_790_000_000_000) -> None:
+        self._now_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.05))
+
+
+@asynccontextmanager
+async def end(
+    url: str,
+    keys: Callable[[], Sequence[bytes]] = lambda: (KEY,),
+    clock: Clock | None = None,
+    *,
+    waits: bool = True,
+) -> AsyncIterator[End]:
+    heard: list[str] = []
+    missed: list[None] = []
+    relay = Relay(
+        url,
+        CHANNEL,
+        keys,
+        clock or Soon(),
+        heard=lambda news: heard.extend(one.title for one in news if isinstance(one, Notified)),
+        missed=lambda: missed.append(None),
+    )
+    task = asyncio.create_task(relay.run())
+    try:
+        if waits:
+            await until(lambda: relay.is_up)
+        yield End(relay, heard, missed)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - another process tells of nothing
+            await asyncio.sleep(0.005)
+
+
+def notice(title: str) -> tuple[News, ...]:
+    return (Notified(war_room=ROOM, notice="MENTION", title=title),)
+
+
+async def test_news_come_to_the_other_process_once_and_in_their_order(module_redis: RedisServer) -> None:
+    async with end(module_redis.url) as one, end(module_redis.url) as other:
+        for number in range(300):
+            one.relay.send(notice(str(number)))
+        await until(lambda: len(other.heard) >= 300)
+
+        assert other.heard == [str(number) for number in range(300)]
+        assert (one.heard, one.missed) == ([], [])
+
+
+async def test_nothing_is_in_plain_text_in_redis(module_redis: RedisServer) -> None:
+    client = Redis.from_url(module_redis.url)
+    async with client, client.monitor() as monitor, end(module_redis.url) as one, end(module_redis.url) as other:
+        one.relay.send(notice("a secret title"))
+        await until(lambda: other.heard == ["a secret title"])
+        seen: list[str] = []
+        while sum("PUBLISH" in one for one in seen) < 4:  # two hellos, the news, a beat
+            seen.append(str(await monitor.next_command()))
+        text = "".join(seen)
+        for word in ("secret", ROOM, ROOM[:8], "Notified", "war_room", "MENTION"):
+            assert word not in text
+
+
+async def test_whoever_has_another_key_hears_nothing_even_on_the_same_channel(
+    module_redis: RedisServer, logged: list[dict[str, object]]
+) -> None:
+    other_key = bytes(32)
+    async with end(module_redis.url) as one, end(module_redis.url, lambda: (other_key,)) as other:
+        async with Redis.from_url(module_redis.url) as client:
+            for junk in (b"", b"x", b"x" * 500, json.dumps({"news": []}).encode()):
+                await client.publish(CHANNEL, junk)
+        one.relay.send(notice("x"))
+        await until(lambda: sum("unreadable" in str(entry) for entry in logged) >= 5)
+
+        assert (other.heard, other.missed) == ([], [])
+
+
+async def test_what_is_repeated_or_old_is_not_heard_again(module_redis: RedisServer) -> None:
+    clock = Soon()
+    async with end(module_redis.url) as one, end(module_redis.url, clock=clock) as other:
+        before = one.relay._seal(one.relay._sheet(notice("before")))
+        one.relay.send(notice("first"))
+        again = one.relay._seal(one.relay._line[0])
+        await until(lambda: other.heard == ["first"])
+        async with Redis.from_url(module_redis.url) as client:
+            for _ in range(3):
+                await client.publish(CHANNEL, again)
+            await client.publish(CHANNEL, before)
+            clock._now_ms += 180_000
+            await client.publish(CHANNEL, one.relay._seal(one.relay._sheet(notice("late"))))
+        clock._now_ms -= 180_000
+        one.relay.send(notice("second"))
+        await until(lambda: len(other.heard) > 1)
+
+        assert other.heard == ["first", "second"]
+
+
+async def test_while_the_secret_is_replaced_both_keys_open(module_redis: RedisServer) -> None:
+    new = bytes(reversed(KEY))
+    keys = [KEY]
+    async with end(module_redis.url, lambda: keys) as one, end(module_redis.url, lambda: (new, KEY)) as other:
+        one.relay.send(notice("under the old one"))
+        await until(lambda: other.heard == ["under the old one"])
+        other.relay.send(notice("too early"))
+        await until(lambda: not other.relay._line)
+        keys[:] = [new, KEY]
+        other.relay._something.set()  # the next beat
+        await until(lambda: bool(one.missed))
+        other.relay.send(notice("under the new one"))
+        await until(lambda: one.heard == ["under the new one"])
+
+
+async def test_through_a_restart_of_redis_news_come_or_are_known_to_be_missed(own_redis: RedisServer) -> None:
+    async with end(own_redis.url) as one, end(own_redis.url) as other:
+        one.relay.send(notice("before"))
+        await until(lambda: other.heard == ["before"])
+
+        await own_redis.kill()
+        await until(lambda: not one.relay.is_up and not other.relay.is_up)
+        for number in range(20):
+            one.relay.send(notice(f"while away {number}"))
+        await own_redis.start_again()
+        await until(lambda: one.relay.is_up and other.relay.is_up)
+        one.relay.send(notice("after"))
+
+        await until(lambda: "after" in other.heard)
+        late = [title for title in other.heard if title.startswith("while")]
+        assert late == [f"while away {number}" for number in range(20)] or other.missed
+        assert other.heard == sorted(set(other.heard), key=other.heard.index)
+
+
+async def test_what_was_too_much_to_keep_is_known_to_be_missed(own_redis: RedisServer) -> None:
+    async with end(own_redis.url) as one, end(own_redis.url) as other:
+        await own_redis.kill()
+        await until(lambda: not one.relay.is_up and not other.relay.is_up)
+        for number in range(relays._MOST_LINE + 5):
+            one.relay.send(notice(str(number)))
+        await own_redis.start_again()
+
+        await until(lambda: bool(other.missed))
+
+
+async def test_whoever_comes_later_knows_that_they_missed_what_was_before(module_redis: RedisServer) -> None:
+    async with end(module_redis.url) as one:
+        one.relay.send(notice("before"))
+        async with end(module_redis.url) as other:
+            await until(lambda: bool(other.missed))
+
+            one.relay.send(notice("now"))
+            await until(lambda: other.heard == ["now"])
+            assert other.missed == [None]
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.003, 0.01])
+async def test_it_ends_at_once_whenever_it_is_cancelled(module_redis: RedisServer, after_s: float) -> None:
+    async with asyncio.timeout(2):
+        async with end(module_redis.url, waits=False) as one:
+            one.relay.send(notice("x"))
+            await asyncio.sleep(after_s)
+
+
+async def test_without_a_redis_a_process_goes_on_alone(own_redis: RedisServer) -> None:
+    await own_redis.kill()
+    async with end(own_redis.url, waits=False) as one:
+        for _ in range(5000):
+            one.relay.send(notice("x"))
+        assert len(one.relay._line) == relays._MOST_LINE
+        assert not one.relay.is_up
+
+
+async def test_sockets_of_two_processes_are_told_the_same(module_redis: RedisServer, house: House) -> None:
+    await house.open_for_alice()
+    room = (await house.room()).war_room
+    async with AsyncExitStack() as stack:
+        scenes: list[Scene] = []
+        for _ in range(2):
+            one = await stack.enter_async_context(scene(house.store, house.policy, house.clock))
+            relay = Relay(
+                module_redis.url,
+                "etb-appservice:hubs",
+                lambda: (KEY,),
+                Soon(house.clock.now_ms()),
+                heard=one.hub.heard,
+                missed=one.hub.missed,
+            )
+            one.hub.through(relay.send)
+            task = asyncio.create_task(relay.run())
+            stack.callback(task.cancel)
+            await until(lambda relay=relay: relay.is_up)  # type: ignore[misc]
+            scenes.append(one)
+        first, second = scenes
+        alice, bob = await first.sits("alice", room), await second.sits("bob", room)
+
+        for number in range(15):
+            await alice.says(type="chat_message", content=str(number), client_id=f"c{number}")
+        for client in (alice, bob):
+            told = [await client.hears("chat_message") for _ in range(15)]
+            assert [one["message"]["content"] for one in told] == [str(number) for number in range(15)]
+            assert ("client_id" in told[0]) is (client is alice)
+        await bob.quiet()

@@ -1,0 +1,424 @@
+"""Who is told what, in which order, and who is out before they would be told."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from aiohttp import WSMsgType
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.conversation import Person
+from etb_appservice.domain.ids import UserId, Username, WarRoomId
+from etb_appservice.domain.news import (
+    IncidentUpdated,
+    MessageAdded,
+    News,
+    Notified,
+    PersonJoined,
+    PersonLeft,
+    ReadUpTo,
+    RightsChanged,
+    Typing,
+)
+from etb_appservice.domain.roles import Admitted
+from etb_appservice.gateway import seat as seats
+from etb_appservice.gateway.callers import Caller
+from etb_appservice.gateway.seat import Pace, Seat
+from tests.harness.kit import ALICE, NO_1, NO_2, House, etb_user, incident
+from tests.harness.sockets import Scene, scene, user_called
+
+
+@pytest.fixture
+async def opened(house: House) -> House:
+    """INC-1 has its room: alice has reported it, bob has it."""
+    await house.open_for_alice()
+    return house
+
+
+@pytest.fixture
+async def here(opened: House) -> AsyncIterator[Scene]:
+    async with scene(opened.store, opened.policy, opened.clock) as stand:
+        yield stand
+
+
+@pytest.fixture
+async def war_room(opened: House) -> WarRoomId:
+    return (await opened.room()).war_room
+
+
+# --- news as frames -------------------------------------------------------------------------------------------
+
+
+async def test_each_kind_of_news_has_its_frame(here: Scene, opened: House, war_room: WarRoomId) -> None:
+    client = await here.sits("alice", war_room)
+    bob = Person(UserId("@bob:x.org"), Username("bob"))
+    partner = Person(UserId("@paula:partner.example"))
+    news: tuple[News, ...] = (
+        PersonJoined(war_room=war_room, person=bob),
+        PersonLeft(war_room=war_room, person=partner),
+        IncidentUpdated(war_room=war_room, incident_id=NO_1, changed=("status",)),
+        Notified(
+            war_room=war_room, notice="SLA_WARNING", title="75 %", body="Soon", severity="HIGH", message_id="m"
+        ),
+        Typing(war_room=war_room, person=bob, is_typing=True),
+    )
+
+    here.hub.tell(news)
+
+    told = [await client.hears() for _ in news]
+    assert [one["type"] for one in told] == [
+        "user_joined",
+        "user_left",
+        "incident_updated",
+        "notification",
+        "typing",
+    ]
+    assert told[0]["user"]["username"] == "bob"
+    assert told[1]["user"] == {"id": None, "username": "@paula:partner.example"}
+    assert told[2]["incident"] == {
+        "id": NO_1,
+        "status": "OPEN",
+        "severity": "HIGH",
+        "assigned_to_username": "bob",
+    }
+    assert told[2]["changed"] == ["status"]
+    assert (told[3]["notification_type"], told[3]["title"], told[3]["data"]) == (
+        "SLA_WARNING",
+        "75 %",
+        {"message_id": "m"},
+    )
+
+
+async def test_a_notice_for_somebody_is_told_to_nobody_else(here: Scene, war_room: WarRoomId) -> None:
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+
+    here.hub.tell((Notified(war_room=war_room, notice="MENTION", title="bob", usernames=(Username("bob"),)),))
+
+    await bob.hears("notification")
+    await alice.quiet()
+
+
+async def test_what_is_not_in_the_record_is_not_told(here: Scene, war_room: WarRoomId) -> None:
+    client = await here.sits("alice", war_room)
+    here.hub.tell((MessageAdded(war_room=war_room, message_id="nothing"),))
+    here.hub.tell((ReadUpTo(war_room=war_room, person=Person(ALICE), message_id="nothing"),))
+
+    await client.quiet()
+
+
+async def test_frames_keep_the_order_of_the_news_in_each_room(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    await opened.report(incident(id=NO_2, number="INC-2"))
+    await opened.settle()
+    other = (await opened.room(NO_2)).war_room
+    clients = {war_room: await here.sits("alice", war_room), other: await here.sits("alice", other)}
+    for number in range(60):
+        for room in clients:
+            here.hub.tell((Notified(war_room=room, notice="MENTION", title=str(number)),))
+
+    for client in clients.values():
+        assert [(await client.hears())["title"] for _ in range(60)] == [str(number) for number in range(60)]
+
+
+async def test_who_is_online_is_known(here: Scene, opened: House, war_room: WarRoomId) -> None:
+    assert set(here.hub.online(war_room)) == set()
+    client = await here.sits("alice", war_room)
+    await here.sits("bob", war_room)
+    assert set(here.hub.online(war_room)) == {"alice", "bob"}
+
+    await client.ws.close()
+    async with asyncio.timeout(5):
+        while "alice" in here.hub.online(war_room):  # noqa: ASYNC110 - until the other side of the wire has seen it
+            await asyncio.sleep(0)
+    assert set(here.hub.online(war_room)) == {"bob"}
+
+
+async def test_what_can_not_be_read_lets_everybody_come_back(
+    here: Scene, war_room: WarRoomId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await here.sits("alice", war_room)
+
+    async def fails(*_: object) -> None:
+        raise RuntimeError("the database is away")
+
+    monkeypatch.setattr(here.shows, "messages", fails)
+    await client.says(type="chat_message", content="x")
+
+    assert await client.ends() == 1011
+
+
+# --- rights ---------------------------------------------------------------------------------------------------
+
+
+async def take_away(opened: House) -> None:
+    """ETB locks alice's account; only the tables know."""
+    user = replace(etb_user("alice"), is_active=False)
+    opened.clock.advance(1)
+    async with opened.db.work() as work:
+        await work.incidents.put_user(user, opened.clock.now_ms())
+
+
+@pytest.mark.parametrize("how", ["by news", "by looking"])
+async def test_what_is_open_is_closed_when_the_right_is_withdrawn(
+    here: Scene, opened: House, war_room: WarRoomId, how: str
+) -> None:
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+    await take_away(opened)
+
+    if how == "by news":
+        here.hub.tell((RightsChanged(war_room=war_room),))
+    else:
+        here.sockets.watch.look()
+
+    assert await alice.ends() == 4403
+    await bob.quiet()
+
+
+async def test_whoever_may_no_longer_be_there_is_told_nothing_more(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+    await take_away(opened)
+
+    await bob.says(type="chat_message", content="for bob alone")
+
+    await bob.hears("chat_message")
+    message = await alice.ws.receive(timeout=5)
+    assert (message.type, message.data) == (WSMsgType.CLOSE, 4403)
+
+
+async def test_a_frame_of_theirs_ends_the_socket_too(here: Scene, opened: House, war_room: WarRoomId) -> None:
+    alice = await here.sits("alice", war_room)
+    await take_away(opened)
+
+    await alice.says(type="history")
+
+    message = await alice.ws.receive(timeout=5)
+    assert (message.type, message.data) == (WSMsgType.CLOSE, 4403)
+
+
+async def test_a_right_that_ends_by_itself_ends_the_socket(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    client = await here.sits("alice", war_room)
+    opened.clock.step(25 * 3600)
+
+    here.sockets.watch.look()
+
+    assert await client.ends() == 4403
+
+
+async def test_a_right_given_while_somebody_connects_is_looked_at_again(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    caller = Caller(user=user_called("alice"), user_id=ALICE, token_hash=b"", confirmed_ms=opened.clock.now_ms())
+    entered = await here.sockets._acts.entry.enter(war_room, caller)
+    assert not isinstance(entered, str)
+    await take_away(opened)
+    wire = FakeWire()
+    seat = Seat(wire, wire.abort, caller, war_room, token="t", now_s=0)
+
+    here.hub.join(seat, entered)
+
+    assert (await wire.closed.wait(), wire.code) == (True, 4403)
+    here.hub.leave(seat)
+
+
+async def test_a_token_that_etb_takes_no_longer_ends_every_socket_of_it(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    first, second = await here.sits("alice", war_room), await here.sits("alice", war_room)
+    bob = await here.sits("bob", war_room)
+    del here.callers.users["t-alice"]
+    opened.clock.advance(59)
+    here.sockets.watch.look()
+    await first.quiet()
+    here.callers.asked.clear()
+    opened.clock.advance(1)
+    await asyncio.gather(first.quiet(), second.quiet(), bob.quiet())
+    here.sockets.watch.look()
+
+    assert [await first.ends(), await second.ends()] == [4401, 4401]
+    await bob.quiet()
+    assert sorted(here.callers.asked) == ["t-alice", "t-bob"]
+
+
+async def test_while_etb_is_away_its_last_word_on_a_token_holds_for_as_long_as_on_people(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    client = await here.sits("alice", war_room)
+    here.callers.away = True
+    opened.clock.advance(60)
+    await client.quiet()
+    here.sockets.watch.look()
+    await client.quiet()
+
+    opened.clock.advance(24 * 3600 - 30)
+    await client.quiet()
+    async with opened.db.work() as work:
+        await work.incidents.put_user(etb_user("alice"), opened.clock.now_ms())
+    opened.clock.advance(60)
+    await client.quiet()
+    here.sockets.watch.look()
+
+    assert await client.ends() == 1011
+
+
+async def test_what_etb_says_anew_of_a_caller_counts_at_once(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    client = await here.sits("alice", war_room)
+    here.callers.users["t-alice"] = user_called("alice", Classification.PUBLIC)
+    opened.clock.advance(60)
+    await client.quiet()
+
+    here.sockets.watch.look()
+
+    assert await client.ends() == 4403
+
+
+async def test_whoever_is_let_in_may_sit_down(here: Scene, opened: House, war_room: WarRoomId) -> None:
+    assert await here.refused("carol", war_room) == 4403
+    async with opened.db.work() as work:
+        await work.cases.put(
+            war_room, Admitted(id="carol", username=Username("carol"), by=ALICE, at_ms=opened.clock.now_ms())
+        )
+
+    await here.sits("carol", war_room)
+
+
+# --- slow readers ---------------------------------------------------------------------------------------------
+
+
+class FakeWire:
+    """A WebSocket that can be stopped."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.runs = asyncio.Event()
+        self.runs.set()
+        self.closed = asyncio.Event()
+        self.aborted = False
+        self.code = 0
+
+    async def send_frame(self, message: bytes, opcode: WSMsgType) -> None:
+        self.sent.append(message)
+        await self.runs.wait()
+
+    async def close(self, *, code: int, message: bytes) -> bool:
+        assert len(message) <= 123
+        self.code = code
+        self.closed.set()
+        return True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def seated(wire: FakeWire) -> Seat:
+    caller = Caller(user=user_called("alice"), user_id=ALICE, token_hash=b"", confirmed_ms=0)
+    return Seat(wire, wire.abort, caller, WarRoomId("w"), token="t", now_s=0)
+
+
+async def test_frames_are_written_in_their_order() -> None:
+    wire = FakeWire()
+    seat = seated(wire)
+    for number in range(100):
+        seat.offer(str(number).encode())
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    await seat._task if seat._task else None
+
+    assert wire.sent == [str(number).encode() for number in range(100)]
+    assert seat._task is None
+
+
+@pytest.mark.parametrize(("size", "fits"), [(1, seats.MOST_WAITING), (100_000, 10)])
+async def test_a_seat_whose_queue_is_full_is_closed_and_forgets_what_waited(size: int, fits: int) -> None:
+    wire = FakeWire()
+    wire.runs.clear()
+    seat = seated(wire)
+    seat.offer(b"x" * size)
+    await asyncio.sleep(0)
+    for _ in range(fits):
+        seat.offer(b"x" * size)
+    assert seat.is_open
+    seat.offer(b"x" * size)
+
+    await wire.closed.wait()
+    assert (wire.code, len(wire.sent), seat.is_open) == (4429, 1, False)
+    seat.offer(b"more")
+    await seat.ended()
+    assert len(wire.sent) == 1
+
+
+async def test_a_connection_that_is_gone_is_written_to_no_more() -> None:
+    wire = FakeWire()
+    seat = seated(wire)
+
+    async def gone(message: bytes, opcode: WSMsgType) -> None:
+        raise ConnectionResetError
+
+    wire.send_frame = gone  # type: ignore[method-assign]
+    seat.offer(b"x")
+    await asyncio.sleep(0)
+
+    assert not seat.is_open
+    assert not wire.closed.is_set()
+
+
+async def test_a_reader_who_does_not_read_is_dropped_and_holds_up_nobody(
+    here: Scene, opened: House, war_room: WarRoomId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seats, "_GRACE_S", 0.1)
+    bob = await here.sits("bob", war_room)
+    slow, writer = await opens_and_never_reads(here, war_room)
+    title = "x" * 60_000
+    for _ in range(200):
+        here.hub.tell((Notified(war_room=war_room, notice="MENTION", title=title),))
+        await bob.hears("notification")
+
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionError):
+            while await slow.read(1_000_000):
+                pass
+    writer.close()
+    assert set(here.hub.online(war_room)) == {"bob"}
+    await bob.quiet()
+
+
+async def opens_and_never_reads(here: Scene, war_room: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A socket by hand, whose buffers are small."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", here.server.port, limit=1024)
+    writer.write(
+        (
+            f"GET /ws/chat/{war_room}/ HTTP/1.1\r\nHost: x\r\nAuthorization: Token t-alice\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        ).encode()
+    )
+    await reader.readuntil(b"protocol")
+    return reader, writer
+
+
+# --- the pace -------------------------------------------------------------------------------------------------
+
+
+def test_no_more_than_so_many_go_into_any_window() -> None:
+    pace = Pace(3, 10)
+    assert [pace.takes(at) for at in (0, 1, 2, 3, 9.9)] == [True, True, True, False, False]
+    assert [pace.takes(at) for at in (10, 10.5, 11, 12, 12)] == [True, False, True, True, False]
+
+
+def test_as_many_again_are_a_flood_unless_there_was_a_rest() -> None:
+    pace = Pace(3, 10)
+    for _ in range(3 + 3):
+        pace.takes(0)
+    assert not pace.is_flood
+    pace.takes(0)
+    assert pace.is_flood
+    assert pace.takes(20)
+    assert not pace.is_flood
