@@ -9,10 +9,9 @@ It is never logged, and whoever has no seat is told of no room.
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -22,6 +21,7 @@ from etb_appservice.gateway import frames, objects
 from etb_appservice.gateway.acts import Acts, error
 from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed
 from etb_appservice.gateway.entry import Entered
+from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.hub import Hub
 from etb_appservice.gateway.seat import FAULT, GOING_AWAY, NO_ACCESS, NO_ROOM, NO_TOKEN, TOO_MUCH, Pace, Seat
 from etb_appservice.gateway.watch import Known, Patience, Watch
@@ -55,8 +55,8 @@ class _Refused(Exception):
 class SocketTerms:
     """What the operator has decided about sockets."""
 
-    origins: Collection[str] = ()
-    """Which pages may connect, such as `https://etb.example.org`. Who sends no `Origin` is no page."""
+    public: Public = field(default_factory=Public)
+    """Which pages may connect."""
     token_in_url: bool = False
     """Whether `?token=` is taken: URLs end up in logs of proxies."""
     per_caller: int = 20
@@ -137,8 +137,7 @@ class Sockets:
         return ws
 
     async def _who(self, request: web.Request, offered: list[str]) -> tuple[Caller, str]:
-        origin = request.headers.get("Origin")
-        if origin is not None and not self._is_known_origin(origin):
+        if not self._terms.public.admits(request.headers.get("Origin")):
             raise _Refused(NO_ACCESS, "Pages from this origin may not connect.")
         token = self._token(request, offered)
         if not token:
@@ -150,9 +149,6 @@ class Sockets:
         if caller is None:
             raise _Refused(NO_TOKEN, "This token is not accepted.")
         return caller, token
-
-    def _is_known_origin(self, origin: str) -> bool:
-        return origin.lower().rstrip("/") in self._terms.origins
 
     def _token(self, request: web.Request, offered: list[str]) -> str | None:
         """The token that was shown, or for which a ticket was; the first way that is used counts."""
@@ -262,13 +258,3 @@ def _offered(request: web.Request) -> list[str]:
     """Subprotocols, in the client's order."""
     found = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
     return [one.strip() for one in found.split(",")] if found else []
-
-
-def origin_of(url: str) -> str:
-    """The origin of a URL, as browsers send it.
-
-    >>> origin_of("https://ETB.example.org/chat/")
-    'https://etb.example.org'
-    """
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()

@@ -30,6 +30,7 @@ from etb_appservice.domain.news import (
     Typing,
 )
 from etb_appservice.gateway import frames, objects
+from etb_appservice.gateway.shows import clean
 from etb_appservice.ports import Message, Room, Work
 
 _NOBODY = frozenset[Username]()
@@ -131,7 +132,7 @@ async def _telling_of(
             message = shown.get(news.message_id)
             return await _of_message(work, news, message, now) if message is not None else None
         case MessageDeleted(message_id=message_id, by=by):
-            name = by.username or by.user_id
+            name = by.username or clean(by.user_id)
             gone = frames.MessageDeleted(message_id=message_id, deleted_by_username=name, timestamp=now)
             return Telling(frame=gone)
         case PersonJoined(person=person):
@@ -174,7 +175,7 @@ async def _of_message(work: Work, news: OfMessage, message: objects.Message, now
         case ReactionChanged(emoji=emoji, is_added=is_added, by=by):
             reaction = frames.ReactionTold(
                 message_id=message.id,
-                emoji=emoji,
+                emoji=clean(emoji),
                 action="add" if is_added else "remove",
                 user=await user_of(work, by),
                 reactions=message.reactions,
@@ -215,8 +216,8 @@ async def _of_incident(work: Work, room: Room, news: IncidentUpdated) -> Telling
 def _of_notice(news: Notified, now: objects.Moment) -> Telling:
     frame = frames.Notification(
         notification_type=news.notice,
-        title=news.title,
-        body=news.body,
+        title=clean(news.title),
+        body=clean(news.body),
         severity=news.severity,
         data={"message_id": news.message_id} if news.message_id else {},
         timestamp=now,
@@ -227,6 +228,6 @@ def _of_notice(news: Notified, now: objects.Moment) -> Telling:
 async def user_of(work: Work, person: Person) -> objects.User:
     """Somebody in short; whom ETB doesn't know goes by their Matrix id."""
     if not person.username:
-        return objects.User(id=None, username=person.user_id)
+        return objects.User(id=None, username=clean(person.user_id))
     known = await work.incidents.user(person.username)
     return objects.User(id=known[0].id or None if known else None, username=person.username)

@@ -1,6 +1,6 @@
 """Open sockets against a house: real store and rights, real hub and upgrade, a desk that writes the record.
 
-`FakeDesk` and `PlainShows` stand for what the chat API's own flows do: just as much of it as a socket can see.
+`FakeDesk` stands for the flows behind the real one: it does just as much as a socket can see.
 """
 
 import json
@@ -11,10 +11,10 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.conversation import MessageDetails, Person, Reacted, grouped
+from etb_appservice.domain.conversation import MessageDetails, Person, Reacted
 from etb_appservice.domain.ids import EventId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.news import (
@@ -27,14 +27,18 @@ from etb_appservice.domain.news import (
     ReadUpTo,
     Typing,
 )
+from etb_appservice.domain.policy import Policy
 from etb_appservice.gateway import objects
 from etb_appservice.gateway.acts import Acts
 from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed
 from etb_appservice.gateway.desk import Act, Draft, Order, Refusal
 from etb_appservice.gateway.entry import Entry
+from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.hub import Hub
+from etb_appservice.gateway.links import PREFIXES, Links
+from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.socket import Sockets, SocketTerms
-from etb_appservice.ports import Broadcast, Clock, Message, Room, Store, Work, unsent
+from etb_appservice.ports import Broadcast, Clock, CommandRun, Message, Room, Store, Work, unsent
 
 WAIT_S = 5.0
 ORIGIN = "https://etb.example.org"
@@ -160,6 +164,25 @@ class FakeDesk:
     async def run(self, caller: Caller, war_room: WarRoomId, act: Act, order: Order) -> str:
         """It succeeds at once."""
         self._called("run", order)
+        now_ms = self.clock.now_ms()
+        async with self.store.work() as work:
+            room = await self._room(work, war_room)
+            assert room.room_id is not None
+            await work.commands.add(
+                CommandRun(
+                    id=act.id,
+                    room_id=room.room_id,
+                    incident_id=room.incident_id,
+                    event_id=unsent(act.id),
+                    caller=caller.user_id,
+                    name="status",
+                    arguments="",
+                    result="It is open.",
+                    status="SUCCESS",
+                    asked_ms=now_ms,
+                    finished_ms=now_ms,
+                )
+            )
         self._tell(CommandFinished(war_room=war_room, run_id=act.id))
         return act.id
 
@@ -199,89 +222,23 @@ class FakeDesk:
             self.broadcast.tell((news,))
 
 
-@dataclass
-class PlainShows:
-    """The record as objects, without what a socket doesn't look at."""
+class SeenShows(Shows):
+    """The real ones, which say how much they made."""
 
-    levels: dict[str, str] = field(default_factory=dict)
-    """Of messages that have another one than the room."""
-    rendered: int = 0
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy, Links("", PREFIXES[0]))
+        self.made = 0
+        self.levels: dict[str, objects.Level] = {}
+        """Of messages that have another one than the room had."""
 
     async def messages(
         self, work: Work, room: Room, messages: Sequence[Message], reader: Username | None
     ) -> list[objects.Message]:
-        """One after another."""
-        self.rendered += len(messages)
-        return [self._message(room, one, reader) for one in messages]
-
-    def _message(self, room: Room, one: Message, reader: Username | None) -> objects.Message:
-        username = one.details.username
-        groups = [
-            objects.ReactionGroup(
-                emoji=group.emoji,
-                count=group.count,
-                users=[person.username for person in group.people],
-                reacted_by_me=reader in {person.username for person in group.people},
-            )
-            for group in grouped(one.details.reactions)
+        self.made += len(messages)
+        return [
+            one.model_copy(update={"data_classification": self.levels.get(one.id, one.data_classification)})
+            for one in await super().messages(work, room, messages, reader)
         ]
-        at = objects.moment(one.origin_ms)
-        return objects.Message(
-            id=one.id,
-            war_room=room.war_room,
-            incident=room.incident_id or "",
-            content=one.body or "",
-            message_type=one.details.message_type,
-            sender=UUID_OF.get(username),
-            sender_username=username,
-            sender_name=username.title(),
-            bot=None,
-            reply_to=None,
-            reply_count=0,
-            mentioned_users=[],
-            notify_mentioned=False,
-            attachments=[],
-            reactions=groups,
-            is_pinned=False,
-            pinned_by_username=None,
-            pinned_at=None,
-            is_edited=one.details.edited_ms is not None,
-            edited_at=objects.moment_or_none(one.details.edited_ms),
-            is_encrypted=True,
-            data_classification=objects.level_name(
-                Classification[self.levels.get(one.id, room.classification.name)]
-            ),
-            timeline_event=None,
-            external_message_id=None,
-            external_data={},
-            created_at=at,
-            updated_at=at,
-        )
-
-    async def command(self, work: Work, room: Room, run_id: str) -> objects.Command | None:
-        """It has succeeded."""
-        return objects.Command(
-            id=run_id,
-            message=None,
-            war_room=room.war_room,
-            incident=room.incident_id,
-            command_type="STATUS",
-            command_text="/status",
-            parameters={},
-            executed_by=None,
-            executed_by_username="alice",
-            executed_at=objects.moment(work.now_ms()),
-            completed_at=objects.moment(work.now_ms()),
-            execution_status="SUCCESS",
-            execution_result={},
-            error_message="",
-            automation_execution=None,
-            duration_ms=1,
-        )
-
-    async def file(self, work: Work, room: Room, file_id: str) -> objects.File | None:
-        """None is known."""
-        return None
 
 
 class Client:
@@ -329,11 +286,11 @@ class Scene:
     clock: Clock
     callers: FakeCallers
     desk: FakeDesk
-    shows: PlainShows
+    shows: SeenShows
     hub: Hub
     tickets: Tickets
     sockets: Sockets
-    server: TestServer
+    server: BaseTestServer
     http: aiohttp.ClientSession
     opened: list[Client] = field(default_factory=list)
     """Kept: a client that is forgotten closes its socket."""
@@ -363,16 +320,20 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(store: Store, policy: Any, clock: Clock, terms: SocketTerms | None = None) -> AsyncIterator[Scene]:
+async def scene(
+    store: Store, policy: Policy, clock: Clock, terms: SocketTerms | None = None
+) -> AsyncIterator[Scene]:
     """Serve sockets on loopback."""
     entry = Entry(store, policy)
-    shows = PlainShows()
+    shows = SeenShows(policy)
     hub = Hub(store, entry, shows)
     desk = FakeDesk(store, clock, hub)
     callers = FakeCallers(clock)
     tickets = Tickets(clock)
     acts = Acts(store=store, entry=entry, shows=shows, desk=desk, clock=clock)
-    sockets = Sockets(hub, acts, callers, tickets, clock, terms or SocketTerms(origins={ORIGIN}))
+    sockets = Sockets(
+        hub, acts, callers, tickets, clock, terms or SocketTerms(public=Public(origins=frozenset({ORIGIN})))
+    )
     app = web.Application()
     app.add_routes(sockets.routes())
     app.on_shutdown.append(sockets.close)
