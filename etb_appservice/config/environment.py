@@ -6,7 +6,6 @@ A variable that is set to nothing counts as not set. No error text may repeat a 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from etb_appservice.config.shape import field_at, is_many
 from etb_appservice.config.source import Unreadable, read_yaml
@@ -15,6 +14,7 @@ PREFIX = "ETB_APPSERVICE__"
 OWN_NAMES: Mapping[str, tuple[str, str]] = {
     "CHAT_ENCRYPTION_KEY": ("encryption", "key"),
     "CHAT_AUDIT_LOG_LEVEL": ("ops", "audit_log_level"),
+    "CHANNEL_LAYERS_REDIS_URL": ("sockets", "redis_url"),
     "ETB_BASE_URL": ("etb", "base_url"),
     "ETB_TOKEN": ("etb", "token"),
     "ETB_TOKEN_FILE": ("etb", "token_file"),
@@ -42,17 +42,12 @@ class Override:
 class SeedVariables:
     """ETB's deployment variables for things that this version doesn't do; empty where not set."""
 
-    channel_layers_redis_url: str = ""
     media_root: str = ""
     default_file_storage: str = ""
 
     def notes(self) -> tuple[str, ...]:
-        """One plain sentence for each that is set, without its value (a Redis URL may hold a password)."""
+        """One plain sentence for each that is set."""
         said = {
-            "CHANNEL_LAYERS_REDIS_URL": (
-                self.channel_layers_redis_url,
-                "accepted; one process serves everything, so nothing is shared through Redis",
-            ),
             "MEDIA_ROOT": (self.media_root, "accepted; files stay on the homeserver, nothing is stored there"),
             "DEFAULT_FILE_STORAGE": (
                 self.default_file_storage,
@@ -90,31 +85,12 @@ def _value(text: str, path: tuple[str, ...]) -> Any:
 def seed_variables(environ: Mapping[str, str]) -> tuple[SeedVariables, list[str]]:
     """ETB's deployment variables, checked, and what is wrong with them."""
     seed = SeedVariables(
-        channel_layers_redis_url=environ.get("CHANNEL_LAYERS_REDIS_URL", ""),
         media_root=environ.get("MEDIA_ROOT", ""),
         default_file_storage=environ.get("DEFAULT_FILE_STORAGE", ""),
     )
     problems = []
-    url = seed.channel_layers_redis_url
-    if url and not _is_redis_url(url):
-        problems.append("environment variable CHANNEL_LAYERS_REDIS_URL: must be a redis, rediss or unix URL")
     if seed.media_root and not seed.media_root.startswith("/"):
         problems.append("environment variable MEDIA_ROOT: must be an absolute path")
     if seed.default_file_storage and not all(p.isidentifier() for p in seed.default_file_storage.split(".")):
         problems.append("environment variable DEFAULT_FILE_STORAGE: must be a dotted Python name")
     return seed, problems
-
-
-def _is_redis_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - reading it is the check of the port
-    except ValueError:
-        return False
-    match parts.scheme:
-        case "redis" | "rediss":
-            return bool(parts.hostname)
-        case "unix":
-            return bool(parts.path)
-        case _:
-            return False

@@ -138,9 +138,8 @@ set. Some keys have a name of their own as well, over which the long form wins:
 |---|---|
 """
 _SEED = """
-`CHANNEL_LAYERS_REDIS_URL`, `MEDIA_ROOT` and `DEFAULT_FILE_STORAGE`, which an ETB deployment sets, are accepted and
-checked, and change nothing today: one process serves everything, so nothing is shared through Redis, and files
-stay on the homeserver. `etb-appservice check` says so when they are set.
+`MEDIA_ROOT` and `DEFAULT_FILE_STORAGE`, which an ETB deployment sets, are accepted and checked, and change nothing
+today: files stay on the homeserver. `etb-appservice check` says so when they are set.
 """
 
 

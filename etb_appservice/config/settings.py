@@ -29,6 +29,7 @@ from etb_appservice.config.values import (
     Pattern,
     PeopleTemplate,
     Percent,
+    RedisUrl,
     RoomVersion,
     Seconds,
     ServerName,
@@ -283,6 +284,28 @@ class Gateway(Section):
         if self.page_size > self.most_page_size:
             raise ValueError("page_size must not be larger than most_page_size")
         return self
+
+
+class SocketSettings(Section):
+    """WebSockets of the chat API, on the same address."""
+
+    secret_keys = ("redis_url",)
+
+    redis_url: RedisUrl | None = None
+    """A Redis through which several processes tell each other what is new, such as `redis://:password@host:6379/0`.
+    What goes through it is encrypted. Without it this process tells only its own sockets. Secret."""
+    redis_url_file: Path | None = None
+    """A file that holds `redis_url`."""
+    token_in_url: bool = False
+    """Whether `?token=` in the URL is taken. Off: URLs stand in the logs of proxies; browsers use a ticket or the
+    subprotocol."""
+    per_person: Count = 20
+    """How many sockets one person may have open."""
+    most: Count = 5000
+    """How many there may be in all."""
+    idle_minutes: Minutes = 480
+    """After how many minutes a socket that asks for nothing is closed; 0 for never. One that doesn't answer pings
+    is closed within a minute."""
 
 
 class RoomRow(Section):
@@ -632,6 +655,7 @@ class Settings(Section):
     etb: Etb
     webhook: Webhook = Field(default_factory=Webhook)
     gateway: Gateway = Field(default_factory=Gateway)
+    sockets: SocketSettings = Field(default_factory=SocketSettings)
     rooms: Rooms = Field(default_factory=Rooms)
     people: People = Field(default_factory=People)
     partners: dict[PartnerName, PartnerRow] = Field(default_factory=dict)

@@ -188,6 +188,18 @@ def _database_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _redis_url(value: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        parts.port  # noqa: B018 - reading it is the check of the port
+        usable = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must be a redis, rediss or unix URL, such as redis://:password@host:6379/0")
+    return value
+
+
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 Url = Annotated[str, AfterValidator(_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
@@ -212,3 +224,4 @@ HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
 EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]

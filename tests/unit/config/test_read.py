@@ -16,7 +16,9 @@ def test_every_key_is_read_by_some_part_of_the_service() -> None:
     )
     # What the settings answer to in place of a key: `etb_crypto_url` is `crypto_url` or its default.
     answered = {"crypto_url": "etb_crypto_url", "url": "(?:etb_url|url)", "key": "(?:key_bytes|key)"}
-    holders = "settings|ops|etb|bot|rooms|row|commands|encryption|database|appservice|webhook|gateway|homeserver"
+    holders = (
+        "settings|ops|etb|bot|rooms|row|commands|encryption|database|appservice|webhook|gateway|sockets|homeserver"
+    )
     unread = [
         ".".join(path)
         for path in key_paths()

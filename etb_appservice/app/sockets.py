@@ -1,0 +1,66 @@
+"""Sockets, wired: news of this process's commits and, through Redis, of other processes'.
+
+hub_of ─► told after each commit (ports.Broadcast)         sockets_of ─► mounted on the public listener
+   └────────── relay_of ─► run beside everything else
+"""
+
+from etb_appservice.app.foundation import Foundation
+from etb_appservice.gateway.acts import Acts
+from etb_appservice.gateway.desk import Desk
+from etb_appservice.gateway.entry import Entry
+from etb_appservice.gateway.frame import Frame
+from etb_appservice.gateway.hub import Hub
+from etb_appservice.gateway.links import PREFIXES, Links
+from etb_appservice.gateway.relay import Relay
+from etb_appservice.gateway.shows import Shows
+from etb_appservice.gateway.socket import Sockets, SocketTerms
+from etb_appservice.gateway.watch import Patience
+
+_RELAYED = "relay"
+"""What the key is for that seals news on their way through Redis (store/vault)."""
+
+
+def hub_of(base: Foundation) -> Hub:
+    """Nobody sits in it yet."""
+    return Hub(base.store, Entry(base.store, base.policy), _shows(base))
+
+
+def sockets_of(base: Foundation, hub: Hub, frame: Frame, desk: Desk) -> Sockets:
+    """Ready to be mounted beside the chat API, whose callers and tickets they take."""
+    settings = base.settings
+    acts = Acts(
+        store=base.store, entry=Entry(base.store, base.policy), shows=_shows(base), desk=desk, clock=base.clock
+    )
+    terms = SocketTerms(
+        public=frame.public,
+        token_in_url=settings.sockets.token_in_url,
+        per_caller=settings.sockets.per_person,
+        most=settings.sockets.most,
+        patience=Patience(
+            idle_s=settings.sockets.idle_minutes * 60.0,
+            token_s=settings.gateway.token_cache_s,
+            hold_s=base.policy.clearance.hold_s,
+        ),
+    )
+    return Sockets(hub, acts, frame.callers, frame.tickets, base.clock, terms)
+
+
+def relay_of(base: Foundation, hub: Hub) -> Relay | None:
+    """To the processes that share this one's database and Redis; None where no Redis is named."""
+    settings = base.settings
+    if settings.sockets.redis_url is None:
+        return None
+    relay = Relay(
+        settings.sockets.redis_url.get_secret_value(),
+        f"etb-appservice:{settings.homeserver.domain}:{settings.appservice.id}",
+        lambda: [root.derive(_RELAYED) for root in base.store.vault.roots],
+        base.clock,
+        heard=hub.heard,
+        missed=hub.missed,
+    )
+    hub.through(relay.send)
+    return relay
+
+
+def _shows(base: Foundation) -> Shows:
+    return Shows(base.policy, Links(base.settings.gateway.public_url, PREFIXES[0]))
