@@ -38,7 +38,8 @@ def sockets_of(base: Foundation, hub: Hub, frame: Frame, desk: Desk) -> Sockets:
         most=settings.sockets.most,
         patience=Patience(
             idle_s=settings.sockets.idle_minutes * 60.0,
-            token_s=settings.gateway.token_cache_s,
+            # Often: what is remembered costs nothing, and a revoked token shall not count much longer than that.
+            token_s=settings.gateway.token_cache_s / 4,
             hold_s=base.policy.clearance.hold_s,
         ),
     )

@@ -4,6 +4,7 @@ What went well is answered by the news of it, which everybody gets; `history` an
 becomes an error frame. Whoever may not be in the room any more is closed, whatever was asked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etb_appservice.domain.classification import Classification
@@ -22,6 +23,9 @@ _TYPING_AGAIN_S = 5.0
 """How soon those who type on are told so again."""
 _MOST_PAGES = 20
 """How many pages of the record one `history` may look through for what its reader may see."""
+
+_MOST_TOLD = 256 * 1024
+"""How many characters of messages one `history` tells."""
 
 
 class _Withdrawn(Exception):
@@ -85,6 +89,7 @@ class Acts:
             case frames.Typing():
                 await self.stop_typing(seat)
             case frames.History():
+                await seat.rest()
                 seat.tell(await self._history(seat, frame))
             case frames.Ping(nonce=nonce):
                 seat.tell(frames.Pong(nonce=nonce, server_time=objects.moment(self.clock.now_ms())))
@@ -124,10 +129,19 @@ class Acts:
                 if not has_more or len(found) >= frame.limit:
                     break
                 before, size = page[size - 1].position, frames.MOST_HISTORY
-        has_more = has_more or len(found) > frame.limit
-        return frames.HistoryTold(
-            messages=found[: frame.limit][::-1], has_more=has_more, client_id=frame.client_id
-        )
+        fits = _fitting(found[: frame.limit])
+        has_more = has_more or len(found) > len(fits)
+        return frames.HistoryTold(messages=fits[::-1], has_more=has_more, client_id=frame.client_id)
+
+
+def _fitting(messages: Sequence[objects.Message]) -> Sequence[objects.Message]:
+    """The first of these that go into one frame, at least one."""
+    size = 0
+    for number, message in enumerate(messages):
+        size += len(message.content)
+        if number and size > _MOST_TOLD:
+            return messages[:number]
+    return messages
 
 
 def _draft(frame: frames.ChatMessage) -> Draft:

@@ -8,12 +8,14 @@ queue of its own. After `close` nothing more is written but the close itself, wh
 """
 
 import asyncio
+import json
 from array import array
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from aiohttp import WSMsgType
+from pydantic_core import PydanticSerializationError
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import Username, WarRoomId
@@ -144,6 +146,11 @@ class Seat:
         if self._queue is None:
             self.offer(_PING)
 
+    async def rest(self) -> None:
+        """Wait until nothing waits to be written: before something long that its reader has asked for."""
+        while self.is_open and (task := self._task) is not None:
+            await asyncio.wait((task,))
+
     def tell(self, frame: Told) -> None:
         """The same with a frame for this reader alone."""
         self.offer(rendered(frame))
@@ -231,4 +238,8 @@ class Pace:
 def rendered(frame: Told) -> bytes:
     """A frame as it is written."""
     without = {"client_id"} if getattr(frame, "client_id", "") is None else None
-    return frame.model_dump_json(exclude=without).encode()
+    try:
+        return frame.model_dump_json(exclude=without).encode()
+    except PydanticSerializationError:
+        # Half a surrogate pair, which only escapes can hold: nobody shall miss the rest for it.
+        return json.dumps(frame.model_dump(mode="python", exclude=without)).encode("ascii")

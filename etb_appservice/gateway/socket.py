@@ -67,7 +67,7 @@ class SocketTerms:
 
 
 class Sockets:
-    """Every open socket of this process. `routes` serves them, `run` looks after them."""
+    """Every open socket of this process. `mount` serves them, `run` looks after them."""
 
     def __init__(
         self, hub: Hub, acts: Acts, callers: Known, tickets: Tickets, clock: Clock, terms: SocketTerms
@@ -86,9 +86,14 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._seats)
 
-    def routes(self) -> list[web.RouteDef]:
-        """With and without the slash."""
-        return [web.get(path, self.handle) for path in (PATH, PATH.rstrip("/"))]
+    def mount(self, app: web.Application) -> None:
+        """Serve them on the public listener, with and without the slash."""
+        app.add_routes([web.get(path, self.handle) for path in (PATH, PATH.rstrip("/"))])
+        app.on_shutdown.append(self.close)
+
+    async def run(self) -> None:
+        """Look after them, until cancelled."""
+        await self.watch.run()
 
     async def close(self, _: Any = None) -> None:
         """The process ends: everybody is told to come back."""

@@ -335,7 +335,6 @@ async def scene(
         hub, acts, callers, tickets, clock, terms or SocketTerms(public=Public(origins=frozenset({ORIGIN})))
     )
     app = web.Application()
-    app.add_routes(sockets.routes())
-    app.on_shutdown.append(sockets.close)
+    sockets.mount(app)
     async with TestServer(app) as server, aiohttp.ClientSession() as http:
         yield Scene(store, clock, callers, desk, shows, hub, tickets, sockets, server, http)

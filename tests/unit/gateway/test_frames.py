@@ -253,6 +253,21 @@ async def test_whoever_comes_back_reads_what_they_missed(here: Scene, opened: Ho
     assert (bool(card["bot"]), first["id"], told["has_more"]) == (True, ids[0], False)
 
 
+async def test_history_of_long_messages_comes_in_pieces(here: Scene, opened: House, alice: Client) -> None:
+    ids = [await said(alice, str(number) * 60_000) for number in range(9)]
+    seen: list[str] = []
+    before = None
+    while not set(ids) <= set(seen):
+        await alice.says(type="history", limit=100, before=before, client_id="h")
+        told = await alice.hears("history")
+        assert told["client_id"] == "h"
+        page = [one["id"] for one in told["messages"]]
+        assert page
+        seen, before = [*page, *seen], page[0]
+        assert told["has_more"] or set(ids) <= set(seen)
+    assert [one for one in seen if one in ids] == ids
+
+
 async def test_history_marks_the_readers_own_reactions(alice: Client, bob: Client) -> None:
     message_id = await said(alice)
     await bob.says(type="reaction", message_id=message_id, emoji="👍")

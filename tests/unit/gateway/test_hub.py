@@ -25,7 +25,8 @@ from etb_appservice.domain.news import (
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.gateway import seat as seats
 from etb_appservice.gateway.callers import Caller
-from etb_appservice.gateway.seat import Pace, Seat
+from etb_appservice.gateway.frames import ErrorTold
+from etb_appservice.gateway.seat import Pace, Seat, rendered
 from tests.harness.kit import ALICE, NO_1, NO_2, House, etb_user, incident
 from tests.harness.sockets import Scene, scene, user_called
 
@@ -353,6 +354,40 @@ async def test_a_seat_whose_queue_is_full_is_closed_and_forgets_what_waited(size
     seat.offer(b"more")
     await seat.ended()
     assert len(wire.sent) == 1
+
+
+async def test_rest_is_when_nothing_waits() -> None:
+    wire = FakeWire()
+    wire.runs.clear()
+    seat = seated(wire)
+    await seat.rest()
+    seat.offer(b"x")
+    resting = asyncio.create_task(seat.rest())
+    await asyncio.sleep(0)
+    assert not resting.done()
+    wire.runs.set()
+    await resting
+    assert wire.sent == [b"x"]
+
+
+def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
+    assert rendered(ErrorTold(code="not_found", detail="\ud800", in_reply_to="x")) == (
+        b'{"type": "error", "code": "not_found", "detail": "\\ud800", "in_reply_to": "x"}'
+    )
+
+
+async def test_sockets_are_looked_after_every_second(here: Scene, opened: House, war_room: WarRoomId) -> None:
+    client = await here.sits("alice", war_room)
+    watching = asyncio.create_task(here.sockets.run())
+    await client.quiet()
+    await take_away(opened)
+    await client.quiet()
+    opened.clock.advance(1)
+
+    assert await client.ends() == 4403
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
 
 
 async def test_a_connection_that_is_gone_is_written_to_no_more() -> None:
