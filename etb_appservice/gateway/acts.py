@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import new_id
-from etb_appservice.gateway import frames, objects
+from etb_appservice.gateway import frames, objects, told
 from etb_appservice.gateway.desk import Act, Desk, Draft, Order, Refusal
 from etb_appservice.gateway.entry import Entry
 from etb_appservice.gateway.hub import WITHDRAWN
@@ -92,7 +92,7 @@ class Acts:
                 await seat.rest()
                 seat.tell(await self._history(seat, frame))
             case frames.Ping(nonce=nonce):
-                seat.tell(frames.Pong(nonce=nonce, server_time=objects.moment(self.clock.now_ms())))
+                seat.tell(told.Pong(nonce=nonce, server_time=objects.moment(self.clock.now_ms())))
 
     async def _type(self, seat: Seat) -> None:
         until_s = seat.typing_until_s
@@ -101,7 +101,7 @@ class Acts:
             await self.desk.typing(seat.caller, seat.war_room, is_typing=True)
             seat.typing_until_s = now_s + TYPING_S
 
-    async def _history(self, seat: Seat, frame: frames.History) -> frames.HistoryTold:
+    async def _history(self, seat: Seat, frame: frames.History) -> told.History:
         """The latest messages before one that the caller may know, oldest first."""
         async with self.store.view() as work:
             room = await work.rooms.by_war_room(seat.war_room)
@@ -131,7 +131,7 @@ class Acts:
                 before, size = page[size - 1].position, frames.MOST_HISTORY
         fits = _fitting(found[: frame.limit])
         has_more = has_more or len(found) > len(fits)
-        return frames.HistoryTold(messages=fits[::-1], has_more=has_more, client_id=frame.client_id)
+        return told.History(messages=fits[::-1], has_more=has_more, client_id=frame.client_id)
 
 
 def _fitting(messages: Sequence[objects.Message]) -> Sequence[objects.Message]:
@@ -163,6 +163,6 @@ def _order(frame: frames.Command) -> Order:
 
 def error(
     code: frames.ErrorCode, detail: str, in_reply_to: str | None = None, client_id: str | None = None
-) -> frames.ErrorTold:
+) -> told.Error:
     """An error frame."""
-    return frames.ErrorTold(code=code, detail=detail, in_reply_to=in_reply_to, client_id=client_id)
+    return told.Error(code=code, detail=detail, in_reply_to=in_reply_to, client_id=client_id)

@@ -21,7 +21,7 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import Username, WarRoomId
 from etb_appservice.flows.permitted import Permission
 from etb_appservice.gateway.callers import Caller
-from etb_appservice.gateway.frames import Told
+from etb_appservice.gateway.told import Told
 
 GOING_AWAY = 1001
 FAULT = 1011

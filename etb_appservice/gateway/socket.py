@@ -17,7 +17,7 @@ import structlog
 from aiohttp import WSMsgType, web
 
 from etb_appservice.domain.ids import Username
-from etb_appservice.gateway import frames, objects
+from etb_appservice.gateway import frames, objects, told
 from etb_appservice.gateway.acts import Acts, error
 from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed
 from etb_appservice.gateway.entry import Entered
@@ -201,7 +201,7 @@ class Sockets:
         seat = Seat(ws, abort, caller, entered.room.war_room, token=token, now_s=now_s)
         seat.may(entered.permission)
         seat.tell(
-            frames.ConnectionEstablished(
+            told.ConnectionEstablished(
                 room_id=entered.room.war_room,
                 user=objects.User(id=caller.user.id or None, username=caller.user.username),
                 server_time=objects.moment(self._clock.now_ms()),

@@ -29,7 +29,7 @@ from etb_appservice.domain.news import (
     RightsChanged,
     Typing,
 )
-from etb_appservice.gateway import frames, objects
+from etb_appservice.gateway import objects, told
 from etb_appservice.gateway.shows import clean
 from etb_appservice.ports import Message, Room, Work
 
@@ -58,7 +58,7 @@ class Shows(Protocol):
 class Telling:
     """One frame. `level`: whom it may be shown to; `only` and `but`: whom it is for, besides."""
 
-    frame: frames.ServerFrame
+    frame: told.ServerFrame
     level: Classification = Classification.PUBLIC
     only: frozenset[Username] = _NOBODY
     """Empty: everybody."""
@@ -77,17 +77,17 @@ class Telling:
         """What a reader's frame depends on: equal, the same frame."""
         return self.own.get(username), bool(self.client_id) and username == self.sender
 
-    def frame_for(self, username: Username) -> frames.ServerFrame:
+    def frame_for(self, username: Username) -> told.ServerFrame:
         """The frame as somebody sees it."""
         mine = self.own.get(username, frozenset[str]())
         match self.frame:
-            case frames.ChatMessageTold(message=message):
+            case told.ChatMessage(message=message):
                 client_id = self.client_id if self.client_id and username == self.sender else None
-                return frames.ChatMessageTold(message=_with_own(message, mine), client_id=client_id)
-            case frames.MessageUpdated(message=message) if mine:
-                return frames.MessageUpdated(message=_with_own(message, mine))
-            case frames.ReactionTold() as told if mine:
-                return told.model_copy(update={"reactions": _marked(told.reactions, mine)})
+                return told.ChatMessage(message=_with_own(message, mine), client_id=client_id)
+            case told.MessageUpdated(message=message) if mine:
+                return told.MessageUpdated(message=_with_own(message, mine))
+            case told.Reaction() as reaction if mine:
+                return reaction.model_copy(update={"reactions": _marked(reaction.reactions, mine)})
             case frame:
                 return frame
 
@@ -133,27 +133,27 @@ async def _telling_of(
             return await _of_message(work, news, message, now) if message is not None else None
         case MessageDeleted(message_id=message_id, by=by):
             name = by.username or clean(by.user_id)
-            gone = frames.MessageDeleted(message_id=message_id, deleted_by_username=name, timestamp=now)
+            gone = told.MessageDeleted(message_id=message_id, deleted_by_username=name, timestamp=now)
             return Telling(frame=gone)
         case PersonJoined(person=person):
-            return Telling(frame=frames.UserJoined(user=await user_of(work, person), timestamp=now))
+            return Telling(frame=told.UserJoined(user=await user_of(work, person), timestamp=now))
         case PersonLeft(person=person):
-            return Telling(frame=frames.UserLeft(user=await user_of(work, person), timestamp=now))
+            return Telling(frame=told.UserLeft(user=await user_of(work, person), timestamp=now))
         case IncidentUpdated():
             return await _of_incident(work, room, news)
         case CommandFinished(run_id=run_id):
             command = await shows.command(work, room, run_id)
-            return Telling(frame=frames.CommandResult(command=command)) if command else None
+            return Telling(frame=told.CommandResult(command=command)) if command else None
         case FileShared(file_id=file_id, message_id=message_id):
             file = await shows.file(work, room, file_id)
             if file is None:
                 return None
-            shared = frames.FileShared(file=file, message_id=message_id or None)
+            shared = told.FileShared(file=file, message_id=message_id or None)
             return Telling(frame=shared, level=Classification[file.data_classification])
         case Notified():
             return _of_notice(news, now)
         case Typing(person=person, is_typing=is_typing):
-            typing = frames.TypingTold(user=await user_of(work, person), is_typing=is_typing)
+            typing = told.Typing(user=await user_of(work, person), is_typing=is_typing)
             return Telling(frame=typing, but=frozenset({person.username}))
         case RightsChanged():
             return None
@@ -164,16 +164,16 @@ async def _of_message(work: Work, news: OfMessage, message: objects.Message, now
     match news:
         case MessageAdded(client_id=client_id):
             return Telling(
-                frame=frames.ChatMessageTold(message=message),
+                frame=told.ChatMessage(message=message),
                 level=level,
                 sender=Username(message.sender_username),
                 client_id=client_id,
                 own=_own(message),
             )
         case MessageUpdated():
-            return Telling(frame=frames.MessageUpdated(message=message), level=level, own=_own(message))
+            return Telling(frame=told.MessageUpdated(message=message), level=level, own=_own(message))
         case ReactionChanged(emoji=emoji, is_added=is_added, by=by):
-            reaction = frames.ReactionTold(
+            reaction = told.Reaction(
                 message_id=message.id,
                 emoji=clean(emoji),
                 action="add" if is_added else "remove",
@@ -184,10 +184,10 @@ async def _of_message(work: Work, news: OfMessage, message: objects.Message, now
             return Telling(frame=reaction, level=level, own=_own(message))
         case MessagePinned(is_pinned=is_pinned, by=by):
             user = await user_of(work, by)
-            pin = frames.MessagePinned(message_id=message.id, is_pinned=is_pinned, user=user, timestamp=now)
+            pin = told.MessagePinned(message_id=message.id, is_pinned=is_pinned, user=user, timestamp=now)
             return Telling(frame=pin, level=level)
         case ReadUpTo(person=person):
-            read = frames.ReadTold(user=await user_of(work, person), message_id=message.id)
+            read = told.Read(user=await user_of(work, person), message_id=message.id)
             return Telling(frame=read, level=level)
 
 
@@ -204,17 +204,17 @@ async def _of_incident(work: Work, room: Room, news: IncidentUpdated) -> Telling
     if known is None:
         return None
     incident = known.incident
-    short = frames.IncidentShort(
+    short = told.IncidentShort(
         id=incident.id,
         status=incident.status,
         severity=incident.severity,
         assigned_to_username=incident.assignee,
     )
-    return Telling(frame=frames.IncidentUpdated(incident=short, changed=list(news.changed)))
+    return Telling(frame=told.IncidentUpdated(incident=short, changed=list(news.changed)))
 
 
 def _of_notice(news: Notified, now: objects.Moment) -> Telling:
-    frame = frames.Notification(
+    frame = told.Notification(
         notification_type=news.notice,
         title=clean(news.title),
         body=clean(news.body),

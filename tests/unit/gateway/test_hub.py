@@ -9,9 +9,10 @@ import pytest
 from aiohttp import WSMsgType
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.conversation import Person
+from etb_appservice.domain.conversation import FileDetails, Person
 from etb_appservice.domain.ids import UserId, Username, WarRoomId
 from etb_appservice.domain.news import (
+    FileShared,
     IncidentUpdated,
     MessageAdded,
     News,
@@ -25,8 +26,10 @@ from etb_appservice.domain.news import (
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.gateway import seat as seats
 from etb_appservice.gateway.callers import Caller
-from etb_appservice.gateway.frames import ErrorTold
+from etb_appservice.gateway.desk import Act
 from etb_appservice.gateway.seat import Pace, Seat, rendered
+from etb_appservice.gateway.told import Error
+from etb_appservice.ports import ChatFile
 from tests.harness.kit import ALICE, NO_1, NO_2, House, etb_user, incident
 from tests.harness.sockets import Scene, scene, user_called
 
@@ -90,6 +93,46 @@ async def test_each_kind_of_news_has_its_frame(here: Scene, opened: House, war_r
         "75 %",
         {"message_id": "m"},
     )
+
+
+async def test_a_deleted_message_is_told_by_its_id(here: Scene, opened: House, war_room: WarRoomId) -> None:
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+    await alice.says(type="chat_message", content="x")
+    message_id = (await bob.hears("chat_message"))["message"]["id"]
+    caller = await here.callers.of("t-alice")
+    assert caller is not None
+
+    await here.desk.delete(caller, war_room, Act("1"), message_id)
+
+    told = await bob.hears("message_deleted")
+    assert (told["message_id"], told["deleted_by_username"]) == (message_id, "alice")
+
+
+async def test_a_file_is_told_to_whoever_is_cleared_for_it(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    client = await here.sits("alice", war_room)
+    for number, level in enumerate(("", "TOP_SECRET")):
+        details = FileDetails(name="a.log", original_name="a.log", classification=level)
+        async with opened.db.work() as work:
+            await work.files.put(
+                ChatFile(id=f"f{number}", war_room=war_room, lane=NO_1, created_ms=1, details=details)
+            )
+    here.hub.tell([FileShared(war_room=war_room, file_id=f"f{number}") for number in (1, 0, 2)])
+
+    told = await client.hears("file_shared")
+    assert (told["file"]["id"], told["file"]["filename"], told["message_id"]) == ("f0", "a.log", None)
+    await client.quiet()
+
+
+async def test_more_news_than_anybody_could_read_let_everybody_come_back(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    client = await here.sits("alice", war_room)
+
+    here.hub.tell([Notified(war_room=war_room, notice="MENTION", title=str(number)) for number in range(3000)])
+
+    assert await client.ends() == 1011
 
 
 async def test_a_notice_for_somebody_is_told_to_nobody_else(here: Scene, war_room: WarRoomId) -> None:
@@ -371,7 +414,7 @@ async def test_rest_is_when_nothing_waits() -> None:
 
 
 def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
-    assert rendered(ErrorTold(code="not_found", detail="\ud800", in_reply_to="x")) == (
+    assert rendered(Error(code="not_found", detail="\ud800", in_reply_to="x")) == (
         b'{"type": "error", "code": "not_found", "detail": "\\ud800", "in_reply_to": "x"}'
     )
 

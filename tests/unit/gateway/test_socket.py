@@ -10,7 +10,7 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import WarRoomId
 from etb_appservice.gateway.socket import SocketTerms
 from etb_appservice.gateway.watch import Patience
-from tests.harness.kit import NO_1, House
+from tests.harness.kit import NO_1, NO_2, House, incident
 from tests.harness.sockets import ORIGIN, UUID_OF, Scene, scene, user_called
 
 
@@ -156,6 +156,24 @@ async def test_a_room_has_several_names(here: Scene, opened: House, war_room: st
 )
 async def test_no_such_room_is_4404(here: Scene, name: str) -> None:
     assert await here.refused("alice", name) == 4404
+
+
+async def test_a_number_that_two_incidents_have_names_neither(here: Scene, opened: House) -> None:
+    await opened.report(incident(id=NO_2, number="INC-1"))
+    await opened.settle()
+
+    assert await here.refused("alice", "INC-1") == 4404
+
+
+async def test_a_store_that_fails_opens_nothing(
+    here: Scene, war_room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("away")
+
+    monkeypatch.setattr(here.callers, "of", fails)
+
+    assert await here.refused("alice", war_room) == 1011
 
 
 async def test_the_services_own_rooms_are_no_war_rooms(here: Scene, opened: House) -> None:
