@@ -157,9 +157,9 @@ class Sockets:
 
     def _token(self, request: web.Request, offered: list[str]) -> str | None:
         """The token that was shown, or for which a ticket was; the first way that is used counts."""
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme:
-            return key.strip() if scheme.lower() in _SCHEMES else None
+        if given := request.headers.getall("Authorization", []):
+            scheme, _, key = given[0].strip().partition(" ")
+            return key.strip() if len(given) == 1 and scheme.lower() in _SCHEMES else None
         match offered:
             case [name, shown] if name == SUBPROTOCOL:
                 return shown

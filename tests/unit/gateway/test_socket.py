@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import WarRoomId
@@ -94,6 +95,14 @@ async def test_without_a_token_that_counts_it_is_closed_with_4401(
     here: Scene, war_room: str, headers: dict[str, str]
 ) -> None:
     assert await here.refused(None, war_room, headers=headers) == 4401
+
+
+async def test_two_tokens_are_none(here: Scene, war_room: str) -> None:
+    headers = CIMultiDict([("Authorization", "Token t-alice"), ("Authorization", "Token t-bob")])
+    url = here.server.make_url(f"/ws/chat/{war_room}/")
+    async with here.http.ws_connect(url, headers=headers) as ws:
+        message = await ws.receive(timeout=5)
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
 
 
 async def test_an_etb_that_never_confirmed_the_token_and_is_away_now_opens_nothing(
