@@ -273,9 +273,10 @@ class Client:
 
     async def ends(self) -> int | None:
         """It is closed, whatever was told before; answers the code."""
-        while (await self.ws.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.TEXT:
+        while (message := await self.ws.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.TEXT:
             pass
-        return self.ws.close_code
+        # aiohttp's own word is 1006 where the other side was gone before we could agree.
+        return int(message.data) if message.type is aiohttp.WSMsgType.CLOSE else self.ws.close_code
 
 
 @dataclass
@@ -316,7 +317,7 @@ class Scene:
         client = await self.opens(name, room, **options)
         message = await client.ws.receive(timeout=WAIT_S)
         assert message.type is aiohttp.WSMsgType.CLOSE, message
-        return client.ws.close_code
+        return int(message.data)
 
 
 @asynccontextmanager

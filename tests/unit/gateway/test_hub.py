@@ -500,3 +500,36 @@ def test_as_many_again_are_a_flood_unless_there_was_a_rest() -> None:
     assert pace.is_flood
     assert pace.takes(20)
     assert not pace.is_flood
+
+
+# --- from Matrix ----------------------------------------------------------------------------------------------
+
+
+async def test_what_happens_in_the_matrix_room_is_told_on_sockets_in_its_order(
+    here: Scene, opened: House, war_room: WarRoomId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opened.news, "tell", here.hub.tell)
+    client = await here.sits("bob", war_room)
+
+    event_id = await opened.says(ALICE, "It was the disk.")
+    await opened.settle()
+    await opened.reacts(ALICE, event_id, "👍")
+    await opened.redacts(ALICE, event_id)
+
+    told = [await client.hears(kind) for kind in ("chat_message", "reaction", "message_deleted")]
+    message_id = told[0]["message"]["id"]
+    assert told[0]["message"]["content"] == "It was the disk."
+    assert told[0]["message"]["sender_username"] == "alice"
+    assert {told[1]["message_id"], told[2]["message_id"]} == {message_id}
+
+
+async def test_whoever_is_taken_out_of_the_incident_is_out_of_its_sockets(
+    here: Scene, opened: House, war_room: WarRoomId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opened.news, "tell", here.hub.tell)
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+
+    await opened.report(incident(stated=Classification.TOP_SECRET, updated_at_ms=2000))
+    await opened.settle()
+
+    assert [await alice.ends(), await bob.ends()] == [4403, 4403]
