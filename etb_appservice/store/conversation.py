@@ -7,7 +7,7 @@ belongs to. Must never give a redacted message its content back.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, TextClause, bindparam, text
+from sqlalchemy import Row, Text, TextClause, bindparam, text
 
 from etb_appservice.domain.conversation import MessageDetails
 from etb_appservice.domain.ids import EventId
@@ -44,7 +44,7 @@ _BY_EVENT = text("SELECT * FROM messages WHERE event_id = :event_id")
 
 
 def _among(statement: str) -> TextClause:
-    return text(statement).bindparams(bindparam("among", expanding=True))
+    return text(statement).bindparams(bindparam("among", expanding=True, type_=Text()))
 
 
 _BY_IDS = _among("SELECT * FROM messages WHERE id IN :among")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, bindparam, text
+from sqlalchemy import Row, Text, bindparam, text
 
 from etb_appservice.ports import ChatFile
 from etb_appservice.store.codec import decode_file, encode_file
@@ -16,7 +16,7 @@ _PUT = text(
     " details = excluded.details"
 )
 _GET = text("SELECT * FROM files WHERE id = :id")
-_BY_IDS = text("SELECT * FROM files WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
+_BY_IDS = text("SELECT * FROM files WHERE id IN :ids").bindparams(bindparam("ids", expanding=True, type_=Text()))
 _LATEST = text("SELECT * FROM files WHERE lane = :lane ORDER BY id DESC LIMIT :limit")
 _BEFORE = text("SELECT * FROM files WHERE lane = :lane AND id < :before ORDER BY id DESC LIMIT :limit")
 _COUNT = text("SELECT count(*) FROM files WHERE lane = :lane")

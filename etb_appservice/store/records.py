@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import structlog
-from sqlalchemy import LargeBinary, Row, TextClause, bindparam, text
+from sqlalchemy import LargeBinary, Row, Text, TextClause, bindparam, text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, short_hash
@@ -34,7 +34,7 @@ _IN = "FROM commands WHERE incident_id IN :incidents AND status IN :statuses"
 
 def _within(statement: str) -> TextClause:
     return text(statement).bindparams(
-        bindparam("incidents", expanding=True), bindparam("statuses", expanding=True)
+        bindparam("incidents", expanding=True, type_=Text()), bindparam("statuses", expanding=True, type_=Text())
     )
 
 
