@@ -42,5 +42,7 @@ class TimelineItem:
     """Whether the short list shows it; `timeline all` shows everything."""
     is_mirrored: bool = True
     """False: ETB writes it into its own timeline by itself."""
+    etb_id: str = ""
+    """What ETB calls it, once it stands there; empty where ETB doesn't say."""
     withdrawn_ms: int | None = None
     is_open: bool = True

@@ -89,8 +89,10 @@ class EtbWriter:
             (fallback, {"incident_id": entry.incident_id}, {"incident": entry.incident_id}),
         ):
             try:
-                if is_repetition(attempt) and await self._is_there(path, on_read, entry):
-                    return Done(detail="found")
+                if is_repetition(attempt):
+                    row = await self._there(path, on_read, entry)
+                    if row is not None:
+                        return Done(detail="found", found=_named(row))
                 answer = await self._client.post(path, self._body(entry) | on_write, key=attempt.key)
             except Refused as no:
                 if no.code in NOT_HERE:
@@ -101,7 +103,7 @@ class EtbWriter:
                     await self._must_exist(entry)
                 raise
             self._note(answer, path)
-            return Done(detail="created")
+            return Done(detail="created", found=_named(answer))
         raise Refused(
             f"ETB has no timeline at {primary} nor at {fallback}: set etb.paths.incidents.timeline", code="404"
         )
@@ -110,17 +112,19 @@ class EtbWriter:
         """The fallback answers 400 for an incident that is gone, as for a mistake of ours: tell them apart."""
         await self._client.get(self._modules.paths.below("incidents.list", entry.incident_id))
 
-    async def _is_there(self, path: str, params: Mapping[str, str], entry: AddTimelineEntry) -> bool:
+    async def _there(self, path: str, params: Mapping[str, str], entry: AddTimelineEntry) -> JsonObject | None:
         """Read the timeline back. Later when ETB is away (nothing was sent), Unsure when it can't ever be read."""
+        event_type = self._spelling.write("event_type", entry.event_type)
         try:
             async for rows in self._client.pages(path, params):
-                if any(_is_same(row, entry, self._spelling.write("event_type", entry.event_type)) for row in rows):
-                    return True
+                for row in rows:
+                    if _is_same(row, entry, event_type):
+                        return row
         except Refused as no:
             if no.code == "404":
                 raise
             raise Unsure(f"an earlier try may have taken effect and can't be read back: {no}") from None
-        return False
+        return None
 
     def _body(self, entry: AddTimelineEntry) -> JsonObject:
         return {
@@ -139,6 +143,14 @@ class EtbWriter:
         if answer and not self._said_unmarked and not _reference(answer):
             self._said_unmarked = True
             _log.warning("etb keeps no external reference of timeline entries", path=path)
+
+
+def _named(row: JsonObject) -> dict[str, str]:
+    """What ETB calls the entry, where it says so: the entry stands there either way."""
+    try:
+        return {"id": fields.identifier(row)}
+    except Unreadable:
+        return {}
 
 
 def _reference(row: JsonObject) -> object:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from etb_appservice.domain.effects import (
+    AddTimelineEntry,
     DeclareIncident,
     Effect,
     EtbEffect,
@@ -100,6 +101,7 @@ from etb_appservice.flows.roomlife import LifeLook, RoomLife
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import RunbookLook
 from etb_appservice.flows.surroundings import Surroundings
+from etb_appservice.flows.timeline import mirrored
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
 from etb_appservice.ports import Room, Store
 
@@ -411,11 +413,17 @@ class Decider:
                 await self._not_done(turn, fact, failed)
             case _:
                 pass
+        await self._ended(turn, effect, answer)
+        await self._noted(turn, fact)
+
+    async def _ended(self, turn: Turn, effect: Effect, answer: Done | NotDone) -> None:
+        """What follows besides, however it ended."""
+        if isinstance(effect, AddTimelineEntry) and isinstance(answer, Done):
+            await mirrored(turn, effect, answer)
         if isinstance(effect, FollowUpgrade):
             await self.life.upgrades.answered(turn, effect, answer)
         if isinstance(answer, NotDone) and answer.state == "refused":
             await self._refused(turn, effect)
-        await self._noted(turn, fact)
 
     async def _noted(self, turn: Turn, fact: EffectAnswered) -> None:
         """In the audit log."""

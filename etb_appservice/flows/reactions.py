@@ -165,7 +165,7 @@ class Reactions:
         if reaction.does == "timeline":
             item = await turn.work.cases.get(room.war_room, TimelineItem, reaction.made)
             if item is not None and item.is_open:
-                await withdraw(turn, room, item, by=who, forget=forget)
+                await withdraw(turn, room, item, by=who, server=self._policy.server_name, forget=forget)
                 said = f"Withdrawn from the timeline by {code(who)}."
         elif reaction.does == "task":
             task = await turn.work.cases.get(room.war_room, Task, reaction.made)

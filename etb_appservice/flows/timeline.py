@@ -7,11 +7,12 @@ stand there twice.
 from dataclasses import replace
 
 from etb_appservice.domain.effects import AddTimelineEntry
-from etb_appservice.domain.ids import EventId, RoomId, new_id
+from etb_appservice.domain.facts import Done
+from etb_appservice.domain.ids import EventId, RoomId, WarRoomId, new_id
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.timeline import EventType, TimelineItem
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import Room
+from etb_appservice.ports import Room, Work
 
 _MOST_TITLE = 200
 _DELETED = "A deleted message"
@@ -57,12 +58,6 @@ async def write_down(
         contents={"title": title, "description": description},
     )
     if to_etb and room.incident_id is not None:
-        links = {"war_room_id": str(room.war_room)}
-        if event_id and room.room_id:
-            links |= {"matrix_event_id": event_id, "permalink": permalink(room.room_id, event_id, server)}
-            message = await turn.work.messages.by_event(event_id)
-            if message is not None:
-                links["message_id"] = message.id
         await turn.emit(
             f"timeline/{item.id}",
             AddTimelineEntry(
@@ -72,13 +67,15 @@ async def write_down(
                 description=description,
                 event_time_ms=item.at_ms,
                 external_ref=reference(item.id),
-                event_data=links,
+                event_data=await _links(turn.work, room, event_id, server),
             ),
         )
     return item
 
 
-async def withdraw(turn: Turn, room: Room, item: TimelineItem, *, by: str, forget: bool = False) -> None:
+async def withdraw(
+    turn: Turn, room: Room, item: TimelineItem, *, by: str, server: str, forget: bool = False
+) -> None:
     """Correct the record: the entry stays and says that it doesn't count. `forget`: without its text."""
     corrected = replace(item, withdrawn_ms=turn.now_ms, is_open=False)
     if forget:
@@ -95,9 +92,23 @@ async def withdraw(turn: Turn, room: Room, item: TimelineItem, *, by: str, forge
                 description="This corrects the entry of that name: it was taken back in the incident's room.",
                 event_time_ms=turn.now_ms,
                 external_ref=f"{reference(item.id)}/withdrawn",
-                event_data={"war_room_id": str(room.war_room), "corrects": reference(item.id)},
+                event_data={
+                    **await _links(turn.work, room, item.event_id, server),
+                    "corrects": reference(item.id),
+                },
             ),
         )
+
+
+async def mirrored(turn: Turn, entry: AddTimelineEntry, done: Done) -> None:
+    """An entry stands on ETB's timeline: ours knows it by ETB's name from now on."""
+    item_id = entry.external_ref.removeprefix(REFERENCE)
+    war_room, etb_id = entry.event_data.get("war_room_id"), done.found.get("id")
+    if not entry.external_ref.startswith(REFERENCE) or not war_room or not etb_id:
+        return
+    item = await turn.work.cases.get(WarRoomId(war_room), TimelineItem, item_id)
+    if item is not None:
+        await turn.work.cases.put(WarRoomId(war_room), replace(item, etb_id=etb_id))
 
 
 async def forget_message(turn: Turn, room: Room, event_id: EventId) -> None:
@@ -128,6 +139,26 @@ def of_message(origin_ms: int, received_ms: int) -> int:
 def reference(item_id: str) -> str:
     """By which our entry is found again on ETB's timeline."""
     return f"{REFERENCE}{item_id}"
+
+
+async def _links(work: Work, room: Room, event_id: EventId | None, server: str) -> dict[str, str]:
+    """From ETB to the message that an entry is about (docs/etb-contract.md 7.3)."""
+    links = {"war_room_id": str(room.war_room)}
+    if event_id is None:
+        return links
+    message = await work.messages.by_event(event_id)
+    room_id = room.room_id
+    if message is not None:
+        links["message_id"] = message.id
+        room_id, event_id = message.room_id, message.event_id
+    if room_id and is_sent(event_id):
+        links |= {"matrix_event_id": event_id, "permalink": permalink(room_id, event_id, server)}
+    return links
+
+
+def is_sent(event_id: EventId) -> bool:
+    """Whether Matrix knows an event by this name; see `ports.unsent`."""
+    return not event_id.startswith("~")
 
 
 def permalink(room_id: RoomId, event_id: EventId, server: str) -> str:

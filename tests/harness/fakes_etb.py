@@ -37,6 +37,11 @@ _MODULES = {
 }
 
 
+def entry_id(entry: AddTimelineEntry) -> str:
+    """What this ETB calls an entry of its timeline."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, entry.external_ref))
+
+
 @dataclass
 class FakeEtb:
     """Fill the tables; set `trouble` to have every call raise it, or `gate` to have every call wait for it."""
@@ -153,7 +158,7 @@ class FakeEtb:
         await self._enter("timeline")
         return tuple(
             TimelineRow(
-                id=one.external_ref,
+                id=entry_id(one),
                 incident_id=one.incident_id,
                 event_type=one.event_type,
                 title=one.title,
@@ -193,7 +198,7 @@ class FakeEtb:
         match effect:
             case AddTimelineEntry():
                 self.entries.append(effect)
-                return Done(detail="created")
+                return Done(detail="created", found={"id": entry_id(effect)})
             case ChangeIncident():
                 return self._change(effect)
             case DeclareIncident(title=title, severity=severity, description=description, category=category):

@@ -112,6 +112,17 @@ async def test_a_repetition_never_posts_unless_the_timeline_was_read(
     assert {method for method, *_ in etb.requests} == {"GET"}
 
 
+async def test_it_tells_what_etb_calls_the_entry_where_etb_says_so(etb: ScriptedEtb, hands: EtbWriter) -> None:
+    row = {"id": SOME.upper(), "external_ref": "etb-appservice:7"}
+    etb.on(PRIMARY, json_answer(row, 201), method="POST")
+    assert (await hands.do(ENTRY, FIRST)).found == {"id": SOME}
+    etb.on(PRIMARY, page([row]))
+    again = await hands.do(ENTRY, AGAIN)
+    assert (again.detail, again.found) == ("found", {"id": SOME})
+    etb.on(PRIMARY, MADE, method="POST")
+    assert (await hands.do(ENTRY, FIRST)).found == {}
+
+
 async def test_a_lost_answer_is_unsure_and_the_next_try_doubles_nothing(
     etb: ScriptedEtb, hands: EtbWriter
 ) -> None:
