@@ -80,5 +80,5 @@ async def _told(call: Call, title: str, lines: list[Line], note: str) -> Answer:
         url = known.incident.url if known else ""
         where = f"[in ETB]({url})" if url else "in ETB"
         told += [f"The last {_MOST} of {len(lines)}; the earlier ones stand {where}.", ""]
-    told += shown(lines[-_MOST:], call.room, call.policy.server_name)
+    told += await shown(call.work, lines[-_MOST:], call.room, call.policy.server_name)
     return Answer("\n".join([*told, *(["", note] if note else [])]))

@@ -79,7 +79,7 @@ async def how_things_stand(work: Work, room: Room, incident: Incident, policy: P
     entries = curated(await work.cases.of(room.war_room, TimelineItem))
     if entries:
         title = "What happened" if len(entries) <= _MOST_ENTRIES else f"What happened, the last {_MOST_ENTRIES}"
-        lines += ["", f"**{title}**", "", *shown(entries[-_MOST_ENTRIES:], room, policy.server_name)]
+        lines += ["", f"**{title}**", "", *await shown(work, entries[-_MOST_ENTRIES:], room, policy.server_name)]
     tasks = await work.cases.of(room.war_room, Task, only_open=True)
     if tasks:
         more = [f"- … and {len(tasks) - _MOST_TASKS} more"] if len(tasks) > _MOST_TASKS else []

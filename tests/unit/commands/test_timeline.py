@@ -1,13 +1,15 @@
 """`timeline`: what happened, in the order in which it did, ETB's entries among ours."""
 
+from dataclasses import replace
+
 import pytest
 
 from etb_appservice.domain.duty import TimelineRow
-from etb_appservice.domain.ids import Username
+from etb_appservice.domain.ids import EventId, RoomId, Username, new_id, war_room_id
 from etb_appservice.domain.timeline import EventType, TimelineItem
 from etb_appservice.flows.chronicle import Line, complete
 from tests.harness.fakes_etb import FakeEtb
-from tests.harness.kit import ALICE, BOB, NO_1, House, MakeHouse, incident
+from tests.harness.kit import ALICE, BOB, NO_1, NO_2, House, MakeHouse, incident
 
 MINUTE_MS = 60_000
 
@@ -104,6 +106,71 @@ async def test_with_etb_away_all_says_what_is_missing(house: House) -> None:
     answer = await house.ask(ALICE, "!timeline all")
     assert "ours" in answer
     assert answer.endswith("ETB does not answer: what it has written down itself is missing here.")
+
+
+async def test_an_entry_without_a_message_leads_to_etbs_page(house: House) -> None:
+    room_id = await house.open_for_alice(url="https://etb.x.org/1")
+    event_id = await house.says(ALICE, "!timeline add ours")
+    await house.report(incident(status="IN_PROGRESS", updated_at_ms=2000, url="https://etb.x.org/1"))
+    await house.settle()
+    said, changed = (await house.ask(ALICE, "!timeline")).splitlines()[2:]
+    assert said.endswith(f" [message](https://matrix.to/#/{room_id}/{event_id}?via=x.org)")
+    assert changed.endswith(" (was OPEN) [in ETB](https://etb.x.org/1)")
+
+
+async def test_an_entry_of_etb_leads_to_the_message_that_it_names_only_if_that_is_of_this_room(
+    make_house: MakeHouse,
+) -> None:
+    etb = ChattyEtb()
+    house = await make_house(etb=etb)
+    room_id = await house.open_for_alice(url="https://etb.x.org/1")
+    event_id = await house.says(ALICE, "the disk is full")
+    await house.settle()
+    async with house.db.view() as view:
+        here = await view.messages.by_event(EventId(event_id))
+        card = (await view.messages.page(NO_1))[0]
+    assert here is not None
+    async with house.db.work() as work:
+        other = replace(
+            card, id=new_id(1), lane=NO_2, event_id=EventId("$other"), room_id=RoomId("!o:x.org"), position=0
+        )
+        await work.messages.put(other)
+    now = house.clock.now_ms()
+    etb.own = (
+        replace(row("by event", now), data={"matrix_event_id": event_id, "permalink": "https://evil.x.org/"}),
+        replace(row("by id", now), data={"message_id": here.id}),
+        replace(row("of another", now), data={"matrix_event_id": "$other"}),
+        replace(row("of another too", now), data={"message_id": other.id}),
+        replace(row("of none", now), data={"matrix_event_id": "$none", "message_id": 7}),
+    )
+    told = {
+        one.split(" [")[0]: one.rpartition("](")[2].rstrip(")")
+        for one in titles(await house.ask(ALICE, "!timeline all"))
+    }
+    link, page = f"https://matrix.to/#/{room_id}/{event_id}?via=x.org", "https://etb.x.org/1"
+    assert told["by event"] == told["by id"] == link
+    assert told["of another"] == told["of another too"] == told["of none"] == told["Chat room opened"] == page
+
+
+async def test_an_entry_and_its_correction_name_the_message_to_etb(house: House) -> None:
+    room_id = await house.open_for_alice()
+    event_id = await house.says(ALICE, "first sign")
+    await house.settle()
+    pin = await house.reacts(ALICE, event_id, "📌")
+    await house.redacts(ALICE, pin)
+    await house.settle()
+    async with house.db.view() as view:
+        message = await view.messages.by_event(EventId(event_id))
+    assert message is not None
+    links = {
+        "war_room_id": war_room_id(NO_1),
+        "message_id": message.id,
+        "matrix_event_id": event_id,
+        "permalink": f"https://matrix.to/#/{room_id}/{event_id}?via=x.org",
+    }
+    entry, correction = house.etb.entries[-2:]
+    assert entry.event_data == links
+    assert correction.event_data == {**links, "corrects": entry.external_ref}
 
 
 async def test_a_long_timeline_is_cut_and_says_where_the_rest_is(house: House) -> None:
