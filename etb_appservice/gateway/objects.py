@@ -181,6 +181,8 @@ class File(Object):
     evidence: Uuid | None
     access_count: int
     matrix_media_uri: str | None
+    external_data: dict[str, JsonValue]
+    """`url`, where this object is; `permalink`, where Matrix clients open it, once Matrix knows it."""
 
 
 class FileAccess(Object):
@@ -235,8 +237,11 @@ class Message(Object):
     is_encrypted: bool
     data_classification: Level
     timeline_event: Uuid | None
+    """The entry about it on ETB's timeline, where ETB said what it is called."""
     external_message_id: str | None
     external_data: dict[str, JsonValue]
+    """`url`, where this object is; `permalink`, where Matrix clients open it, once Matrix knows it;
+    `matrix_sender`; and `state`, where there is no text."""
     created_at: Moment
     updated_at: Moment
 

@@ -10,17 +10,18 @@ from pydantic import JsonValue
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, Pins, grouped
-from etb_appservice.domain.ids import NOBODY, EventId, UserId, Username
+from etb_appservice.domain.ids import NOBODY, EventId, RoomId, UserId, Username
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.flows.timeline import is_sent, permalink
 from etb_appservice.gateway import objects
 from etb_appservice.gateway.bots import bot_id
 from etb_appservice.gateway.links import Links
 from etb_appservice.gateway.objects import level_name, moment, moment_or_none
 from etb_appservice.gateway.past import Past, past_of
-from etb_appservice.ports import ChatFile, CommandRun, CommandStatus, Message, Room, Work
+from etb_appservice.ports import ChatFile, CommandRun, CommandStatus, Message, Room, Work, unsent
 
 RETENTION_DAYS: Mapping[Classification, int] = {
     Classification.PUBLIC: 365,
@@ -102,7 +103,7 @@ class Shows:
             pins=pins,
             users=await users_of(work, names),
             files=await work.files.by_ids({file_id for one in messages for file_id in one.details.files}),
-            timeline={one.event_id: one.id for one in items if one.event_id is not None and not one.withdrawn_ms},
+            timeline={one.event_id: one.etb_id for one in items if one.event_id is not None and one.is_open},
         )
 
     def speaker(self, message: Message) -> Username:
@@ -136,7 +137,9 @@ class Shows:
                 objects.User(id=_id(scene.users.get(name)), username=name) for name in details.mentioned
             ],
             notify_mentioned=bool(details.mentions or details.mentions_room),
-            attachments=[self.file_of(scene.room, scene.incident_id, file, scene.users) for file in files],
+            attachments=[
+                self.file_of(scene.room, scene.incident_id, file, scene.users, one.room_id) for file in files
+            ],
             reactions=_groups(one, reader),
             is_pinned=pin is not None,
             pinned_by_username=None if pin is None else pin.username or clean(pin.user_id),
@@ -145,12 +148,29 @@ class Shows:
             edited_at=moment_or_none(details.edited_ms),
             is_encrypted=True,
             data_classification=level_name(level),
-            timeline_event=scene.timeline.get(one.event_id),
+            timeline_event=scene.timeline.get(one.event_id) or scene.timeline.get(unsent(one.id)) or None,
             external_message_id=one.event_id if one.event_id.startswith("$") else None,
-            external_data=_external(one),
+            external_data=self._external(one),
             created_at=moment(one.received_ms),
             updated_at=moment(details.edited_ms or one.received_ms),
         )
+
+    def _external(self, message: Message) -> dict[str, JsonValue]:
+        """Where it is found on both sides, and what only Matrix knows. `state` says why there is no text."""
+        found: dict[str, JsonValue] = {
+            "matrix_sender": clean(message.sender),
+            "url": self._links.to(f"war-room-messages/{message.id}/"),
+            **self._permalink(message.room_id, message.event_id),
+        }
+        if message.state != "open":
+            found["state"] = message.state
+        return found
+
+    def _permalink(self, room_id: RoomId | None, event_id: EventId | None) -> dict[str, JsonValue]:
+        """Nothing until Matrix knows it."""
+        if room_id is None or event_id is None or not is_sent(event_id):
+            return {}
+        return {"permalink": permalink(room_id, event_id, self._policy.server_name)}
 
     # --- commands -----------------------------------------------------------------------------------------
 
@@ -221,10 +241,17 @@ class Shows:
             return []
         names = {one.details.uploaded_by for one in files if one.details.uploaded_by}
         users = await users_of(work, names)
-        return [self.file_of(room, room.incident_id, one, users) for one in files]
+        said = await work.messages.by_ids({one.message_id for one in files if one.message_id is not None})
+        places = {name: message.room_id for name, message in said.items()}
+        return [
+            self.file_of(room, room.incident_id, one, users, places.get(one.message_id or "", room.room_id))
+            for one in files
+        ]
 
-    def file_of(self, room: Room, incident_id: str, file: ChatFile, users: Users) -> objects.File:
-        """One file."""
+    def file_of(
+        self, room: Room, incident_id: str, file: ChatFile, users: Users, room_id: RoomId | None
+    ) -> objects.File:
+        """One file. `room_id`: where it was said, which a war room may have moved away from."""
         details = file.details
         level = file_level(details, room)
         days = RETENTION_DAYS[level]
@@ -252,6 +279,10 @@ class Shows:
             evidence=details.evidence or None,
             access_count=file.access_count,
             matrix_media_uri=clean(details.file.mxc) if details.file is not None else None,
+            external_data={
+                "url": self._links.to(f"chat-files/{file.id}/"),
+                **self._permalink(room_id, file.event_id),
+            },
         )
 
 
@@ -279,14 +310,6 @@ def _groups(message: Message, reader: Username | None) -> list[objects.ReactionG
         )
         for one in grouped(message.details.reactions)
     ]
-
-
-def _external(message: Message) -> dict[str, JsonValue]:
-    """What only Matrix knows of it. `state` says why there is no text."""
-    found: dict[str, JsonValue] = {"matrix_sender": clean(message.sender)}
-    if message.state != "open":
-        found["state"] = message.state
-    return found
 
 
 def _typed(run: CommandRun) -> tuple[objects.CommandType, dict[str, JsonValue]]:
