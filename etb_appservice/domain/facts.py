@@ -159,6 +159,27 @@ class RoomChangeAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCodeAsked:
+    """An ETB user asks by ETB's web pages for a code with which to link a Matrix account."""
+
+    kind: Literal["LinkCodeAsked"] = "LinkCodeAsked"
+    ref: str
+    """What the asker is told the verdict by."""
+    by: EtbUser
+    digest: str
+    """Of the code; the code itself is nowhere but in the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlinkAsked:
+    """An ETB user asks by ETB's web pages that their Matrix account be linked no longer."""
+
+    kind: Literal["UnlinkAsked"] = "UnlinkAsked"
+    ref: str
+    by: EtbUser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RightsDoubted:
     """ETB doesn't take our token (401): what it said of people before `before_ms` holds no longer."""
 
@@ -527,6 +548,8 @@ Fact = (
     | UsersSeen
     | RoomAsked
     | RoomChangeAsked
+    | LinkCodeAsked
+    | UnlinkAsked
     | RightsDoubted
     | RightsDue
     | RightsSweepDue

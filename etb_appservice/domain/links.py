@@ -19,6 +19,9 @@ LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LENGTH = 12
 CODE_MS = 10 * 60_000
 """How long a code is good for."""
+MOST_OFFERS = 5
+OFFERS_MS = 60 * 60_000
+"""Within how long somebody is given so many codes."""
 MOST_GUESSES = 5
 GUESSES_MS = 60 * 60_000
 """Within how long somebody may be wrong so often."""
@@ -32,6 +35,9 @@ class LinkCode:
     id: Username
     digest: str
     until_ms: int
+    count: int = 1
+    """How many codes they were given since `since_ms`."""
+    since_ms: int = 0
     is_open: bool = True
 
 

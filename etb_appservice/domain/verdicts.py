@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["done", "there", "forbidden", "not_found", "conflict", "invalid", "unavailable"]
-"""Done now; so already; the asker may not; may not know of it; it can't be now; can't be at all; ETB is away."""
+Outcome = Literal["done", "there", "forbidden", "not_found", "conflict", "invalid", "unavailable", "too often"]
+"""Done now; so already; the asker may not; may not know of it; it can't be now; can't be at all; ETB is away;
+the asker has to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +19,5 @@ class Verdict:
     text: str = ""
     field: str = ""
     """What was wrong with which field, where it was that."""
+    after_s: int = 0
+    """How long to wait, where it was too often."""

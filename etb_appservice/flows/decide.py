@@ -46,6 +46,7 @@ from etb_appservice.domain.facts import (
     KeptOutDue,
     KeyAwaited,
     LetterDue,
+    LinkCodeAsked,
     MembershipChanged,
     MessageReceived,
     MessageUnreadable,
@@ -71,6 +72,7 @@ from etb_appservice.domain.facts import (
     SweepDue,
     TombstoneSeen,
     Troubled,
+    UnlinkAsked,
     UpdateDue,
     UsersSeen,
 )
@@ -79,7 +81,7 @@ from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
-from etb_appservice.flows import marks, pages, polls, removals
+from etb_appservice.flows import links, marks, pages, polls, removals
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
@@ -221,7 +223,16 @@ class Decider:
                 | RoomChangeAsked()
             ):
                 await self.life.due(turn, fact, looked)
-            case UsersSeen() | RightsDoubted() | RightsDue() | RightsSweepDue() | OnCallSeen() | DutyDue():
+            case (
+                UsersSeen()
+                | RightsDoubted()
+                | RightsDue()
+                | RightsSweepDue()
+                | OnCallSeen()
+                | DutyDue()
+                | LinkCodeAsked()
+                | UnlinkAsked()
+            ):
                 await self._of_people(turn, fact, looked)
             case ServiceStarted():
                 await self.rooms.service_started(turn, fact)
@@ -304,7 +315,14 @@ class Decider:
     async def _of_people(
         self,
         turn: Turn,
-        fact: UsersSeen | RightsDoubted | RightsDue | RightsSweepDue | OnCallSeen | DutyDue,
+        fact: UsersSeen
+        | RightsDoubted
+        | RightsDue
+        | RightsSweepDue
+        | OnCallSeen
+        | DutyDue
+        | LinkCodeAsked
+        | UnlinkAsked,
         looked: Looked,
     ) -> None:
         """What ETB says of people, and what follows from that."""
@@ -319,6 +337,10 @@ class Decider:
                 await removals.rights_due(turn, fact, self.rights)
             case RightsSweepDue(after=after):
                 await removals.sweep_rooms(turn, after)
+            case LinkCodeAsked():
+                await links.code_asked(turn, fact, self.rights)
+            case UnlinkAsked():
+                await links.unlink_asked(turn, fact, self.rights)
             case _:
                 assert_never(fact)
 

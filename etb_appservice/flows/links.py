@@ -8,15 +8,18 @@ is read back. The operator's entries go before it. Must never let one Matrix acc
 never tell a guesser how wrong a code was.
 """
 
+import math
 from dataclasses import replace
 from typing import Literal
 
-from etb_appservice.domain.facts import KeptOutDue
+from etb_appservice.domain.facts import KeptOutDue, LinkCodeAsked, UnlinkAsked
 from etb_appservice.domain.ids import IncidentId, UserId, Username
 from etb_appservice.domain.links import (
     CODE_MS,
     GUESSES_MS,
     MOST_GUESSES,
+    MOST_OFFERS,
+    OFFERS_MS,
     Guesses,
     LinkCode,
     Linked,
@@ -25,10 +28,13 @@ from etb_appservice.domain.links import (
 )
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import CONTROL_ROOM
-from etb_appservice.flows.removals import doubt_rights
+from etb_appservice.domain.verdicts import Verdict
+from etb_appservice.flows.removals import doubt_rights, learned
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Store, Work
 
+_CONFIGURED = "An operator has already said which Matrix account is yours. Ask an operator to change it."
+_TOO_OFTEN = "You have asked for many codes. Use the last one, or wait."
 Answered = Literal["linked", "linked before", "wrong", "too often", "configured", "another's", "not ours"]
 
 
@@ -45,17 +51,50 @@ def after_commit(turn: Turn, policy: Policy) -> None:
         policy.people.links.put(username, user_id)
 
 
-async def offer(turn: Turn, username: Username, code: str, policy: Policy) -> bool:
-    """Take a fresh `new_code()` for whoever is signed in at ETB as this user; it must be shown to them alone.
+async def code_asked(turn: Turn, fact: LinkCodeAsked, policy: Policy) -> None:
+    """Somebody signed in at ETB asks for a code; whoever asked shows it once the verdict is `done`."""
+    await learned(turn, fact.by, policy)
+    wait_ms = await offer(turn, fact.by.username, fact.digest, policy)
+    if wait_ms is None:
+        turn.verdicts.append(Verdict(ref=fact.ref, outcome="conflict", code="configured", text=_CONFIGURED))
+    elif wait_ms:
+        turn.verdicts.append(
+            Verdict(ref=fact.ref, outcome="too often", text=_TOO_OFTEN, after_s=math.ceil(wait_ms / 1000))
+        )
+    else:
+        turn.verdicts.append(Verdict(ref=fact.ref, outcome="done"))
 
-    False: the operator has said which Matrix account is theirs. Repeating is safe.
+
+async def unlink_asked(turn: Turn, fact: UnlinkAsked, policy: Policy) -> None:
+    """Somebody signed in at ETB wants to be linked no longer; a code that is under way ends too."""
+    await learned(turn, fact.by, policy)
+    username = fact.by.username
+    code = await turn.work.cases.get(CONTROL_ROOM, LinkCode, username)
+    if code is not None and code.is_open:
+        await turn.work.cases.put(CONTROL_ROOM, replace(code, digest="", is_open=False))
+    was_linked = await unlink(turn, username, by=username)
+    turn.verdicts.append(Verdict(ref=fact.ref, outcome="done" if was_linked else "there"))
+
+
+async def offer(turn: Turn, username: Username, digest: str, policy: Policy) -> int | None:
+    """Take a fresh `new_code()` by its digest, for whoever is signed in at ETB as this user.
+
+    The code must be shown to them alone. 0: it is good from now on. Else nothing has changed: for how many
+    milliseconds they must wait, or None where the operator has said which Matrix account is theirs.
     """
     if username in policy.people.entries:
-        return False
+        return None
+    before = await turn.work.cases.get(CONTROL_ROOM, LinkCode, username)
+    count, since_ms = (before.count, before.since_ms) if before is not None else (0, turn.now_ms)
+    if turn.now_ms - since_ms >= OFFERS_MS:
+        count, since_ms = 0, turn.now_ms
+    if count >= MOST_OFFERS:
+        return since_ms + OFFERS_MS - turn.now_ms
     until_ms = turn.now_ms + CODE_MS
-    await turn.work.cases.put(CONTROL_ROOM, LinkCode(id=username, digest=digest_of(code), until_ms=until_ms))
+    code = LinkCode(id=username, digest=digest, until_ms=until_ms, count=count + 1, since_ms=since_ms)
+    await turn.work.cases.put(CONTROL_ROOM, code)
     await turn.note("link.offered", actor=username, subject=username)
-    return True
+    return 0
 
 
 async def is_offered(work: Work) -> bool:
@@ -97,7 +136,7 @@ async def redeem(turn: Turn, sender: UserId, typed: str, policy: Policy) -> Answ
     return "linked"
 
 
-async def unlink(turn: Turn, username: Username, *, by: UserId) -> bool:
+async def unlink(turn: Turn, username: Username, *, by: UserId | Username) -> bool:
     """A linked account is nobody's from now on; False: there was none."""
     before = await turn.work.cases.get(CONTROL_ROOM, Linked, username)
     if before is None or not before.is_open:

@@ -25,9 +25,9 @@ async def offered(house: House, code: str = CODE, username: Username = WANDA) ->
     """Somebody is signed in at ETB and asks for a code."""
     async with house.store.work() as work:
         turn = Turn(work=work, ref="web", lane="web", codec=FactJson())
-        taken = await offer(turn, username, code, house.policy)
+        wait_ms = await offer(turn, username, digest_of(code), house.policy)
     after_commit(turn, house.policy)
-    return taken
+    return wait_ms == 0
 
 
 async def chat(house: House, user_id: UserId = HERS) -> str:
