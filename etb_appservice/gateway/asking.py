@@ -9,13 +9,13 @@ harmless.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from etb_appservice.domain.facts import RoomAsked, RoomChangeAsked
+from etb_appservice.domain.facts import LinkCodeAsked, RoomAsked, RoomChangeAsked, UnlinkAsked
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.ports import Arrival, FactCodec, Store
 
-WebFact = RoomAsked | RoomChangeAsked
+WebFact = RoomAsked | RoomChangeAsked | LinkCodeAsked | UnlinkAsked
 _WAIT_S = 15.0
 
 
@@ -71,6 +71,8 @@ def _problem(verdict: Verdict) -> Problem:
             return Problem(409, verdict.code, verdict.text)
         case "invalid":
             return invalid(**{verdict.field or "non_field_errors": verdict.text})
+        case "too often":
+            return Problem(429, "throttled", verdict.text, headers={"Retry-After": str(max(1, verdict.after_s))})
         case "unavailable":
             return Problem(503, verdict.code, verdict.text, headers={"Retry-After": "5"})
         case _:

@@ -329,5 +329,26 @@ class Ticket(Object):
     expires_at: Moment
 
 
+class LinkCode(Object):
+    """Proves once, for some minutes, who at ETB somebody is who types it in Matrix."""
+
+    code: str
+    command: str
+    """What to write to the bot, in a direct chat with it."""
+    bot: str
+    """Its Matrix id."""
+    expires_at: Moment
+
+
+class Link(Object):
+    """Who the caller is in Matrix."""
+
+    username: str
+    matrix_user_id: str | None
+    """Null: nobody; what they write on the web is said by an account of this service in their name."""
+    source: Literal["LINKED", "CONFIGURED", "NONE"]
+    """By a code of their own, or by the operator, which can't be undone here."""
+
+
 Fields = Mapping[str, Sequence[str]]
 """Messages by field, as `Invalid` holds them."""

@@ -1,6 +1,6 @@
 """What the chat API serves: a module a subject, each with a `TABLE` of routes."""
 
-from etb_appservice.gateway.routes import bots, changes, commands, files, messages, rooms, tickets
+from etb_appservice.gateway.routes import bots, changes, commands, files, links, messages, rooms, tickets
 from etb_appservice.gateway.table import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -11,5 +11,6 @@ ROUTES: tuple[Route, ...] = (
     *files.TABLE,
     *bots.TABLE,
     *tickets.TABLE,
+    *links.TABLE,
 )
 """All of them."""
