@@ -59,7 +59,10 @@ from etb_appservice.flows.roomlife import RoomLife
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.upgrades import Upgrades
+from etb_appservice.flows.waiting import Waiting
+from etb_appservice.flows.web import Web
 from etb_appservice.flows.webrooms import WebRooms
+from etb_appservice.flows.webruns import WebRuns
 from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.frame import Frame
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
@@ -81,7 +84,7 @@ from etb_appservice.matrix.vouching import Vouching
 from etb_appservice.ops.metrics import Metrics
 from etb_appservice.ports import Broadcast, Vital
 from etb_appservice.render.press import PaperPress
-from etb_appservice.render.render import render
+from etb_appservice.render.render import fits, render
 from etb_appservice.store.codec import FactJson
 
 log = structlog.get_logger(__name__)
@@ -134,6 +137,7 @@ class House:
         self.metrics = metrics
         self.lanes = LaneMap()
         self.broadcast: Broadcast = Silence()
+        self.waiting = Waiting()
         self.codec = FactJson()
         self.own = loops.Own(base.store, self.codec, base.clock, self.wake_inbox)
         self.decoder = IncidentDecoder(base.etb.connection)
@@ -232,6 +236,7 @@ class House:
             bind=self.lanes.bind,
             broadcast=self.broadcast,
             verdict=self.asking.tell,
+            decided=self.waiting.decided,
         )
         outbox = Outbox(
             store=base.store,
@@ -379,6 +384,7 @@ class House:
                 Charts(base.store, base.reader, press, base.policy),
                 conversation,
             ),
+            web=Web(WebRuns(base.store, chatops, questions, base.policy), base.policy, fits),
             rights=base.policy,
         )
 

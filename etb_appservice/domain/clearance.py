@@ -57,6 +57,8 @@ class Actor:
     is_joined: bool = False
     is_cross_signed: bool = False
     """Whether the device they ask from is signed by their own identity."""
+    has_token: bool = False
+    """Whether they come by ETB's web pages, with a token of their own that ETB has confirmed."""
     barred: str = ""
     """Why they may not be in the room though they are, as a sentence for them; empty when they may."""
     is_responder: bool = False
@@ -73,6 +75,11 @@ class Actor:
     """The break-glass roles they hold."""
     is_let_in: bool = False
     """Whether break-glass lets them into this room now: then they are a responder there, whatever ETB says."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether nobody else could have asked, as far as their own identity or ETB vouches for them."""
+        return self.is_cross_signed or self.has_token
 
     def is_person(self, username: Username | None, user_id: UserId) -> bool:
         """Whether this is they, whichever Matrix id they use."""
@@ -160,7 +167,7 @@ def _doubt(actor: Actor, action: Right | Approving, subject: Subject) -> str:
     """Why it doesn't count by whom it comes from, or from which device; empty when it does."""
     if isinstance(action, Approving) and (doubt := _as_second_person(actor, action)):
         return doubt
-    if subject.needs_signed_device and not actor.is_cross_signed:
+    if subject.needs_signed_device and not actor.is_proven:
         return f"Here a command counts only from a device that you have verified: {_VERIFY_IT}"
     return ""
 

@@ -105,6 +105,8 @@ class MessageDetails:
     """Ids of `ports.ChatFile`."""
     client_id: str = ""
     """What its sender's socket called it."""
+    undelivered: str = ""
+    """What of it Matrix doesn't show though it is decided, such as `message` or `edit`; empty: nothing."""
 
     def with_reaction(self, reaction: Reacted) -> "MessageDetails":
         """The same event once; of one Matrix id and emoji, the first that stands."""
@@ -248,6 +250,19 @@ class Pins:
     def of(self, event_id: EventId) -> Pinned | None:
         """The pin of a message."""
         return next((one for one in self.pinned if one.event_id == event_id), None)
+
+    def with_pin(self, pin: Pinned) -> "Pins":
+        """One more; who has pinned it first stays named."""
+        return self if self.of(pin.event_id) else replace(self, pinned=(*self.pinned, pin))
+
+    def without(self, event_id: EventId) -> "Pins":
+        """It is pinned no longer."""
+        return replace(self, pinned=tuple(one for one in self.pinned if one.event_id != event_id))
+
+    def naming(self, before: EventId, event_id: EventId) -> "Pins":
+        """The event of a pinned message is known by now."""
+        named = (replace(one, event_id=event_id) if one.event_id == before else one for one in self.pinned)
+        return replace(self, pinned=tuple(named))
 
     def shown(self, events: Sequence[EventId], by: Person, now_ms: int) -> "Pins":
         """After the room's state has shown these, set by somebody: what was pinned before keeps who and when."""

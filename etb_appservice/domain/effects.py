@@ -122,6 +122,8 @@ class Pin:
     room_id: RoomId
     event_id: EventId
     instead_of: EventId | None = None
+    is_pinned: bool = True
+    """False takes its pin away instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,8 +27,9 @@ from etb_appservice.domain.talk import (
     ReactionTooEarly,
     Trust,
 )
+from etb_appservice.domain.web import WebDeleted, WebEdited, WebPinned, WebRan, WebReacted, WebSaid
 
-__all__ = [  # those of talk.py; what stands here needs no mention
+__all__ = [  # those of talk.py and web.py; what stands here needs no mention
     "EventRedacted",
     "Fact",
     "KeyAwaited",
@@ -44,6 +45,12 @@ __all__ = [  # those of talk.py; what stands here needs no mention
     "ReactionReceived",
     "ReactionTooEarly",
     "Trust",
+    "WebDeleted",
+    "WebEdited",
+    "WebPinned",
+    "WebRan",
+    "WebReacted",
+    "WebSaid",
 ]
 
 
@@ -580,6 +587,12 @@ Fact = (
     | RunbookDue
     | ExportDue
     | ChartDue
+    | WebSaid
+    | WebEdited
+    | WebDeleted
+    | WebReacted
+    | WebPinned
+    | WebRan
     | EffectDelayed
     | EffectAnswered
 )

@@ -19,6 +19,8 @@ class Trust(Enum):
     """The sender's own identity has signed the device."""
     UNSIGNED = "unsigned"
     """A device of the sender, known to their server, but not signed by their identity."""
+    TOKEN = "etb token"  # noqa: S105 - its name
+    """No device: a web user, by their own token of ETB."""
 
 
 class Loss(Enum):

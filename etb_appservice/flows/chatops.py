@@ -69,26 +69,29 @@ class Chatops:
         self._pace = Pace(policy.commands)
         self.listener = Listener(commands, etb, policy, clock, self._pace)
 
-    async def asked(self, turn: Turn, room: Room, fact: MessageReceived, asked: Asked) -> None:
-        """Decide, run and answer a command, in this unit of work."""
+    async def asked(
+        self, turn: Turn, room: Room, fact: MessageReceived, asked: Asked, *, run_id: str = ""
+    ) -> bool:
+        """Decide, run and answer a command, in this unit of work. `run_id`: that of its run, where it has one.
+
+        True where its words didn't make a command.
+        """
         began = self._clock.monotonic()
         if asked.user is not None:
             await learned(turn, asked.user, self._policy)
         kept = await turn.work.messages.by_event(fact.event_id)
         if kept is not None and kept.state == "redacted":
-            return
+            return False
         if not await turn.work.once.first_time("command", fact.event_id):
-            return
+            return False
         if asked.question is not None and asked.reading is not None:
             await self._answered(turn, room, fact, asked, asked.question, asked.reading)
-            return
+            return False
         ended = await self._questions.overtaken(turn, room, fact.sender) if asked.command else None
-        actor = await actor_of(
-            turn.work, room, fact.sender, self._policy, is_cross_signed=fact.trust is Trust.CROSS_SIGNED
-        )
+        actor = await self._actor(turn, room, fact)
         finished = turn.now_ms
         held = Held(
-            run_id=new_id(finished),
+            run_id=run_id or new_id(finished),
             caller=fact.sender,
             room_id=fact.room_id,
             event_id=fact.event_id,
@@ -98,7 +101,7 @@ class Chatops:
         )
         answer = await self._answer(turn, room, asked, actor, held, sent_ms=fact.origin_ms, ended=ended)
         if answer is None:
-            return
+            return False
         name = _logged_as(asked)
         run = CommandRun(
             id=held.run_id,
@@ -115,7 +118,7 @@ class Chatops:
             thread_root=fact.thread_root,
         )
         if not await turn.work.commands.add(run):
-            return
+            return False
         if run.status != "RUNNING":
             turn.tell(CommandFinished(war_room=room.war_room, run_id=run.id))
         await turn.note(
@@ -135,6 +138,17 @@ class Chatops:
         if answer.text:
             await turn.emit("answer", replace(answer_to(fact, answer.text), signed_only=answer.signed_only))
         self._meter.command(name if asked.command else "unknown", answer.status, self._clock.monotonic() - began)
+        return answer.is_usage
+
+    async def _actor(self, turn: Turn, room: Room, fact: MessageReceived) -> Actor:
+        return await actor_of(
+            turn.work,
+            room,
+            fact.sender,
+            self._policy,
+            is_cross_signed=fact.trust is Trust.CROSS_SIGNED,
+            has_token=fact.trust is Trust.TOKEN,
+        )
 
     async def run_held(self, turn: Turn, room: Room, approval: Approval, asked: Asked) -> None:
         """Run a command that others have approved, as whoever asked for it, if they still may."""
@@ -178,9 +192,7 @@ class Chatops:
             await turn.emit("answer", answer_to(fact, f"All right: {typed(current.held)} is not run."))
             return
         await self._questions.close(turn, room, current)
-        actor = await actor_of(
-            turn.work, room, fact.sender, self._policy, is_cross_signed=fact.trust is Trust.CROSS_SIGNED
-        )
+        actor = await self._actor(turn, room, fact)
         held = replace(current.held, learned=asked.learned)
         try:
             answer = await self._answer(turn, room, asked, actor, held)
@@ -265,7 +277,8 @@ class Chatops:
         return answer
 
     def _usage(self, one: Command, mistake: str) -> Answer:
-        return Answer(f"{mistake}\n\nUsage: `{self._policy.commands.prefixes[0]}{one.usage}`", "FAILED")
+        text = f"{mistake}\n\nUsage: `{self._policy.commands.prefixes[0]}{one.usage}`"
+        return Answer(text, "FAILED", is_usage=True)
 
     def _decide(self, actor: Actor, one: Command, room: Room) -> Decision:
         return decide(actor, one.needs, subject_of(room, self._policy))
@@ -275,7 +288,8 @@ class Chatops:
         here = [word for word, one in self._commands.items() if place_of(room) in one.where]
         close = nearest(name, here)
         hint = f"Did you mean `{prefix}{close}`? " if close else ""
-        return Answer(f"I don't know `{name[:40]}`. {hint}`{prefix}help` lists what I can do.", "FAILED")
+        text = f"I don't know `{name[:40]}`. {hint}`{prefix}help` lists what I can do."
+        return Answer(text, "FAILED", is_usage=True)
 
     async def _refused(self, turn: Turn, room: Room, held: Held) -> None:
         """A refusal that repeats is a violation the operators hear of."""

@@ -87,6 +87,8 @@ class Answer:
     result: str = ""
     signed_only: bool = False
     """Whether only devices may read it that their owners have verified, wherever it is said."""
+    is_usage: bool = False
+    """Whether the words didn't make a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +242,7 @@ class Call:
             replace(self.held, learned={**self.held.learned, **(learned or {})}),
             what,
             requester=self.actor.username,
-            is_signed=self.actor.is_cross_signed,
+            is_signed=self.actor.is_proven,
             policy=self.policy,
             glass=glass,
         )

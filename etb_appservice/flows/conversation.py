@@ -42,7 +42,12 @@ class Conversation:
         self._policy = policy
 
     async def said(self, turn: Turn, room: Room, fact: MessageReceived, *, is_command: bool = False) -> None:
-        """Keep a message; an edit by its own sender replaces the body that stands."""
+        """Keep a message; an edit by its own sender replaces the body that stands.
+
+        What our ghosts say was kept when it was decided: its echo changes nothing.
+        """
+        if fact.effect_key is not None and self._policy.is_ours(fact.sender):
+            return
         original = await turn.work.messages.by_event(fact.replaces) if fact.replaces else None
         if original is not None and original.sender == fact.sender and original.state == "open":
             await put_edit(turn, room, original, fact, self._policy)

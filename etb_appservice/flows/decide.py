@@ -75,6 +75,12 @@ from etb_appservice.domain.facts import (
     UnlinkAsked,
     UpdateDue,
     UsersSeen,
+    WebDeleted,
+    WebEdited,
+    WebPinned,
+    WebRan,
+    WebReacted,
+    WebSaid,
 )
 from etb_appservice.domain.ids import EventId, IncidentId, UserId
 from etb_appservice.domain.incident import EtbUser
@@ -87,6 +93,7 @@ from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
+from etb_appservice.flows.deliveries import delivered
 from etb_appservice.flows.duty import Duty, Standing
 from etb_appservice.flows.federation import acl_refused
 from etb_appservice.flows.followups import FollowUps
@@ -105,6 +112,8 @@ from etb_appservice.flows.runbooks import RunbookLook
 from etb_appservice.flows.surroundings import Surroundings
 from etb_appservice.flows.timeline import mirrored
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
+from etb_appservice.flows.visitor import WEB
+from etb_appservice.flows.web import Web
 from etb_appservice.ports import Room, Store
 
 _ASK_AGAIN_MS = 5_000
@@ -130,6 +139,7 @@ class Decider:
     duty: Duty
     life: RoomLife
     papers: Papers
+    web: Web
     rights: Policy
     """By which it is decided who may be in a room."""
 
@@ -138,6 +148,8 @@ class Decider:
         match fact:
             case MessageReceived():
                 return await self.follow_ups.look_at_message(fact)
+            case WebSaid() | WebRan():
+                return await self.web.look(fact)
             case HeldDue():
                 return await self.follow_ups.look_at_held(fact)
             case RunbookDue():
@@ -241,6 +253,8 @@ class Decider:
                 await self.life.missing.keep_sweeping(turn)
             case Troubled():
                 await self._troubled(turn, fact)
+            case WebSaid() | WebEdited() | WebDeleted() | WebReacted() | WebPinned() | WebRan():
+                await self.web.decide(turn, fact, looked if isinstance(looked, Asked) else None)
             case EffectDelayed():
                 await self.replies.delayed(turn, fact)
             case EffectAnswered():
@@ -403,6 +417,12 @@ class Decider:
 
     async def record(self, turn: Turn, fact: EffectAnswered) -> None:
         """How an effect ended, and what follows from that."""
+        if fact.key.startswith(WEB):
+            await self._delivered(turn, fact)
+        else:
+            await self._answered(turn, fact)
+
+    async def _answered(self, turn: Turn, fact: EffectAnswered) -> None:
         effect, answer = fact.effect, fact.answer
         await self.duty.answered(turn, fact)
         await self.papers.answered(turn, fact)
@@ -446,6 +466,13 @@ class Decider:
             await self.life.upgrades.answered(turn, effect, answer)
         if isinstance(answer, NotDone) and answer.state == "refused":
             await self._refused(turn, effect)
+
+    async def _delivered(self, turn: Turn, fact: EffectAnswered) -> None:
+        """What a web user did has reached Matrix, or has not."""
+        await delivered(turn, fact, self.rights)
+        if isinstance(fact.answer, NotDone):
+            await self._not_done(turn, fact, fact.answer)
+        await self._noted(turn, fact)
 
     async def _noted(self, turn: Turn, fact: EffectAnswered) -> None:
         """In the audit log."""

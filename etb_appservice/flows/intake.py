@@ -52,6 +52,10 @@ def _to_nobody(verdict: Verdict) -> None:
     del verdict
 
 
+def _nobody_waits(acts: Sequence[str]) -> None:
+    del acts
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """The step of the inbox's lane runner."""
@@ -71,6 +75,8 @@ class Intake:
     broadcast: Broadcast
     verdict: Callable[[Verdict], None] = _to_nobody
     """Told of each verdict after its commit. MUST NOT block or raise."""
+    decided: Callable[[Sequence[str]], None] = _nobody_waits
+    """Told after a commit which acts of web users were decided in it."""
     looked_back: set[int] = field(default_factory=set)
     """Rows that let earlier events of their session pass; each for a moment only."""
 
@@ -147,7 +153,7 @@ class Intake:
                 return await self.matrix.decode(row.payload)
             case "etb":
                 return self.etb.decode(row.payload)
-            case "own":
+            case "own" | "web":
                 return self.codec.decode(row.payload)
 
     async def _unbound(self, row: InboxRow, room: Room | None, lane: str) -> bool | float | None:
@@ -180,6 +186,7 @@ class Intake:
             await self.decider.decide(turn, fact, looked)
             await work.inbox.finish(row.seq)
         after_commit(turn, self.policy)
+        self.decided(turn.acts)
         self.broadcast.tell(turn.news)
         self._wake_for(turn)
         for room_id, user_id in turn.moved:

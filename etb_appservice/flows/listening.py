@@ -94,13 +94,21 @@ class Listener:
         """
         if question is not None:
             return await self._look_at_answer(fact, room, known, question)
-        split = split_command(fact.body, self._policy.commands.prefixes)
-        if split is None or not self.is_command(fact):
+        if not self.is_command(fact):
+            return None
+        return await self.look_typed(fact.body, fact.sender, room, known)
+
+    async def look_typed(
+        self, body: str, sender: UserId, room: Room, known: tuple[EtbUser, int] | None
+    ) -> Asked | None:
+        """The same of a text that somebody has said is a command."""
+        split = split_command(body, self._policy.commands.prefixes)
+        if split is None:
             return None
         name, text = split
-        if not self._pace.allows(fact.sender, self._clock.monotonic()):
+        if not self._pace.allows(sender, self._clock.monotonic()):
             return Asked(name, text, None, {}, too_fast=True)
-        return await self._prepared(name, text, {}, fact.sender, room, known)
+        return await self._prepared(name, text, {}, sender, room, known)
 
     async def look_held(self, held: Held, room: Room, known: tuple[EtbUser, int] | None) -> Asked:
         """The same for a command that waited and may run now."""

@@ -20,6 +20,7 @@ from etb_appservice.domain.effects import (
     Effect,
     EtbEffect,
     Invite,
+    MatrixEffect,
     MoveEscalation,
     OpenRoom,
     Say,
@@ -33,6 +34,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.mistakes import told
+from etb_appservice.flows.naming import names_unsent, with_events
 from etb_appservice.flows.pages import PAGE
 from etb_appservice.flows.turn import SERVICE_LANE, Turn, Wake
 from etb_appservice.ports import (
@@ -148,7 +150,15 @@ class Outbox:
         maybe_tried = row.attempts > 0 or row.error != "" or row.created_ms < self.started_ms
         first = row.first_tried_ms or (row.created_ms if maybe_tried else None)
         device = row.device_id or ("" if row.created_ms < self.device_since_ms else self.matrix.device_id)
-        return await self.matrix.do(row.effect, replace(attempt, first_tried_ms=first, device_id=device))
+        effect = await self._with_events(row.effect)
+        return await self.matrix.do(effect, replace(attempt, first_tried_ms=first, device_id=device))
+
+    async def _with_events(self, effect: MatrixEffect) -> MatrixEffect:
+        """What names a message that Matrix hadn't shown names its event by now."""
+        if not names_unsent(effect):
+            return effect
+        async with self.store.view() as view:
+            return await with_events(view, effect)
 
     async def _done(self, row: OutboxRow, done: Done) -> None:
         """The row ends.

@@ -56,7 +56,7 @@ class Reactions:
 
     def matters(self, fact: ReactionReceived) -> bool:
         """Whether anything could follow from it."""
-        if self._policy.is_ours(fact.sender):
+        if fact.sender == self._policy.rooms.bot:
             return False
         return self._policy.reactions.action(fact.key) is not None or self._cadences.means(fact.key)
 

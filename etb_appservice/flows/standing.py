@@ -27,9 +27,18 @@ BARRED: Mapping[Why, str] = {
 
 
 async def actor_of(
-    work: Work, room: Room, user_id: UserId, policy: Policy, *, is_cross_signed: bool = False
+    work: Work,
+    room: Room,
+    user_id: UserId,
+    policy: Policy,
+    *,
+    is_cross_signed: bool = False,
+    has_token: bool = False,
 ) -> Actor:
-    """Who acts in a room. `is_cross_signed`: whether by a device that their own identity has signed."""
+    """Who acts in a room. `is_cross_signed`: whether by a device that their own identity has signed.
+
+    `has_token`: whether by ETB's web pages, where whoever may be in the room is in it.
+    """
     username = policy.people.username(user_id)
     copy = await work.incidents.user(username) if username else None
     actor = _known(user_id, copy, work.now_ms(), policy)
@@ -50,8 +59,17 @@ async def actor_of(
             # Who isn't linked is told that; the room may lag behind its incident's level for a moment.
             barred = BARRED.get(found.why, "") if username or found.why == "clearance" else ""
             is_let_in = found.why == "break-glass"
-    is_joined = room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
-    return replace(actor, barred=barred, is_cross_signed=is_cross_signed, is_joined=is_joined, is_let_in=is_let_in)
+    is_joined = has_token or (
+        room.room_id is not None and await work.rooms.membership(room.room_id, user_id) == "join"
+    )
+    return replace(
+        actor,
+        barred=barred,
+        is_cross_signed=is_cross_signed,
+        has_token=has_token,
+        is_joined=is_joined,
+        is_let_in=is_let_in,
+    )
 
 
 def web_actor(

@@ -52,6 +52,8 @@ class Turn:
     """Who has linked which Matrix account, or none any more: the people map must hear of it after the commit."""
     verdicts: list[Verdict] = field(default_factory=list)
     """What whoever waits for it is told once the commit holds."""
+    acts: list[str] = field(default_factory=list)
+    """What of web users was decided: whoever asked waits for the commit."""
     looks_around: bool = False
     """Set when something falls due later, or became ready that these lists don't name: look everywhere."""
 

@@ -10,26 +10,24 @@ comes in as it was sent; that it can be stored and sent is the desk's to see to.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import JsonValue
 
 from etb_appservice.domain.ids import WarRoomId
+from etb_appservice.domain.web import DraftType, RefusalCode
 from etb_appservice.gateway.callers import Caller
 
-RefusalCode = Literal[
-    "validation_error",
-    "not_found",
-    "forbidden",
-    "clearance_required",
-    "rate_limited",
-    "room_closed",
-    "legal_hold",
-    "upstream_error",
+__all__ = [
+    "Act",
+    "Desk",
+    "Draft",
+    "DraftType",
+    "Order",
+    "Refusal",
+    "RefusalCode",
+    "Undecided",
 ]
-"""Those of the error frame (docs/etb-contract.md 6.3) that tell of the act itself."""
-DraftType = Literal["TEXT", "COMMAND", "UPDATE", "FILE"]
-"""What a client may create (4.2)."""
 
 
 class Refusal(Exception):
@@ -41,6 +39,15 @@ class Refusal(Exception):
         self.code: RefusalCode = code
         self.detail = detail
         self.field = field
+
+
+class Undecided(Refusal):
+    """It was accepted and isn't decided yet, but will be: the same key asked again answers what became of it."""
+
+    def __init__(self) -> None:
+        """Whoever had no key can only look into the room."""
+        detail = "This was accepted but could not be done in time. Ask again with the same Idempotency-Key."
+        super().__init__("upstream_error", detail)
 
 
 @dataclass(frozen=True, slots=True)

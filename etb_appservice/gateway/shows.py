@@ -156,7 +156,10 @@ class Shows:
         )
 
     def _external(self, message: Message) -> dict[str, JsonValue]:
-        """Where it is found on both sides, and what only Matrix knows. `state` says why there is no text."""
+        """Where it is found on both sides, and what only Matrix knows.
+
+        `state` says why there is no text, `undelivered` what Matrix lacks of it.
+        """
         found: dict[str, JsonValue] = {
             "matrix_sender": clean(message.sender),
             "url": self._links.to(f"war-room-messages/{message.id}/"),
@@ -164,6 +167,8 @@ class Shows:
         }
         if message.state != "open":
             found["state"] = message.state
+        if message.details.undelivered:
+            found["undelivered"] = message.details.undelivered
         return found
 
     def _permalink(self, room_id: RoomId | None, event_id: EventId | None) -> dict[str, JsonValue]:

@@ -140,9 +140,13 @@ class Hands:
         content = await self._server.state_content(pin.room_id, _PINS) or {}
         listed = content.get("pinned")
         pinned = [event for event in listed if isinstance(event, str)] if isinstance(listed, list) else []
-        wanted = merged_pins(pinned, pin.event_id, pin.instead_of)
+        wanted = (
+            merged_pins(pinned, pin.event_id, pin.instead_of)
+            if pin.is_pinned
+            else [one for one in pinned if one != pin.event_id]
+        )
         if wanted == pinned:
-            return Done(detail="pinned already")
+            return Done(detail="so already")
         return Done(event_id=await self._server.put_state(pin.room_id, _PINS, "", {"pinned": wanted}))
 
     async def _set_voice(self, voice: SetVoice) -> Done:

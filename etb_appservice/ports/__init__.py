@@ -4,6 +4,7 @@ Each says what an implementation MUST and MUST NOT do, whether repeating is safe
 (domain/outcomes.py) it raises. Nothing else may be raised by an adapter, except cancellation.
 """
 
+from etb_appservice.ports.acts import Acts
 from etb_appservice.ports.conversation import (
     SHOWN,
     Broadcast,
@@ -66,6 +67,7 @@ __all__ = [
     "ON_CALL",
     "SHOWN",
     "USERS",
+    "Acts",
     "Arrival",
     "AuditLog",
     "Broadcast",

@@ -204,6 +204,10 @@ class Commands(Protocol):
 
     async def get(self, run_id: str) -> CommandRun | None: ...
 
+    async def of_event(self, event_id: EventId) -> CommandRun | None:
+        """The run of the message that is this event."""
+        ...
+
     async def finish(self, run_id: str, *, status: CommandStatus, result: str, finished_ms: int) -> None:
         """How a command that was `RUNNING` ended."""
         ...

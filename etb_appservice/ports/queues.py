@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 from etb_appservice.domain.effects import Effect
 from etb_appservice.domain.ids import RoomId
 
-Source = Literal["matrix", "etb", "own"]
-"""Where a row of the inbox came from: a room event as JSON, ETB's JSON, or a fact of ours."""
+Source = Literal["matrix", "etb", "own", "web"]
+"""Where a row of the inbox came from: a room event as JSON, ETB's JSON, a fact of ours, or one of a web user's."""
 InboxState = Literal["ready", "timer", "waiting", "parked"]
 OutboxState = Literal["queued", "parked", "unknown"]
 

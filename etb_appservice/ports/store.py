@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from etb_appservice.ports.acts import Acts
 from etb_appservice.ports.conversation import Commands, Files, Messages
 from etb_appservice.ports.copies import Incidents, Rooms
 from etb_appservice.ports.queues import Inbox, Outbox
@@ -19,6 +20,7 @@ class Work(Protocol):
     messages: Messages
     files: Files
     commands: Commands
+    acts: Acts
     cases: Cases
     documents: Documents
     audit: AuditLog

@@ -25,6 +25,11 @@ def render(content: str | Card) -> tuple[str, str]:
             return made if fits else _cut(content, is_markdown=True)
 
 
+def fits(content: str) -> bool:
+    """Whether Markdown is said whole by `render`."""
+    return len(content) <= MOST_BYTES and _size(*markdown(content)) <= MOST_BYTES
+
+
 def _size(body: str, html: str) -> int:
     return len(json.dumps(body)) + len(json.dumps(html))
 

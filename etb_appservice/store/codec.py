@@ -19,6 +19,7 @@ from etb_appservice.domain.facts import Fact
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.incident import Card, EtbUser, OnCall
 from etb_appservice.domain.outcomes import Broken
+from etb_appservice.domain.web import Ruling
 from etb_appservice.ports import Known
 from etb_appservice.store.errors import Unreadable
 
@@ -79,6 +80,11 @@ def _details() -> TypeAdapter[MessageDetails]:
 @cache
 def _file() -> TypeAdapter[FileDetails]:
     return TypeAdapter(FileDetails)
+
+
+@cache
+def _ruling() -> TypeAdapter[Ruling]:
+    return TypeAdapter(Ruling)
 
 
 def encode_fact(fact: Fact) -> bytes:
@@ -149,6 +155,16 @@ def encode_shown(shown: Shown) -> bytes:
 def decode_shown(data: bytes) -> Shown:
     """Raises Unreadable."""
     return _decode(_shown(), data, "card of a room")
+
+
+def encode_ruling(ruling: Ruling) -> str:
+    """How an act was decided, as JSON."""
+    return _encode(_ruling(), ruling).decode()
+
+
+def decode_ruling(data: str) -> Ruling:
+    """Raises Unreadable."""
+    return _decode(_ruling(), data.encode(), "ruling")
 
 
 def encode_details(details: MessageDetails) -> bytes:

@@ -24,6 +24,7 @@ _ADD_COMMAND = text(
     " VALUES (:id, :room_id, :incident_id, :event_id, :caller, :content, :status, :asked_ms, :finished_ms)"
     " ON CONFLICT (event_id) DO NOTHING"
 )
+_COMMAND_OF = text("SELECT * FROM commands WHERE event_id = :event_id")
 _COMMAND = text("SELECT * FROM commands WHERE id = :id")
 _FINISH_COMMAND = text(
     "UPDATE commands SET content = :content, status = :status, finished_ms = :finished_ms WHERE id = :id"
@@ -78,6 +79,15 @@ class SqlCommands:
 
         def job(transaction: Transaction) -> CommandRun | None:
             row = transaction.row(_COMMAND, {"id": run_id})
+            return None if row is None else _command(transaction, row)
+
+        return await self._desk.ask(job, few=True)
+
+    async def of_event(self, event_id: EventId) -> CommandRun | None:
+        """Opened."""
+
+        def job(transaction: Transaction) -> CommandRun | None:
+            row = transaction.row(_COMMAND_OF, {"event_id": event_id})
             return None if row is None else _command(transaction, row)
 
         return await self._desk.ask(job, few=True)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Connection, text
 
 from etb_appservice.ports import (
+    Acts,
     AuditLog,
     Cases,
     Clock,
@@ -23,6 +24,7 @@ from etb_appservice.ports import (
     Work,
 )
 from etb_appservice.store import roots
+from etb_appservice.store.acts import SqlActs
 from etb_appservice.store.addresses import read_address
 from etb_appservice.store.cases import SqlCases
 from etb_appservice.store.conversation import SqlMessages
@@ -58,6 +60,7 @@ class SqlWork:
         self.messages: Messages = SqlMessages(desk)
         self.files: Files = SqlFiles(desk)
         self.commands: Commands = SqlCommands(desk)
+        self.acts: Acts = SqlActs(desk)
         self.cases: Cases = SqlCases(desk)
         self.documents: Documents = SqlDocuments(desk)
         self.audit: AuditLog = SqlAuditLog(desk)

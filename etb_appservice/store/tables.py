@@ -274,6 +274,18 @@ audit = Table(
     Column("digest", LargeBinary, nullable=False),
 )
 
+acts = Table(
+    "acts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key", LargeBinary),
+    Column("accepted_ms", BigInteger, nullable=False),
+    Column("ruling", Text),
+    Index("ix_acts_key", "key"),
+    Index("ix_acts_accepted", "accepted_ms"),
+    sqlite_with_rowid=False,
+)
+
 gaps = Table(
     "gaps",
     metadata,

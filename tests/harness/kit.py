@@ -113,9 +113,13 @@ from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.flows.upgrades import Upgrades
+from etb_appservice.flows.waiting import Waiting
+from etb_appservice.flows.web import Web
 from etb_appservice.flows.webrooms import WebRooms
+from etb_appservice.flows.webruns import WebRuns
 from etb_appservice.ports import Arrival, KeyMissing, Nothing, RefusedDevice, Room, Store, Try, Vital, Work
 from etb_appservice.render.press import PaperPress
+from etb_appservice.render.render import fits
 from etb_appservice.store.codec import FactJson
 from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
@@ -335,6 +339,10 @@ class World:
                 found = self.history.get(user_id, {}) if effect.history_up_to is not None else {}
                 self._push(member(room_id, user_id, "invite", sender=BOT, event_id=f"$invite{number}"))
                 return Done(detail="invited", found=found)
+            case Pin(room_id=room_id, event_id=unpinned, is_pinned=False):
+                pins = self.pinned.setdefault(room_id, [])
+                pins[:] = [pin for pin in pins if pin != unpinned]
+                return Done(event_id=event_id)
             case Pin(room_id=room_id, event_id=pinned, instead_of=before):
                 pins = self.pinned.setdefault(room_id, [])
                 if pinned in pins:
@@ -624,6 +632,7 @@ class House:
         self.keyless = Keyless()
         self.devices = Verified()
         self.news = Told()
+        self.waiting = Waiting()
         self.lane_of: dict[str, str] = {}
         self.woken: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.verdict: Callable[[Verdict], None] = lambda _: None
@@ -688,6 +697,7 @@ class House:
                 Charts(self.store, self.etb, press, self.policy),
                 conversation,
             ),
+            Web(WebRuns(self.store, chatops, questions, self.policy), self.policy, fits),
             self.policy,
         )
         self.intake = Intake(
@@ -704,6 +714,7 @@ class House:
             self.lane_of.__setitem__,
             self.news,
             verdict=self._judged,
+            decided=self.waiting.decided,
         )
         self.outbox = Outbox(
             self.store,

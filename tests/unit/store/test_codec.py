@@ -126,6 +126,7 @@ from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.domain.upgrades import Upgrade
+from etb_appservice.domain.web import WebDeleted, WebEdited, WebPinned, WebRan, WebReacted, WebSaid
 from etb_appservice.domain.webroom import WebRoom
 from etb_appservice.store.codec import (
     FactJson,
@@ -213,6 +214,13 @@ HELD = Held(
     thread_root=EVENT,
 )
 LIVING = Living(event_id=EVENT, wanted="w", sent="s", version=2, in_flight=True, reply_to=EVENT)
+_ACT: dict[str, Any] = {
+    "act": "a",
+    "war_room": WarRoomId("w"),
+    "by": EtbUser(Username("alice"), "Alice", Classification.RESTRICTED, is_active=True),
+    "confirmed_ms": 5,
+    "key": "ab",
+}
 ENTRIES: list[Entry] = [
     TimelineItem(id="1", event_type="NOTE", title="t", at_ms=1, event_id=EVENT, withdrawn_ms=2),
     Role(id="SCRIBE", role="SCRIBE", username=Username("a"), since_ms=1, by=Username("b"), is_open=False),
@@ -342,6 +350,12 @@ ENTRIES: list[Entry] = [
     WebRoom(name="Mail", description="down", created_by=Username("alice")),
 ]
 FACTS: list[Fact] = [
+    WebSaid(**_ACT, content="Hello", reply_to="m", mentioned=("u",), attachments=("f",), client_id="c"),
+    WebEdited(**_ACT, message_id="m", content="Hello"),
+    WebDeleted(**_ACT, message_id="m"),
+    WebReacted(**_ACT, message_id="m", emoji="\N{THUMBS UP SIGN}", is_added=False),
+    WebPinned(**_ACT, message_id="m", is_pinned=False),
+    WebRan(**_ACT, text="/status", message_id="m", new_message="n"),
     AclsDue(war_room=WarRoomId("w"), after="v"),
     MessageReceived(
         **ORIGIN,
