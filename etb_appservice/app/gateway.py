@@ -13,9 +13,10 @@ from etb_appservice.etb.watched import USERS_LANE
 from etb_appservice.flows.pace import Pace
 from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.callers import Callers, Tickets
+from etb_appservice.gateway.desk import Desk
 from etb_appservice.gateway.doors import Doors
 from etb_appservice.gateway.frame import Count, Frame, Public
-from etb_appservice.gateway.gate import Gate
+from etb_appservice.gateway.gate import Gate, Online
 from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.routes import ROUTES
@@ -26,7 +27,7 @@ def api_document() -> str:
     return json.dumps(document(ROUTES, Links("", PREFIXES[0])), indent=2)
 
 
-def chat_api(base: Foundation, own: Own, asking: Asking, *, count: Count) -> Frame:
+def chat_api(base: Foundation, own: Own, asking: Asking, desk: Desk, *, online: Online, count: Count) -> Frame:
     """Ready to be mounted on the public listener."""
     settings, policy = base.settings.gateway, base.policy
 
@@ -45,6 +46,8 @@ def chat_api(base: Foundation, own: Own, asking: Asking, *, count: Count) -> Fra
             etb=base.reader,
             doors=Doors(base.store, policy),
             asking=asking,
+            desk=desk,
+            online=online,
             page_size=settings.page_size,
             most_page_size=settings.most_page_size,
         ),

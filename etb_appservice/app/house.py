@@ -18,11 +18,11 @@ from etb_appservice.app.foundation import Foundation
 from etb_appservice.app.gateway import chat_api
 from etb_appservice.app.promoted import promoted
 from etb_appservice.app.refusals import CipherRefusals
+from etb_appservice.app.sockets import hub_of, relay_of, sockets_of
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
 from etb_appservice.domain.facts import ServiceStarted, Troubled
-from etb_appservice.domain.ids import RoomId, UserId, Username, new_id
-from etb_appservice.domain.news import News
+from etb_appservice.domain.ids import EventId, RoomId, UserId, Username, new_id
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.poll import Poller
@@ -65,6 +65,8 @@ from etb_appservice.flows.webrooms import WebRooms
 from etb_appservice.flows.webruns import WebRuns
 from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.frame import Frame
+from etb_appservice.gateway.socket import Sockets
+from etb_appservice.gateway.writing import WebDesk
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.codec import Decoder, encrypted_rooms
@@ -82,7 +84,7 @@ from etb_appservice.matrix.server import Homeserver
 from etb_appservice.matrix.transactions import Transactions
 from etb_appservice.matrix.vouching import Vouching
 from etb_appservice.ops.metrics import Metrics
-from etb_appservice.ports import Broadcast, Vital
+from etb_appservice.ports import Broadcast, Signals, Vital
 from etb_appservice.render.press import PaperPress
 from etb_appservice.render.render import fits, render
 from etb_appservice.store.codec import FactJson
@@ -121,11 +123,21 @@ class LaneMap:
         self.lanes[room_id] = lane
 
 
-class Silence:
-    """`ports.Broadcast` where nobody looks on."""
+class LateSignals:
+    """`ports.Signals`: the ghosts' own, once the bot is there; before that nobody sees anything."""
 
-    def tell(self, news: Sequence[News]) -> None:
-        """Nobody is told."""
+    def __init__(self) -> None:
+        self.ghosts: Signals | None = None
+
+    async def typing(self, room_id: RoomId, username: Username, *, is_typing: bool) -> None:
+        """As ghosts do it."""
+        if self.ghosts is not None:
+            await self.ghosts.typing(room_id, username, is_typing=is_typing)
+
+    async def read_up_to(self, room_id: RoomId, username: Username, event_id: EventId) -> None:
+        """As ghosts do it."""
+        if self.ghosts is not None:
+            await self.ghosts.read_up_to(room_id, username, event_id)
 
 
 class House:
@@ -136,7 +148,11 @@ class House:
         self.base = base
         self.metrics = metrics
         self.lanes = LaneMap()
-        self.broadcast: Broadcast = Silence()
+        self.hub = hub_of(base)
+        self.broadcast: Broadcast = self.hub
+        self.sockets: Sockets | None = None
+        """Set once the chat API is served."""
+        self.signals = LateSignals()
         self.waiting = Waiting()
         self.codec = FactJson()
         self.own = loops.Own(base.store, self.codec, base.clock, self.wake_inbox)
@@ -188,7 +204,19 @@ class House:
         """The chat API, where it is served."""
         if not self.base.settings.gateway.enabled:
             return None
-        return chat_api(self.base, self.own, self.asking, count=self.metrics.api)
+        desk = WebDesk(
+            store=self.base.store,
+            codec=self.codec,
+            policy=self.base.policy,
+            clock=self.base.clock,
+            waiting=self.waiting,
+            wake=self._wake_talk,
+            broadcast=self.broadcast,
+            signals=self.signals,
+        )
+        frame = chat_api(self.base, self.own, self.asking, desk, online=self.hub.online, count=self.metrics.api)
+        self.sockets = sockets_of(self.base, self.hub, frame, desk)
+        return frame
 
     def wake_inbox(self, lanes: Sequence[str] = ()) -> None:
         """Something was accepted."""
@@ -208,7 +236,7 @@ class House:
         await self._load_lanes()
         await load_links(base.store, base.policy)
         server = Homeserver(established.actor)
-        self.ghosts = ghosts = self._ghost_actors(established)
+        self.ghosts = self.signals.ghosts = ghosts = self._ghost_actors(established)
         hands = self._hands(server, established, ghosts)
         decider = self._decider(established)
         intake = Intake(
@@ -288,6 +316,10 @@ class House:
             group.create_task(self._self_test(server), name="self-test")
             group.create_task(loops.clean(base.store, base.clock, keep_ms=self._keep_ms), name="clean")
             group.create_task(self.watch.run(), name="etb")
+            if self.sockets is not None:
+                group.create_task(self.sockets.run(), name="sockets")
+            if (relay := relay_of(base, self.hub)) is not None:
+                group.create_task(relay.run(), name="relay")
             group.create_task(loops.keep_secrets(base.secrets, base.door.identity, self.own), name="secrets")
             self.vitals.is_leading = True
             log.info("the service is ready", bot=base.settings.bot_id, device=established.actor.device_id)

@@ -200,6 +200,7 @@ async def clean(store: Store, clock: Clock, *, keep_ms: int) -> Never:
     while True:
         async with store.work() as work:
             forgotten = await work.inbox.forget_keys(clock.now_ms() - keep_ms)
+            await work.acts.forget(clock.now_ms() - keep_ms)
             await work.documents.forget_before(clock.now_ms() - _KEEP_DOCUMENTS_MS)
         if forgotten:
             log.info("forgot keys of what was seen long ago", keys=forgotten)

@@ -67,6 +67,8 @@ async def listening(settings: Settings, house: House) -> AsyncIterator[None]:
                 public.add_routes(webhook.routes())
             if gateway is not None:
                 gateway.mount(public)
+            if house.sockets is not None:
+                house.sockets.mount(public)
             runners.append(await listen(public, settings.gateway.listen, "gateway.listen"))
         yield
     finally:

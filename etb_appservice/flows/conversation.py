@@ -87,7 +87,9 @@ class Conversation:
             )
 
     async def unreadable(self, turn: Turn, room: Room, fact: MessageUnreadable) -> None:
-        """It will never be read: its place says so."""
+        """It will never be read: its place says so. What our ghosts say stands in the record already."""
+        if self._policy.ghosts.username(fact.sender) is not None:
+            return
         await self._put(turn, room, fact, "unreadable")
         await turn.note(
             "message.unreadable", actor=fact.sender, subject=fact.event_id, details={"why": fact.loss.value}
@@ -104,6 +106,8 @@ class Conversation:
             sender=missing.sender,
             origin_ms=missing.origin_ms,
         )
+        if self._policy.ghosts.username(missing.sender) is not None:
+            return  # it stands in the record already
         if await turn.work.messages.by_event(missing.event_id) is None:
             await self._put(turn, room, origin, "sealed")
         keys = self._policy.keys

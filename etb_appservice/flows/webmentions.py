@@ -29,7 +29,7 @@ async def people_meant(visitor: Visitor, text: str, ids: Sequence[str]) -> tuple
 
 async def _people_by_id(visitor: Visitor) -> dict[str, Username]:
     """ETB's ids of those who are named for the incident or are in its room, and may be there."""
-    names = set(visitor.circle.names)
+    names = set(visitor.circle.for_many().names or ())
     for user_id in await visitor.work.rooms.present(visitor.room_id):
         name = visitor.policy.people.username(user_id)
         if name is not None:

@@ -27,7 +27,7 @@ from etb_appservice.gateway.objects import Ticket, moment
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.pages import no_such_page
 from etb_appservice.gateway.problems import Problem, not_found
-from etb_appservice.gateway.table import Answer, Asked, Route
+from etb_appservice.gateway.table import MOST_KEY, Answer, Asked, Route
 
 _log = structlog.get_logger(__name__)
 
@@ -156,6 +156,7 @@ class Frame:
             body=await read_body(request) if route.takes_body else {},
             links=Links(self.public.origin, place.prefix, place.path.format(**ids), query),
             ticket=lambda: self._ticket(token),
+            key=_key(request) if route.takes_key else "",
         )
         try:
             answer = await route.run(asked)
@@ -215,6 +216,13 @@ class Frame:
 async def _nothing_here(request: web.Request) -> web.Response:
     del request
     return _problem(not_found())
+
+
+def _key(request: web.Request) -> str:
+    given = request.headers.get("Idempotency-Key", "").strip()
+    if len(given) > MOST_KEY:
+        raise Problem(400, "invalid", "", fields={"Idempotency-Key": [f"At most {MOST_KEY} characters."]})
+    return given
 
 
 def _uuid(text: str) -> str:

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from etb_appservice.domain.ids import Username, WarRoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.gateway.asking import Asking
+from etb_appservice.gateway.desk import Desk
 from etb_appservice.gateway.doors import Doors
 from etb_appservice.ports import Clock, EtbReads, Store
+
+Online = Callable[[WarRoomId], Collection[Username]]
+"""Whose sockets are open in a war room."""
 
 
 def nobody(war_room: WarRoomId) -> Collection[Username]:
@@ -26,7 +30,7 @@ class Gate:
     etb: EtbReads
     doors: Doors
     asking: Asking
+    desk: Desk
     page_size: int = 20
     most_page_size: int = 100
-    online: Callable[[WarRoomId], Collection[Username]] = nobody
-    """Whose sockets are open in a war room."""
+    online: Online = nobody

@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.objects import Error, Invalid
-from etb_appservice.gateway.table import Route
+from etb_appservice.gateway.table import MOST_KEY, Route
 
 _REF = "#/components/schemas/{model}"
 _ANYWHERE = (401, 403, 429, 500, 503)
@@ -24,6 +24,13 @@ _HEADERS: Mapping[int, tuple[str, str, str]] = {
     401: ("WWW-Authenticate", "string", "`Token`"),
     429: ("Retry-After", "integer", "Seconds to wait."),
     503: ("Retry-After", "integer", "Seconds to wait, where that is known."),
+}
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Within a day the same caller's same key, sent for the same thing, answers the first result.",
+    "schema": {"type": "string", "maxLength": MOST_KEY},
 }
 _ABOUT = """\
 The chat API of ETB's war rooms, served by etb-appservice.
@@ -82,6 +89,8 @@ _Names = Mapping[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
 
 def _operation(route: Route, names: _Names) -> dict[str, Any]:
     parameters = [*_path_parameters(route.path), *_query_parameters(route.query)]
+    if route.takes_key:
+        parameters.append(_KEY)
     responses = {
         str(status): {
             "description": HTTPStatus(status).phrase,
@@ -119,7 +128,7 @@ def statuses(route: Route) -> list[int]:
     found = {*_ANYWHERE, *route.errors}
     if route.takes_body:
         found |= set(_WITH_BODY)
-    if route.query.model_fields:
+    if route.query.model_fields or route.takes_key:
         found.add(400)
     if "page" in route.query.model_fields or "{" in route.path:
         found.add(404)

@@ -21,6 +21,8 @@ from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import Links
 from etb_appservice.gateway.objects import Ticket
 
+MOST_KEY = 255
+"""Characters of an `Idempotency-Key`."""
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -59,6 +61,8 @@ class Call(Generic[Q, B]):
     links: Links
     ticket: Callable[[], Ticket]
     """Makes a ticket for whoever calls."""
+    key: str = ""
+    """The `Idempotency-Key`, of routes that take one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class Asked:
     body: Any
     links: Links
     ticket: Callable[[], Ticket]
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +104,8 @@ class Route:
     answers: Mapping[int, type[BaseModel]]
     errors: tuple[int, ...]
     """Besides those that the frame may answer anywhere."""
+    takes_key: bool
+    """Whether an `Idempotency-Key` makes a repetition answer what was done first."""
     run: Callable[[Asked], Awaitable[Answer]]
     """Checks query and body and calls the handler; raises pydantic's ValidationError, or Problem."""
 
@@ -114,6 +121,7 @@ def route(
     *,
     answers: Mapping[int, type[BaseModel]],
     errors: tuple[int, ...] = (),
+    takes_key: bool = False,
 ) -> Callable[[Callable[[Call[Q, B]], Awaitable[Answer]]], Route]:
     """Make a route of a handler; its docstring is the documentation, its annotation says what it takes."""
 
@@ -130,6 +138,7 @@ def route(
                 body=body.model_validate(asked.body),
                 links=asked.links,
                 ticket=asked.ticket,
+                key=asked.key,
             )
             return await handler(call)
 
@@ -143,6 +152,7 @@ def route(
             body=body,
             answers=answers,
             errors=errors,
+            takes_key=takes_key,
             run=run,
         )
 

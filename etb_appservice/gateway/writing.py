@@ -40,7 +40,6 @@ _SAME_KEY_MS = 86_400_000
 """For how long a key answers what was done first (docs/etb-contract.md 4.2)."""
 _LOOK_EVERY_S = 0.5
 """How soon a ruling is seen that another process has given."""
-_MOST_KEY = 255
 _MOST_CONTENT = 200_000
 _UNWANTED = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127))
 """Control characters that no text needs."""
@@ -221,8 +220,6 @@ def _key(fact: WebFact, act: Act, what: str) -> bytes | None:
     """One caller's key for one thing asked for; another caller's, or for something else, is another one."""
     if not act.key:
         return None
-    if len(act.key) > _MOST_KEY:
-        raise Refusal("validation_error", f"At most {_MOST_KEY} characters.", field="Idempotency-Key")
     return short_hash("act", fact.by.username, fact.war_room, what, act.key)
 
 

@@ -24,8 +24,10 @@ from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import PREFIXES
 from etb_appservice.gateway.routes import ROUTES
 from etb_appservice.gateway.table import Route
+from etb_appservice.gateway.writing import WebDesk
 from etb_appservice.store.codec import FactJson
 from tests.harness.kit import House
+from tests.harness.web import Signs
 
 _USERS = uuid.UUID("00000000-0000-4000-8000-00000000e7b0")
 
@@ -143,6 +145,17 @@ async def api_of(
 
     asking = Asking(house.db, FactJson(), wake, wait_s=wait_s)
     house.verdict = asking.tell
+    desk = WebDesk(
+        store=house.db,
+        codec=FactJson(),
+        policy=policy,
+        clock=house.clock,
+        waiting=house.waiting,
+        wake=wake,
+        broadcast=house.news,
+        signals=Signs(),
+        patience_s=wait_s,
+    )
     frame = Frame(
         gate=Gate(
             store=house.db,
@@ -151,6 +164,7 @@ async def api_of(
             etb=house.etb,
             doors=Doors(house.db, policy),
             asking=asking,
+            desk=desk,
         ),
         callers=Callers(
             profiles, house.etb, house.db, policy, house.clock, user_id=user_id, learn=learn, cache_s=cache_s

@@ -1,12 +1,25 @@
 """What the chat API serves: a module a subject, each with a `TABLE` of routes."""
 
-from etb_appservice.gateway.routes import bots, changes, commands, files, links, messages, rooms, tickets
+from etb_appservice.gateway.routes import (
+    bots,
+    changes,
+    commands,
+    files,
+    links,
+    messages,
+    rooms,
+    runs,
+    tickets,
+    writing,
+)
 from etb_appservice.gateway.table import Route
 
 ROUTES: tuple[Route, ...] = (
     *rooms.TABLE,
     *changes.TABLE,
     *messages.TABLE,
+    *writing.TABLE,
+    *runs.TABLE,
     *commands.TABLE,
     *files.TABLE,
     *bots.TABLE,

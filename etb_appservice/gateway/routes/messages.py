@@ -19,7 +19,7 @@ from etb_appservice.gateway.past import past_of
 from etb_appservice.gateway.problems import invalid, not_found
 from etb_appservice.gateway.reading import Found, may_read, readable, up_to
 from etb_appservice.gateway.shows import Shows, users_of
-from etb_appservice.gateway.table import Answer, Call, Nothing, Q, Route, route
+from etb_appservice.gateway.table import Answer, B, Call, Nothing, Q, Route, route
 from etb_appservice.ports import Message, Work
 
 _MOST_REPLIES = 5000
@@ -138,7 +138,7 @@ async def list_pinned_messages(call: Call[Paged, Nothing]) -> Answer:
 async def get_message(call: Call[Nothing, Nothing]) -> Answer:
     """Show a message."""
     async with call.gate.store.view() as work:
-        sight, message = await _one(call, work)
+        sight, message = await one_message(call, work)
         shown = await _shows(call).messages(work, sight.room, [message], call.caller.user.username)
         return Answer(shown[0])
 
@@ -147,7 +147,7 @@ async def get_message(call: Call[Nothing, Nothing]) -> Answer:
 async def list_replies(call: Call[Paged, Nothing]) -> Answer:
     """List what answers a message, oldest first."""
     async with call.gate.store.view() as work:
-        sight, message = await _one(call, work)
+        sight, message = await one_message(call, work)
         return Answer(await _page(call, work, sight, await _replies(work, sight, message), call.query))
 
 
@@ -158,7 +158,7 @@ def _shows(call: Call[Q, Nothing]) -> Shows:
     return Shows(call.gate.policy, call.links)
 
 
-async def _one(call: Call[Q, Nothing], work: Work) -> tuple[Sight, Message]:
+async def one_message(call: Call[Q, B], work: Work) -> tuple[Sight, Message]:
     """The message that the path names, and its war room."""
     message = await work.messages.get(call.path["id"])
     if message is None or message.state not in {"open", "sealed", "unreadable"}:

@@ -56,6 +56,7 @@ def test_every_route_is_in_it_with_all_that_it_takes_and_answers() -> None:
         assert {one["name"] for one in operation.get("parameters", [])} == {
             *re.findall(r"{(\w+)}", route.path),
             *route.query.model_fields,
+            *(["Idempotency-Key"] if route.takes_key else []),
         }
         assert ("requestBody" in operation) is route.takes_body
 
