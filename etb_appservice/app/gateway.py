@@ -15,16 +15,28 @@ from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.callers import Callers, Tickets
 from etb_appservice.gateway.desk import Desk
 from etb_appservice.gateway.doors import Doors
+from etb_appservice.gateway.fileroom import FileRoom
 from etb_appservice.gateway.frame import Count, Frame, Public
 from etb_appservice.gateway.gate import Gate, Online
 from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.routes import ROUTES
+from etb_appservice.matrix.media import HomeserverMedia
+from etb_appservice.render.pictures import PillowPictures
 
 
 def api_document() -> str:
     """The OpenAPI document as it is without a configured address."""
     return json.dumps(document(ROUTES, Links("", PREFIXES[0])), indent=2)
+
+
+def file_room(base: Foundation) -> FileRoom:
+    """Where files come in and go out."""
+    return FileRoom(
+        media=HomeserverMedia(base.door.anonymous),
+        pictures=PillowPictures(),
+        places=base.policy.files.at_once,
+    )
 
 
 def chat_api(base: Foundation, own: Own, asking: Asking, desk: Desk, *, online: Online, count: Count) -> Frame:
@@ -48,6 +60,7 @@ def chat_api(base: Foundation, own: Own, asking: Asking, desk: Desk, *, online: 
             asking=asking,
             desk=desk,
             online=online,
+            files=file_room(base),
             page_size=settings.page_size,
             most_page_size=settings.most_page_size,
         ),

@@ -17,7 +17,7 @@ import structlog
 
 from etb_appservice.app.secrets import LOOK_EVERY_S, LiveSecrets
 from etb_appservice.app.vitals import HouseVitals
-from etb_appservice.domain.facts import DevicesSeen, ServiceStarted, Troubled, UsersSeen
+from etb_appservice.domain.facts import Fact, Troubled
 from etb_appservice.domain.ids import RoomId, short_hash
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.rooms import CONTROL_ROOM
@@ -53,9 +53,7 @@ class Own:
     clock: Clock
     wake: Callable[[Sequence[str]], None]
 
-    async def accept(
-        self, fact: ServiceStarted | Troubled | DevicesSeen | UsersSeen, *key: str, lane: str = SERVICE_LANE
-    ) -> None:
+    async def accept(self, fact: Fact, *key: str, lane: str = SERVICE_LANE) -> None:
         """Accept a fact once per key."""
         arrival = Arrival(source="own", lane=lane, key=short_hash("own", *key), payload=self.codec.encode(fact))
         async with self.store.work() as work:

@@ -14,6 +14,7 @@ from etb_appservice.domain.policy import (
     CommandPolicy,
     DevicePolicy,
     DutyPolicy,
+    FilePolicy,
     KeyPolicy,
     Policy,
     ReactionPolicy,
@@ -116,6 +117,12 @@ def policy(settings: Settings) -> Policy:
             members=frozenset(settings.announcements.members),
             classification=settings.announcements.classification,
             severity=settings.announcements.severity,
+        ),
+        files=FilePolicy(
+            most_bytes=settings.files.most_mib * 1024 * 1024,
+            blocked=frozenset(one.strip().lower() for one in settings.files.blocked),
+            alone_after_s=settings.files.alone_after_s,
+            at_once=settings.files.at_once,
         ),
         partners=tuple(
             Partner(

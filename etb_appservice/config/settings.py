@@ -308,6 +308,23 @@ class SocketSettings(Section):
     is closed within a minute."""
 
 
+class Files(Section):
+    """Files that people upload and fetch by the chat API."""
+
+    most_mib: Count = 50
+    """The size of one file in MiB, in both directions. Synapse's `max_upload_size` must allow it."""
+    blocked: tuple[str, ...] = (
+        "application/vnd.microsoft.portable-executable",
+        "application/x-elf",
+        "application/x-mach-binary",
+    )
+    """Types that aren't taken, as they are found in the bytes, whatever a file is called: programs by default."""
+    alone_after_s: Seconds = 60.0
+    """How long an uploaded file waits for a message that names it, before it is sent by itself."""
+    at_once: Count = 16
+    """How many uploads and downloads may be under way at the same moment; whoever comes later is asked to wait."""
+
+
 class RoomRow(Section):
     """What one classification allows a room to be."""
 
@@ -656,6 +673,7 @@ class Settings(Section):
     webhook: Webhook = Field(default_factory=Webhook)
     gateway: Gateway = Field(default_factory=Gateway)
     sockets: SocketSettings = Field(default_factory=SocketSettings)
+    files: Files = Field(default_factory=Files)
     rooms: Rooms = Field(default_factory=Rooms)
     people: People = Field(default_factory=People)
     partners: dict[PartnerName, PartnerRow] = Field(default_factory=dict)

@@ -160,6 +160,10 @@ class FileDetails:
     file: EncryptedFile | None = None
     """None while it isn't uploaded."""
     thumbnail: EncryptedFile | None = None
+    thumbnail_width: int = 0
+    """Of a thumbnail that we have made; it is a JPEG."""
+    thumbnail_height: int = 0
+    thumbnail_size: int = 0
     file_type: FileType = "OTHER"
     width: int = 0
     height: int = 0

@@ -150,17 +150,24 @@ class Say:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendFile:
-    """Send a file of ours, encrypted as an attachment. Its bytes wait in `ports.Documents`, not here."""
+    """Send a file, encrypted as an attachment. Its bytes are not here.
+
+    One of ours waits in `ports.Documents`; where one lies that somebody has uploaded, `ports.Files` knows.
+    """
 
     kind: Literal["SendFile"] = "SendFile"
     room_id: RoomId
-    document: str
-    """Its id among the documents."""
+    document: str = ""
+    """Its id among the documents; empty for an uploaded one."""
+    file_id: str = ""
+    """Its id among the files; empty for one of ours."""
+    message_id: str = ""
+    """The message of the record that this is; empty where it only goes with one."""
     filename: str
     mime: str
     size: int
     """In bytes."""
-    msgtype: Literal["m.file", "m.image"] = "m.file"
+    msgtype: Literal["m.file", "m.image", "m.video", "m.audio"] = "m.file"
     width: int = 0
     height: int = 0
     caption: str = ""

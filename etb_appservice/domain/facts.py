@@ -7,8 +7,11 @@ a device of its sender. Facts are stored and read again by later versions: give 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.conversation import FileDetails
 from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.effects import Effect
+from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import EtbUser, Incident, OnCall
 from etb_appservice.domain.talk import (
@@ -534,6 +537,76 @@ class EffectAnswered:
     answer: Done | NotDone
 
 
+# --- files (domain/files.py) -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileUploaded:
+    """Somebody has uploaded a file by the chat API; its bytes lie on the homeserver, encrypted."""
+
+    kind: Literal["FileUploaded"] = "FileUploaded"
+    ref: str = ""
+    """What the asker is told the verdict by."""
+    file_id: str
+    war_room: WarRoomId
+    user_id: UserId
+    """Under which its uploader speaks; their name stands in `details`."""
+    details: FileDetails
+    by: EtbUser
+    confirmed_ms: int
+    """When ETB said so of them."""
+    message_id: str = ""
+    """The message that it goes with; empty where a message may name it yet."""
+    is_sent: bool = False
+    """Whether it is to be sent at once, as a message of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDue:
+    """The time is over in which a message could have named an uploaded file."""
+
+    kind: Literal["FileDue"] = "FileDue"
+    file_id: str
+    user_id: UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileLookedAt:
+    """Somebody looked at a file. The rest is what its plain text showed when it was read for the first time."""
+
+    kind: Literal["FileLookedAt"] = "FileLookedAt"
+    ref: str = ""
+    """What the asker is told the verdict by."""
+    access: FileAccess
+    sha256: str = ""
+    size: int = 0
+    mime: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileClassified:
+    """Somebody has said how a file is classified."""
+
+    kind: Literal["FileClassified"] = "FileClassified"
+    ref: str = ""
+    """What the asker is told the verdict by."""
+    file_id: str
+    level: Classification
+    by: Username
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileWithdrawn:
+    """Somebody has asked for a file to be deleted."""
+
+    kind: Literal["FileWithdrawn"] = "FileWithdrawn"
+    ref: str = ""
+    """What the asker is told the verdict by."""
+    file_id: str
+    by: EtbUser
+    user_id: UserId
+
+
 Fact = (
     MessageReceived
     | PlainMessageReceived
@@ -593,6 +666,11 @@ Fact = (
     | WebReacted
     | WebPinned
     | WebRan
+    | FileUploaded
+    | FileDue
+    | FileLookedAt
+    | FileClassified
+    | FileWithdrawn
     | EffectDelayed
     | EffectAnswered
 )

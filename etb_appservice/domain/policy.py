@@ -212,6 +212,20 @@ class BreakGlassPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class FilePolicy:
+    """Files that people upload and fetch by the chat API."""
+
+    most_bytes: int = 50 * 1024 * 1024
+    """Of one file, in both directions."""
+    blocked: frozenset[str] = frozenset()
+    """Types that aren't taken, whatever they are called."""
+    alone_after_s: float = 60.0
+    """How long an uploaded file waits for a message that names it, before it is sent by itself."""
+    at_once: int = 16
+    """How many may be under way at the same moment."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """All of it."""
 
@@ -231,6 +245,7 @@ class Policy:
     duty: DutyPolicy = field(default_factory=DutyPolicy)
     announcements: AnnouncementPolicy = field(default_factory=AnnouncementPolicy)
     devices: DevicePolicy = field(default_factory=DevicePolicy)
+    files: FilePolicy = field(default_factory=FilePolicy)
     partners: tuple[Partner, ...] = ()
     break_glass: BreakGlassPolicy = field(default_factory=BreakGlassPolicy)
     read_only_after_hours: int = 72

@@ -20,7 +20,7 @@ from etb_appservice.domain.facts import (
 from etb_appservice.domain.ids import EventId, new_id, short_hash
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows import marks, polls
+from etb_appservice.flows import files, marks, polls
 from etb_appservice.flows.record import details_of, person_of, put_edit, put_new, put_ours, take_away, text_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import ASK_AGAIN, SHOWN, KeyMissing, Message, MessageState, Room
@@ -159,6 +159,7 @@ class Conversation:
         if message is None:
             if not await marks.withdrawn(turn, room, fact, self._policy):
                 await polls.redacted(turn, room, fact)
+                await files.redacted(turn, room, fact.redacts)
         else:
             await take_away(turn, room, message, person_of(fact.sender, self._policy))
             await polls.redacted(turn, room, fact)

@@ -39,6 +39,11 @@ from etb_appservice.domain.facts import (
     EventRedacted,
     ExportDue,
     Fact,
+    FileClassified,
+    FileDue,
+    FileLookedAt,
+    FileUploaded,
+    FileWithdrawn,
     HeldDue,
     IncidentDoubted,
     IncidentDue,
@@ -87,7 +92,7 @@ from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.text import plain
-from etb_appservice.flows import links, marks, pages, polls, removals
+from etb_appservice.flows import files, links, marks, pages, polls, removals
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
@@ -259,7 +264,19 @@ class Decider:
                 await self.replies.delayed(turn, fact)
             case EffectAnswered():
                 await self.record(turn, fact)
-            case QuestionEnds() | ApprovalEnds() | HeldDue() | RunbookDue() | ExportDue() | ChartDue():
+            case (
+                QuestionEnds()
+                | ApprovalEnds()
+                | HeldDue()
+                | RunbookDue()
+                | ExportDue()
+                | ChartDue()
+                | FileUploaded()
+                | FileDue()
+                | FileLookedAt()
+                | FileClassified()
+                | FileWithdrawn()
+            ):
                 await self._goes_on(turn, fact, looked)
             case (
                 MessageReceived()
@@ -361,11 +378,13 @@ class Decider:
     async def _goes_on(
         self,
         turn: Turn,
-        fact: QuestionEnds | ApprovalEnds | HeldDue | RunbookDue | ExportDue | ChartDue,
+        fact: QuestionEnds | ApprovalEnds | HeldDue | RunbookDue | ExportDue | ChartDue | files.FileFact,
         looked: Looked,
     ) -> None:
-        """What a command has begun."""
-        if isinstance(fact, ExportDue | ChartDue):
+        """What a command has begun, or somebody with a file."""
+        if isinstance(fact, files.FileFact):
+            await files.decided(turn, fact, self.rights)
+        elif isinstance(fact, ExportDue | ChartDue):
             await self.papers.due(turn, fact, looked)
         else:
             await self.follow_ups.due(turn, fact, looked)

@@ -82,7 +82,7 @@ def _is_needed(effect: Effect) -> bool:
 
 async def _forget_document(work: Work, effect: Effect) -> None:
     """The row has ended, and so has the need for what it refers to."""
-    if isinstance(effect, SendFile):
+    if isinstance(effect, SendFile) and effect.document:
         await work.documents.forget(effect.document)
 
 

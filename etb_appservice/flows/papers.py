@@ -12,6 +12,7 @@ from etb_appservice.domain.facts import ChartDue, Done, EffectAnswered, ExportDu
 from etb_appservice.domain.ids import EventId
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.text import code, plain
+from etb_appservice.flows import sharing
 from etb_appservice.flows.chart import Charts, Drawn
 from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.export import Exports
@@ -48,6 +49,8 @@ class Papers:
     async def answered(self, turn: Turn, fact: EffectAnswered) -> None:
         """A file was sent or registered, or could not be. Other effects mean nothing here."""
         match fact.effect, fact.answer:
+            case SendFile(file_id=file_id) as sent, (Done() | NotDone()) as answer if file_id:
+                await sharing.answered(turn, sent, answer)
             case SendFile() as sent, Done(event_id=event_id, found=found) if event_id:
                 await self._sent(turn, sent, event_id, found)
             case SendFile() as sent, NotDone() as failed:

@@ -9,13 +9,31 @@ harmless.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from etb_appservice.domain.facts import LinkCodeAsked, RoomAsked, RoomChangeAsked, UnlinkAsked
+from etb_appservice.domain.facts import (
+    FileClassified,
+    FileLookedAt,
+    FileUploaded,
+    FileWithdrawn,
+    LinkCodeAsked,
+    RoomAsked,
+    RoomChangeAsked,
+    UnlinkAsked,
+)
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.ports import Arrival, FactCodec, Store
 
-WebFact = RoomAsked | RoomChangeAsked | LinkCodeAsked | UnlinkAsked
+WebFact = (
+    RoomAsked
+    | RoomChangeAsked
+    | LinkCodeAsked
+    | UnlinkAsked
+    | FileUploaded
+    | FileLookedAt
+    | FileClassified
+    | FileWithdrawn
+)
 _WAIT_S = 15.0
 
 

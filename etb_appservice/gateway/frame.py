@@ -27,7 +27,8 @@ from etb_appservice.gateway.objects import Ticket, moment
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.pages import no_such_page
 from etb_appservice.gateway.problems import Problem, not_found
-from etb_appservice.gateway.table import MOST_KEY, Answer, Asked, Route
+from etb_appservice.gateway.table import MOST_KEY, Answer, Asked, Nothing, Route, Stream
+from etb_appservice.gateway.uploads import Form
 
 _log = structlog.get_logger(__name__)
 
@@ -111,9 +112,10 @@ class Frame:
             app.router.add_route("*", one, handler)
 
     def _handler(self, place: _Place) -> Callable[[web.Request], Any]:
-        async def handle(request: web.Request) -> web.Response:
+        async def handle(request: web.Request) -> web.StreamResponse:
             began_s = self.gate.clock.monotonic()
             route = place.routes.get("GET" if request.method == "HEAD" else request.method)
+            response: web.StreamResponse
             try:
                 response = await self._answer(request, place, route)
             except Problem as problem:
@@ -121,14 +123,15 @@ class Frame:
             except Exception as error:  # noqa: BLE001 - whatever failed, the caller gets an answer
                 _log.error("a request failed", route=route.name if route else "none", **told(error))
                 response = _problem(Problem(500, "error", "Something went wrong here. It was recorded."))
-            self._seal(request, response)
+            if not response.prepared:
+                self._seal(request, response)
             seconds = self.gate.clock.monotonic() - began_s
             self.count(route.name if route else "none", response.status, seconds)
             return response
 
         return handle
 
-    async def _answer(self, request: web.Request, place: _Place, route: Route | None) -> web.Response:
+    async def _answer(self, request: web.Request, place: _Place, route: Route | None) -> web.StreamResponse:
         if not self.public.admits(request.headers.get("Origin")):
             raise Problem(403, "origin_not_allowed", "Pages of this origin may not call here.")
         if request.method == "OPTIONS":
@@ -157,12 +160,33 @@ class Frame:
             links=Links(self.public.origin, place.prefix, place.path.format(**ids), query),
             ticket=lambda: self._ticket(token),
             key=_key(request) if route.takes_key else "",
+            address=request.remote or "",
+            form=Form(request) if route.form is not None else None,
         )
         try:
             answer = await route.run(asked)
         except ValidationError as error:
             raise _invalid(error) from None
-        return _response(answer)
+        return await self._streamed(request, answer) if isinstance(answer, Stream) else _response(answer)
+
+    async def _streamed(self, request: web.Request, answer: Stream) -> web.StreamResponse:
+        """In pieces. What fails on the way ends the connection, so that nobody takes a part for the whole."""
+        async with answer.held:
+            response = web.StreamResponse(headers=answer.headers)
+            response.content_length = answer.size
+            self._seal(request, response)
+            await response.prepare(request)
+            if request.method != "HEAD":
+                try:
+                    async for piece in answer.pieces:
+                        await response.write(piece)
+                except Exception as error:  # noqa: BLE001 - the status is out already
+                    _log.warning("an answer broke off", **told(error))
+                    if request.transport is not None:
+                        request.transport.abort()
+                    return response
+            await response.write_eof()
+            return response
 
     async def _caller(self, request: web.Request) -> tuple[Caller, str]:
         given = request.headers.getall("Authorization", [])
@@ -189,7 +213,7 @@ class Frame:
         expires_ms = self.gate.clock.now_ms() + round(self.tickets.lasts_s * 1000)
         return Ticket(ticket=self.tickets.give(token), expires_at=moment(expires_ms))
 
-    def _seal(self, request: web.Request, response: web.Response) -> None:
+    def _seal(self, request: web.Request, response: web.StreamResponse) -> None:
         """Headers that every answer has."""
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -269,6 +293,8 @@ def _problem(problem: Problem) -> web.Response:
 
 
 def _response(answer: Answer) -> web.Response:
+    if isinstance(answer.body, Nothing):
+        return web.Response(status=answer.status, headers=answer.headers)
     return web.Response(
         body=_json(_plain(answer.body)),
         status=answer.status,

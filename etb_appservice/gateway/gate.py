@@ -8,6 +8,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.desk import Desk
 from etb_appservice.gateway.doors import Doors
+from etb_appservice.gateway.fileroom import FileRoom
 from etb_appservice.ports import Clock, EtbReads, Store
 
 Online = Callable[[WarRoomId], Collection[Username]]
@@ -31,6 +32,7 @@ class Gate:
     doors: Doors
     asking: Asking
     desk: Desk
+    files: FileRoom
     page_size: int = 20
     most_page_size: int = 100
     online: Online = nobody

@@ -14,12 +14,14 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.objects import Error, Invalid
-from etb_appservice.gateway.table import MOST_KEY, Route
+from etb_appservice.gateway.table import MOST_KEY, Bytes, Nothing, Route
+from etb_appservice.gateway.uploads import FORM
 
 _REF = "#/components/schemas/{model}"
 _ANYWHERE = (401, 403, 429, 500, 503)
 """What the frame may answer to any request."""
 _WITH_BODY = (400, 413, 415)
+_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _HEADERS: Mapping[int, tuple[str, str, str]] = {
     401: ("WWW-Authenticate", "string", "`Token`"),
     429: ("Retry-After", "integer", "Seconds to wait."),
@@ -45,9 +47,11 @@ def document(routes: Sequence[Route], links: Links) -> dict[str, Any]:
     prefixes = [links.prefix, *(one for one in PREFIXES if one != links.prefix)]
     used: set[tuple[type[BaseModel], JsonSchemaMode]] = {(Error, "serialization"), (Invalid, "serialization")}
     for route in routes:
-        used |= {(model, "serialization") for model in route.answers.values()}
+        used |= {(model, "serialization") for model in route.answers.values() if model not in {Bytes, Nothing}}
         if route.takes_body:
             used.add((route.body, "validation"))
+        if route.form is not None:
+            used.add((route.form, "validation"))
     ordered = sorted(used, key=lambda one: (one[0].__name__, one[1]))
     named, definitions = models_json_schema(ordered, ref_template=_REF)
     # Only models of ours go in; pydantic's own type also allows its dataclasses.
@@ -94,9 +98,15 @@ def _operation(route: Route, names: _Names) -> dict[str, Any]:
     responses = {
         str(status): {
             "description": HTTPStatus(status).phrase,
-            "content": _content(names[model, "serialization"]),
+            "content": _BYTES if model is Bytes else _content(names[model, "serialization"]),
         }
         for status, model in route.answers.items()
+        if model is not Nothing
+    }
+    responses |= {
+        str(status): {"description": HTTPStatus(status).phrase}
+        for status, model in route.answers.items()
+        if model is Nothing
     }
     for status in statuses(route):
         error = names[Error, "serialization"]
@@ -120,13 +130,18 @@ def _operation(route: Route, names: _Names) -> dict[str, Any]:
         schema = names[route.body, "validation"]
         is_needed = any(info.is_required() for info in route.body.model_fields.values())
         operation["requestBody"] = {"required": is_needed, "content": _content(schema)}
+    if route.form is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {FORM: {"schema": names[route.form, "validation"]}},
+        }
     return operation
 
 
 def statuses(route: Route) -> list[int]:
     """Every status of a route that is no success."""
     found = {*_ANYWHERE, *route.errors}
-    if route.takes_body:
+    if route.takes_body or route.form is not None:
         found |= set(_WITH_BODY)
     if route.query.model_fields or route.takes_key:
         found.add(400)

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, Pins, grouped
+from etb_appservice.domain.files import RETENTION_DAYS, kept_until_ms, level_of
 from etb_appservice.domain.ids import NOBODY, EventId, RoomId, UserId, Username
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
@@ -23,15 +24,6 @@ from etb_appservice.gateway.objects import level_name, moment, moment_or_none
 from etb_appservice.gateway.past import Past, past_of
 from etb_appservice.ports import ChatFile, CommandRun, CommandStatus, Message, Room, Work, unsent
 
-RETENTION_DAYS: Mapping[Classification, int] = {
-    Classification.PUBLIC: 365,
-    Classification.INTERNAL: 1095,
-    Classification.CONFIDENTIAL: 2555,
-    Classification.RESTRICTED: 3650,
-    Classification.TOP_SECRET: 3650,
-}
-"""Where no policy of ETB's says otherwise (docs/etb-contract.md 2.5)."""
-_DAY_MS = 86_400_000
 STATUSES: Mapping[CommandStatus, objects.ExecutionStatus] = {
     "RUNNING": "RUNNING",
     "SUCCESS": "SUCCESS",
@@ -259,7 +251,6 @@ class Shows:
         """One file. `room_id`: where it was said, which a war room may have moved away from."""
         details = file.details
         level = file_level(details, room)
-        days = RETENTION_DAYS[level]
         return objects.File(
             id=file.id,
             message=file.message_id,
@@ -278,8 +269,8 @@ class Shows:
             uploaded_by=_id(users.get(details.uploaded_by)),
             uploaded_by_username=details.uploaded_by,
             uploaded_at=moment(file.created_ms),
-            retention_period_days=days,
-            retention_until=moment(file.created_ms + days * _DAY_MS),
+            retention_period_days=RETENTION_DAYS[level],
+            retention_until=moment(kept_until_ms(file.created_ms, level)),
             legal_hold=False,
             evidence=details.evidence or None,
             access_count=file.access_count,
@@ -292,9 +283,8 @@ class Shows:
 
 
 def file_level(details: FileDetails, room: Room) -> Classification:
-    """How a file is classified: as was said of it, else as its room."""
-    known = {level.name: level for level in Classification}
-    return known.get(details.classification, room.classification)
+    """How a file is classified."""
+    return level_of(details, room.classification)
 
 
 def _id(user: EtbUser | None) -> str | None:

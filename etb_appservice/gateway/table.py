@@ -10,7 +10,8 @@ What isn't in a table isn't served, and what a table doesn't name isn't answered
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -20,6 +21,7 @@ from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import Links
 from etb_appservice.gateway.objects import Ticket
+from etb_appservice.gateway.uploads import Form
 
 MOST_KEY = 255
 """Characters of an `Idempotency-Key`."""
@@ -63,6 +65,10 @@ class Call(Generic[Q, B]):
     """Makes a ticket for whoever calls."""
     key: str = ""
     """The `Idempotency-Key`, of routes that take one."""
+    address: str = ""
+    """From where they call, as this process sees it."""
+    form: Form | None = None
+    """What they send, where the route takes a form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,20 @@ class Answer:
     body: BaseModel
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Bytes(BaseModel):
+    """An answer that is a file's content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """An answer in pieces, of so many bytes. `held` is closed once it was given out, or nobody takes it."""
+
+    pieces: AsyncIterator[bytes]
+    size: int
+    headers: Mapping[str, str]
+    held: AsyncExitStack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +106,8 @@ class Asked:
     links: Links
     ticket: Callable[[], Ticket]
     key: str = ""
+    address: str = ""
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +128,11 @@ class Route:
     """Besides those that the frame may answer anywhere."""
     takes_key: bool
     """Whether an `Idempotency-Key` makes a repetition answer what was done first."""
-    run: Callable[[Asked], Awaitable[Answer]]
+    run: Callable[[Asked], Awaitable[Answer | Stream]]
     """Checks query and body and calls the handler; raises pydantic's ValidationError, or Problem."""
+
+    form: type[BaseModel] | None = None
+    """What stands in the form that it reads, where it reads one."""
 
     @property
     def takes_body(self) -> bool:
@@ -122,14 +147,15 @@ def route(
     answers: Mapping[int, type[BaseModel]],
     errors: tuple[int, ...] = (),
     takes_key: bool = False,
-) -> Callable[[Callable[[Call[Q, B]], Awaitable[Answer]]], Route]:
+    form: type[BaseModel] | None = None,
+) -> Callable[[Callable[[Call[Q, B]], Awaitable[Answer | Stream]]], Route]:
     """Make a route of a handler; its docstring is the documentation, its annotation says what it takes."""
 
-    def made(handler: Callable[[Call[Q, B]], Awaitable[Answer]]) -> Route:
+    def made(handler: Callable[[Call[Q, B]], Awaitable[Answer | Stream]]) -> Route:
         query, body = _taken(handler)
         summary, _, details = (inspect.getdoc(handler) or "").partition("\n")
 
-        async def run(asked: Asked) -> Answer:
+        async def run(asked: Asked) -> Answer | Stream:
             call = Call(
                 gate=asked.gate,
                 caller=asked.caller,
@@ -139,6 +165,8 @@ def route(
                 links=asked.links,
                 ticket=asked.ticket,
                 key=asked.key,
+                address=asked.address,
+                form=asked.form,
             )
             return await handler(call)
 
@@ -154,12 +182,13 @@ def route(
             errors=errors,
             takes_key=takes_key,
             run=run,
+            form=form,
         )
 
     return made
 
 
-def _taken(handler: Callable[[Call[Q, B]], Awaitable[Answer]]) -> tuple[type[Q], type[B]]:
+def _taken(handler: Callable[[Call[Q, B]], Awaitable[Answer | Stream]]) -> tuple[type[Q], type[B]]:
     """The models in the annotation `Call[Q, B]` of a handler's argument."""
     hints = typing.get_type_hints(handler)
     query, body = typing.get_args(hints["call"])

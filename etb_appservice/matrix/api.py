@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from etb_appservice.matrix.tokens import Tokens
 
 _ANSWER_LIMIT = 128 * 1024 * 1024
 """Bytes of one answer; a /sync after a long absence is the largest there is."""
+_ERROR_LIMIT = 64 * 1024
 _TOKEN_ERRORS = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"})
 _TOO_MANY = 429
 _UNAVAILABLE = 503
@@ -135,6 +136,28 @@ class Wire(HTTPAPI):
             if not isinstance(answer, dict | list):
                 raise MatrixResponseError(f"the homeserver's answer to {method} {url.path} is not JSON")
             return answer, response
+
+    async def stream(self, path: str) -> AsyncGenerator[bytes, None]:
+        """The body of a GET, in pieces. Close it: the connection is held until then."""
+        url = self.base_url.with_path(self._full_path(path), encoded=True)
+        query = {"user_id": self.as_user_id} if self.as_user_id else {}
+        in_order = self._tokens.in_order
+        for token, is_last in zip(in_order, [*[False] * (len(in_order) - 1), True], strict=True):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with self.session.get(url, params=query, headers=headers, allow_redirects=False) as response:
+                if response.status == 200:  # noqa: PLR2004 - OK
+                    self._tokens.worked(token)
+                    async for piece in response.content.iter_chunked(1 << 16):
+                        yield piece
+                    return
+                try:
+                    answer = json.loads(await response.content.read(_ERROR_LIMIT))
+                except (ValueError, RecursionError):
+                    answer = None
+                error = _request_error(response, answer)
+            if error.errcode != "M_UNKNOWN_TOKEN" or not self._tokens.failed(token) or is_last:
+                raise error
+        raise MatrixResponseError("there is no token to speak with")
 
 
 def _request_error(response: aiohttp.ClientResponse, answer: Any) -> MatrixRequestError:

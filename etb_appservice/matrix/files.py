@@ -14,10 +14,11 @@ import json
 
 from mautrix.crypto.attachments import encrypt_attachment
 
+from etb_appservice.domain.conversation import EncryptedFile
 from etb_appservice.domain.effects import SendFile
 from etb_appservice.domain.media import Media
-from etb_appservice.domain.outcomes import Broken
-from etb_appservice.matrix.messages import Json
+from etb_appservice.domain.outcomes import Broken, Refused
+from etb_appservice.matrix.messages import FILE_FIELD, Json
 from etb_appservice.matrix.server import Homeserver
 from etb_appservice.ports import Store
 
@@ -42,7 +43,12 @@ class Attachments:
     async def encrypted_file(self, sent: SendFile) -> Json:
         """The `file` of the event, the same at each try. Raises all four outcomes."""
         async with self._store.view() as view:
-            document = await view.documents.get(sent.document)
+            kept = await view.files.get(_file_id(sent))
+            document = await view.documents.get(sent.document) if sent.document else None
+        if document is None and kept is not None and kept.details.file is not None:
+            return encrypted(kept.details.file)
+        if document is None and sent.file_id:
+            raise Refused("the file was deleted before it could be sent", code="deleted")
         if document is None:
             raise Broken(f"the bytes of {sent.document} are not there any more")
         if document.upload is not None:
@@ -66,3 +72,37 @@ class Attachments:
                 ),
             )
         return file
+
+    async def info(self, sent: SendFile) -> Json:
+        """What an event says besides of a file that somebody has uploaded; of one of ours nothing."""
+        async with self._store.view() as view:
+            kept = await view.files.get(_file_id(sent))
+        if kept is None:
+            return {}
+        details = kept.details
+        found: Json = {FILE_FIELD: {"id": kept.id, "sha256": details.sha256}}
+        if details.thumbnail is not None:
+            found["thumbnail_file"] = encrypted(details.thumbnail)
+            found["thumbnail_info"] = {
+                "mimetype": "image/jpeg",
+                "size": details.thumbnail_size,
+                "w": details.thumbnail_width,
+                "h": details.thumbnail_height,
+            }
+        return found
+
+
+def _file_id(sent: SendFile) -> str:
+    """What people have uploaded is named by either: its bytes may wait among the documents, under its own id."""
+    return sent.file_id or sent.document
+
+
+def encrypted(file: EncryptedFile) -> Json:
+    """As an event has it (client-server API, "Extensions to m.room.message msgtypes")."""
+    return {
+        "url": file.mxc,
+        "key": {"kty": "oct", "key_ops": ["encrypt", "decrypt"], "alg": "A256CTR", "k": file.key, "ext": True},
+        "iv": file.iv,
+        "hashes": {"sha256": file.sha256},
+        "v": "v2",
+    }

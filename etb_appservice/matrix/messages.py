@@ -15,6 +15,8 @@ Json = dict[str, Any]
 Render = Callable[[str | Card], tuple[str, str]]
 """Makes (plain body, HTML) of Markdown or a card."""
 
+FILE_FIELD = "org.etb.file"
+"""In a file's `info`: its id with us, and the SHA-256 of its plain text, hex."""
 EFFECT_FIELD = "org.etb.effect"
 """In the encrypted content: the key of the effect that asked for the message, to find it again."""
 RELATION = "m.relates_to"
@@ -38,11 +40,15 @@ def content_of(say: Say, key: str, render: Render) -> Json:
     return content | {EFFECT_FIELD: key}
 
 
-def content_of_file(sent: SendFile, file: Json, key: str) -> Json:
-    """The same of a file; `file` is its EncryptedFile (client-server API, "Sending encrypted attachments")."""
+def content_of_file(sent: SendFile, file: Json, key: str, more: Json | None = None) -> Json:
+    """The same of a file; `file` is its EncryptedFile (client-server API, "Sending encrypted attachments").
+
+    `more` is said of it, too.
+    """
     info: Json = {"mimetype": sent.mime, "size": sent.size}
-    if sent.msgtype == "m.image":
+    if sent.msgtype == "m.image" and sent.width:
         info |= {"w": sent.width, "h": sent.height}
+    info |= more or {}
     content: Json = {
         "msgtype": sent.msgtype,
         "body": sent.caption or sent.filename,

@@ -4,7 +4,8 @@ It must let nothing out but the four outcomes, and must never parse a server nam
 Source: Matrix client-server API.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
@@ -12,8 +13,8 @@ from mautrix.api import Method
 from mautrix.errors import MatrixRequestError
 
 from etb_appservice.domain.ids import EventId, RoomId, UserId
-from etb_appservice.domain.outcomes import Failure, Refused, Unsure
-from etb_appservice.matrix.api import Actor, outcomes
+from etb_appservice.domain.outcomes import Broken, Failure, Refused, Unsure
+from etb_appservice.matrix.api import Actor, Wire, outcomes
 
 Json = dict[str, Any]
 _CLIENT = "_matrix/client/v3"
@@ -105,6 +106,24 @@ class Homeserver:
                 headers={"Content-Type": "application/octet-stream"},
             )
         return _text(answer, "content_uri")
+
+    async def upload_pieces(self, pieces: AsyncGenerator[bytes, None], size: int) -> str:
+        """The same in pieces that are read as they are sent; so many bytes in all."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        with outcomes():
+            answer = await self._api.request(Method.POST, "_matrix/media/v3/upload", pieces, headers=headers)
+        return _text(answer, "content_uri")
+
+    async def download(self, mxc: str) -> AsyncGenerator[bytes, None]:
+        """What lies at an `mxc:` address, in pieces (client-server API v1.11, authenticated media)."""
+        server_name, _, media_id = mxc.removeprefix("mxc://").partition("/")
+        path = f"_matrix/client/v1/media/download/{_q(server_name)}/{_q(media_id)}"
+        with outcomes():
+            if not isinstance(self._api, Wire):
+                raise Broken("this client can't stream")
+            async with aclosing(self._api.stream(path)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     async def act(self, room_id: RoomId, what: str, content: Json | None = None) -> None:
         """`invite`, `kick`, `leave`: the calls on a room that answer nothing."""

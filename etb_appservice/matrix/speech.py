@@ -75,7 +75,7 @@ class Speech:
                 return await self._send(voice, effect.room_id, attempt, content, signed_only=effect.signed_only)
             case SendFile():
                 file = await self._attachments.encrypted_file(effect)
-                content = content_of_file(effect, file, attempt.key)
+                content = content_of_file(effect, file, attempt.key, await self._attachments.info(effect))
                 done = await self._send(voice, effect.room_id, attempt, content)
                 return replace(done, found=described(file))
             case React():

@@ -32,6 +32,7 @@ from etb_appservice.ports.matrix import (
     Signals,
     Try,
 )
+from etb_appservice.ports.media import HEAD, Content, Incoming, MediaStore, Pictures, Seen, TooBig, TooManyPixels
 from etb_appservice.ports.papers import MOST_MESSAGES, Picture, Press, Printed, PrintedTranscript, Transcript
 from etb_appservice.ports.queues import (
     Arrival,
@@ -62,6 +63,7 @@ from etb_appservice.ports.store import ON_CALL, USERS, Keepsakes, Store, Work
 
 __all__ = [
     "ASK_AGAIN",
+    "HEAD",
     "MOST_DOCUMENT_BYTES",
     "MOST_MESSAGES",
     "ON_CALL",
@@ -77,6 +79,7 @@ __all__ = [
     "CommandRun",
     "CommandStatus",
     "Commands",
+    "Content",
     "Devices",
     "Document",
     "Documents",
@@ -93,11 +96,13 @@ __all__ = [
     "InboxRow",
     "InboxState",
     "Incidents",
+    "Incoming",
     "Keepsakes",
     "KeyMissing",
     "Known",
     "MatrixDecoder",
     "MatrixHands",
+    "MediaStore",
     "Message",
     "MessageState",
     "Messages",
@@ -109,6 +114,7 @@ __all__ = [
     "OutboxState",
     "ParkedEffect",
     "Picture",
+    "Pictures",
     "Press",
     "Printed",
     "PrintedTranscript",
@@ -118,11 +124,14 @@ __all__ = [
     "Room",
     "Rooms",
     "RowUnreadable",
+    "Seen",
     "Signals",
     "Source",
     "Store",
     "Tally",
+    "TooBig",
     "TooLarge",
+    "TooManyPixels",
     "Transcript",
     "Try",
     "Vital",

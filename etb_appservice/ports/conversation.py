@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from etb_appservice.domain.conversation import FileDetails, MessageDetails
+from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, WarRoomId
 from etb_appservice.domain.news import News
 
@@ -153,15 +154,30 @@ class Files(Protocol):
         """Absent are those that aren't known."""
         ...
 
+    async def by_event(self, event_id: EventId) -> Sequence[ChatFile]:
+        """What an event carries."""
+        ...
+
     async def latest(self, lane: str, before: str = "", limit: int = 50) -> Sequence[ChatFile]:
         """Of a lane, latest first: those with an id before this one."""
         ...
 
     async def count(self, lane: str) -> int: ...
 
-    async def accessed(self, file_id: str) -> None:
-        """Somebody looked at it."""
+    async def log_access(self, access: FileAccess) -> bool:
+        """Somebody looked at it: one more entry, and one more access counted. False when it stood there already.
+
+        Entries are never changed, and outlive their file.
+        """
         ...
+
+    async def access(self, access_id: str) -> FileAccess | None: ...
+
+    async def accesses(self, file_id: str, limit: int = 50, *, skip: int = 0) -> Sequence[FileAccess]:
+        """Of a file, latest first."""
+        ...
+
+    async def count_accesses(self, file_id: str) -> int: ...
 
     async def forget(self, file_ids: Collection[str]) -> None:
         """Their message was redacted: nothing of them is kept."""

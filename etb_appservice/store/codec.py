@@ -16,6 +16,7 @@ from etb_appservice.domain.case import Entry
 from etb_appservice.domain.conversation import FileDetails, MessageDetails
 from etb_appservice.domain.effects import Effect
 from etb_appservice.domain.facts import Fact
+from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.incident import Card, EtbUser, OnCall
 from etb_appservice.domain.outcomes import Broken
@@ -85,6 +86,11 @@ def _file() -> TypeAdapter[FileDetails]:
 @cache
 def _ruling() -> TypeAdapter[Ruling]:
     return TypeAdapter(Ruling)
+
+
+@cache
+def _access() -> TypeAdapter[FileAccess]:
+    return TypeAdapter(FileAccess)
 
 
 def encode_fact(fact: Fact) -> bytes:
@@ -185,6 +191,16 @@ def encode_file(details: FileDetails) -> bytes:
 def decode_file(data: bytes) -> FileDetails:
     """Raises Unreadable."""
     return _decode(_file(), data, "file's details")
+
+
+def encode_access(access: FileAccess) -> bytes:
+    """An access to a file as JSON."""
+    return _encode(_access(), access)
+
+
+def decode_access(data: bytes) -> FileAccess:
+    """Raises Unreadable."""
+    return _decode(_access(), data, "access to a file")
 
 
 class FactJson:

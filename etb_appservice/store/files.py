@@ -1,12 +1,14 @@
-"""What is known of the files of war rooms. Name, key and all else that tells of them is sealed."""
+"""What is known of the files of war rooms, and who has looked at them. All that tells of a file is sealed."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Text, bindparam, text
 
+from etb_appservice.domain.files import FileAccess
+from etb_appservice.domain.ids import EventId
 from etb_appservice.ports import ChatFile
-from etb_appservice.store.codec import decode_file, encode_file
+from etb_appservice.store.codec import decode_access, decode_file, encode_access, encode_file
 from etb_appservice.store.desk import Desk, Transaction
 
 _PUT = text(
@@ -17,10 +19,20 @@ _PUT = text(
 )
 _GET = text("SELECT * FROM files WHERE id = :id")
 _BY_IDS = text("SELECT * FROM files WHERE id IN :ids").bindparams(bindparam("ids", expanding=True, type_=Text()))
+_BY_EVENT = text("SELECT * FROM files WHERE event_id = :event_id ORDER BY id")
 _LATEST = text("SELECT * FROM files WHERE lane = :lane ORDER BY id DESC LIMIT :limit")
 _BEFORE = text("SELECT * FROM files WHERE lane = :lane AND id < :before ORDER BY id DESC LIMIT :limit")
 _COUNT = text("SELECT count(*) FROM files WHERE lane = :lane")
 _ACCESSED = text("UPDATE files SET access_count = access_count + 1 WHERE id = :id")
+_LOG = text(
+    "INSERT INTO file_accesses (id, file_id, war_room, at_ms, content)"
+    " VALUES (:id, :file_id, :war_room, :at_ms, :content) ON CONFLICT (id) DO NOTHING"
+)
+_ACCESS = text("SELECT id, content FROM file_accesses WHERE id = :id")
+_ACCESSES = text(
+    "SELECT id, content FROM file_accesses WHERE file_id = :file_id ORDER BY id DESC LIMIT :limit OFFSET :skip"
+)
+_COUNT_ACCESSES = text("SELECT count(*) FROM file_accesses WHERE file_id = :file_id")
 _FORGET = text("DELETE FROM files WHERE id = :id")
 
 
@@ -68,6 +80,13 @@ class SqlFiles:
             }
         )
 
+    async def by_event(self, event_id: EventId) -> Sequence[ChatFile]:
+        """Opened."""
+        values = {"event_id": event_id}
+        return await self._desk.ask(
+            lambda transaction: [_file(transaction, row) for row in transaction.rows(_BY_EVENT, values)]
+        )
+
     async def latest(self, lane: str, before: str = "", limit: int = 50) -> Sequence[ChatFile]:
         """Opened."""
         values = {"lane": lane, "limit": limit}
@@ -80,9 +99,47 @@ class SqlFiles:
         """All of a lane."""
         return await self._desk.ask(lambda transaction: int(transaction.value(_COUNT, {"lane": lane})))
 
-    async def accessed(self, file_id: str) -> None:
+    async def log_access(self, access: FileAccess) -> bool:
         """Counted by the database, so that none is lost."""
-        self._desk.later(lambda transaction: transaction.change(_ACCESSED, {"id": file_id}))
+
+        def job(transaction: Transaction) -> bool:
+            scope = f"room:{access.war_room}"
+            values = {
+                "id": access.id,
+                "file_id": access.file_id,
+                "war_room": access.war_room,
+                "at_ms": access.at_ms,
+                "content": transaction.keys.seal(
+                    scope, "file access", "file_accesses", access.id, encode_access(access)
+                ),
+            }
+            if not transaction.change(_LOG, values):
+                return False
+            transaction.change(_ACCESSED, {"id": access.file_id})
+            return True
+
+        return await self._desk.write(job, few=True)
+
+    async def access(self, access_id: str) -> FileAccess | None:
+        """Opened."""
+
+        def job(transaction: Transaction) -> FileAccess | None:
+            row = transaction.row(_ACCESS, {"id": access_id})
+            return None if row is None else _access(transaction, row)
+
+        return await self._desk.ask(job, few=True)
+
+    async def accesses(self, file_id: str, limit: int = 50, *, skip: int = 0) -> Sequence[FileAccess]:
+        """Opened."""
+        values = {"file_id": file_id, "limit": limit, "skip": skip}
+        return await self._desk.ask(
+            lambda transaction: [_access(transaction, row) for row in transaction.rows(_ACCESSES, values)]
+        )
+
+    async def count_accesses(self, file_id: str) -> int:
+        """All of a file."""
+        values = {"file_id": file_id}
+        return await self._desk.ask(lambda transaction: int(transaction.value(_COUNT_ACCESSES, values)))
 
     async def forget(self, file_ids: Collection[str]) -> None:
         """The rows go."""
@@ -101,3 +158,7 @@ def _file(transaction: Transaction, row: Row[Any]) -> ChatFile:
         details=decode_file(transaction.keys.open("files", row.id, bytes(row.details))),
         access_count=row.access_count,
     )
+
+
+def _access(transaction: Transaction, row: Row[Any]) -> FileAccess:
+    return decode_access(transaction.keys.open("file_accesses", row.id, bytes(row.content)))

@@ -215,6 +215,18 @@ files = Table(
     Column("details", LargeBinary, nullable=False),
     Column("access_count", Integer, nullable=False),
     Index("ix_files_lane", "lane", "id"),
+    Index("ix_files_event", "event_id"),
+)
+
+file_accesses = Table(
+    "file_accesses",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("file_id", Text, nullable=False),
+    Column("war_room", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("ix_file_accesses_file", "file_id", "id"),
 )
 
 commands = Table(

@@ -19,12 +19,14 @@ from etb_appservice.flows.pace import Pace
 from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.callers import Callers, Tickets
 from etb_appservice.gateway.doors import Doors
+from etb_appservice.gateway.fileroom import FileRoom
 from etb_appservice.gateway.frame import Frame, Public
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import PREFIXES
 from etb_appservice.gateway.routes import ROUTES
 from etb_appservice.gateway.table import Route
 from etb_appservice.gateway.writing import WebDesk
+from etb_appservice.render.pictures import PillowPictures
 from etb_appservice.store.codec import FactJson
 from tests.harness.kit import House
 from tests.harness.web import Signs
@@ -165,6 +167,7 @@ async def api_of(
             doors=Doors(house.db, policy),
             asking=asking,
             desk=desk,
+            files=FileRoom(media=house.media, pictures=PillowPictures(), places=policy.files.at_once),
         ),
         callers=Callers(
             profiles, house.etb, house.db, policy, house.clock, user_id=user_id, learn=learn, cache_s=cache_s

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -125,6 +125,7 @@ from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
 from tests.harness.clock import MovedClock
 from tests.harness.fakes_etb import FakeEtb
+from tests.harness.media import MediaInMemory
 
 BOT = UserId("@etb:x.org")
 ALICE = UserId("@alice:x.org")
@@ -209,6 +210,10 @@ class World:
     said: list[tuple[EventId, Say]] = field(default_factory=list)
     sent: list[tuple[EventId, SendFile, bytes]] = field(default_factory=list)
     """Files, with what a person would read in them."""
+    shared: list[tuple[EventId, SendFile]] = field(default_factory=list)
+    """Files that people have uploaded."""
+    uploads: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Where files lie that people have uploaded, by the names of their documents."""
     documents: Callable[[str], Awaitable[bytes | None]] | None = None
     """Where the bytes of files wait; the house sets it."""
     invited: list[tuple[RoomId, UserId]] = field(default_factory=list)
@@ -292,7 +297,7 @@ class World:
             if not fault.lands:
                 raise fault.failure
         if attempt.key not in self.done:
-            if isinstance(effect, SendFile):
+            if isinstance(effect, SendFile) and effect.document:
                 content = await self.documents(effect.document) if self.documents else b""
                 if content is None:
                     raise Broken("the bytes of a file are not there any more")
@@ -380,7 +385,10 @@ class World:
                 self.said.append((event_id, effect))
                 return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
             case SendFile(document=document):
-                return Done(event_id=event_id, found={"mxc": f"mxc://x.org/{document}"})
+                if effect.file_id:
+                    self.shared.append((event_id, effect))
+                found = self.uploads.get(document) or {"mxc": f"mxc://x.org/{document}"}
+                return Done(event_id=event_id, found=found)
             case React() if any(one == effect for _, one in self.reacted):
                 return Done(detail="was there")
             case React():
@@ -633,6 +641,7 @@ class House:
         self.devices = Verified()
         self.news = Told()
         self.waiting = Waiting()
+        self.media = MediaInMemory()
         self.lane_of: dict[str, str] = {}
         self.woken: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.verdict: Callable[[Verdict], None] = lambda _: None
@@ -734,6 +743,10 @@ class House:
         """As the real hands read it, when they send it."""
         async with self.db.view() as view:
             found = await view.documents.get(document_id)
+            file = await view.files.get(document_id)
+        if found is None and file is not None and file.details.file is not None:
+            self.world.uploads[document_id] = asdict(file.details.file)
+            return self.media.plain(file.details.file)
         return found.content if found else None
 
     async def stop(self) -> None:

@@ -10,6 +10,7 @@ from etb_appservice.gateway.routes import (
     rooms,
     runs,
     tickets,
+    upload,
     writing,
 )
 from etb_appservice.gateway.table import Route
@@ -22,6 +23,7 @@ ROUTES: tuple[Route, ...] = (
     *runs.TABLE,
     *commands.TABLE,
     *files.TABLE,
+    *upload.TABLE,
     *bots.TABLE,
     *tickets.TABLE,
     *links.TABLE,

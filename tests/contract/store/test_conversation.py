@@ -3,11 +3,13 @@
 import asyncio
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from etb_appservice.domain.conversation import EncryptedFile, FileDetails, MessageDetails, Reacted
+from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, RoomId, UserId, Username, WarRoomId, new_id
 from etb_appservice.ports import SHOWN, ChatFile, Message, Tally, unsent
 from etb_appservice.store import tables
@@ -352,12 +354,20 @@ def chat_file(name: str, number: int = 0, lane: str = "lane") -> ChatFile:
     )
 
 
+def looked_at(file: ChatFile, access_id: str, **changes: Any) -> FileAccess:
+    first = FileAccess(
+        id=access_id, file_id=file.id, war_room=file.war_room, username=Username("bob"), reason="why", at_ms=3
+    )
+    return replace(first, **changes)
+
+
 async def test_a_file_comes_back_as_it_was_put(store: SqlStore, reopen: Reopen) -> None:
     one = chat_file("a.png")
     async with store.work() as work:
         await work.files.put(one)
-        await work.files.accessed(one.id)
-        await work.files.accessed(one.id)
+        for access in (looked_at(one, "1"), looked_at(one, "2")):
+            assert await work.files.log_access(access)
+        assert not await work.files.log_access(looked_at(one, "1", reason="another"))
         await work.files.put(replace(one, message_id="other", details=replace(one.details, name="b.png")))
     async with reopen() as again, again.view() as view:
         mended = replace(one.details, name="b.png", original_name="../a.png\N{REPLACEMENT CHARACTER}")
@@ -366,6 +376,14 @@ async def test_a_file_comes_back_as_it_was_put(store: SqlStore, reopen: Reopen) 
         assert await view.files.by_ids([one.id, "none"]) == {one.id: expected}
         assert await view.files.by_ids([]) == {}
         assert await view.files.get("none") is None
+        assert await view.files.accesses(one.id) == [looked_at(one, "2"), looked_at(one, "1")]
+        assert await view.files.accesses(one.id, 1, skip=1) == [looked_at(one, "1")]
+        assert (await view.files.count_accesses(one.id), await view.files.count_accesses("none")) == (2, 0)
+        assert await view.files.access("1") == looked_at(one, "1")
+        assert await view.files.access("none") is None
+        assert one.event_id is not None
+        assert await view.files.by_event(one.event_id) == [expected]
+        assert await view.files.by_event(EventId("$none")) == []
 
 
 async def test_files_of_a_lane_are_paged_latest_first_until_they_are_forgotten(store: SqlStore) -> None:

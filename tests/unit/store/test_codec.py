@@ -64,6 +64,11 @@ from etb_appservice.domain.facts import (
     EventRedacted,
     ExportDue,
     Fact,
+    FileClassified,
+    FileDue,
+    FileLookedAt,
+    FileUploaded,
+    FileWithdrawn,
     HeldDue,
     IncidentDoubted,
     IncidentDue,
@@ -104,6 +109,7 @@ from etb_appservice.domain.facts import (
     UpdateDue,
     UsersSeen,
 )
+from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.guests import Guest
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall, Responder
@@ -195,7 +201,8 @@ EFFECTS: list[Effect] = [
     StartRunbook(incident_id=INCIDENT_ID, runbook_id="b", parameters={"n": 1}, ref="r", trigger_data={"a": "b"}),
     CancelRunbook(incident_id=INCIDENT_ID, execution_id="e"),
     SendFile(
-        room_id=ROOM, document="d", filename="f", mime="image/png", size=3, msgtype="m.image", width=2, height=1,
+        room_id=ROOM, document="d", file_id="f", message_id="m", filename="f", mime="image/png", size=3,
+        msgtype="m.image", width=2, height=1,
         caption="c", reply_to=EVENT, thread_root=EVENT,
     ),
     RegisterEvidence(
@@ -425,6 +432,49 @@ FACTS: list[Fact] = [
     CommanderDue(incident_id=INCIDENT_ID),
     CatchUpDue(incident_id=INCIDENT_ID, user_id=USER),
     ReadOnlyDue(incident_id=INCIDENT_ID, plan=2),
+    FileUploaded(
+        ref="r",
+        file_id="f",
+        war_room=WarRoomId("w"),
+        user_id=USER,
+        message_id="m",
+        is_sent=True,
+        by=EtbUser(Username("a"), "A", Classification.PUBLIC, True),
+        confirmed_ms=5,
+        details=FileDetails(
+            name="a.png",
+            original_name="../a.png",
+            file=EncryptedFile(mxc="mxc://x/1", key="k", iv="i", sha256="s"),
+            thumbnail=EncryptedFile(mxc="mxc://x/2"),
+            thumbnail_width=1,
+            thumbnail_height=2,
+            thumbnail_size=3,
+        ),
+    ),
+    FileDue(file_id="f", user_id=USER),
+    FileLookedAt(
+        ref="r",
+        sha256="00",
+        size=3,
+        mime="image/png",
+        access=FileAccess(
+            id="a",
+            file_id="f",
+            war_room=WarRoomId("w"),
+            username=Username("bob"),
+            access_type="SHARE",
+            reason="r",
+            address="::1",
+            at_ms=3,
+        ),
+    ),
+    FileClassified(ref="r", file_id="f", level=Classification.RESTRICTED, by=Username("bob")),
+    FileWithdrawn(
+        ref="r",
+        file_id="f",
+        by=EtbUser(Username("bob"), "Bob", Classification.PUBLIC, is_active=True),
+        user_id=USER,
+    ),
     DuplicateFound(incident_id=INCIDENT_ID, duplicate=IncidentId("j")),
     IncidentDoubted(incident_id=INCIDENT_ID, sightings=1, tries=2),
     SweepDue(),

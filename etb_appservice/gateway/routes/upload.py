@@ -1,0 +1,229 @@
+"""Files that come in (docs/etb-contract.md 5.1): read, looked at, encrypted, given to the homeserver, and decided.
+
+form ─► who may ─► what it is ─► a picture? its size, a small one ─► to the homeserver, encrypted ─► a fact
+└─ at each step: Problem, and nothing is left
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.closing import Closing
+from etb_appservice.domain.conversation import FileDetails, file_type_of, safe_name
+from etb_appservice.domain.facts import FileUploaded
+from etb_appservice.domain.ids import IncidentId, new_id
+from etb_appservice.domain.outcomes import Failure, Refused
+from etb_appservice.gateway.doors import Sight
+from etb_appservice.gateway.fileroom import homeserver_away
+from etb_appservice.gateway.gate import Gate
+from etb_appservice.gateway.kinds import kind_of
+from etb_appservice.gateway.objects import File, FileType, Level
+from etb_appservice.gateway.past import past_of
+from etb_appservice.gateway.problems import Problem, invalid, not_found
+from etb_appservice.gateway.reading import may_read, up_to
+from etb_appservice.gateway.shows import Shows
+from etb_appservice.gateway.table import Answer, Body, Call, Nothing, Route, route
+from etb_appservice.gateway.uploads import Form, too_large
+from etb_appservice.ports import HEAD, Incoming, Seen, TooBig, TooManyPixels
+
+_LONGEST_NAME = 1000
+
+
+def _one_line(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text).strip()
+
+
+Content = Annotated[str, WithJsonSchema({"type": "string", "format": "binary"})]
+
+
+class Upload(Body):
+    """One file, as multipart/form-data."""
+
+    file: Content
+    war_room_id: UUID | None = None
+    """The war room it is for; or else a message."""
+    message_id: UUID | None = None
+    """A message that it goes with; it is sent at once then."""
+    file_type: FileType | None = None
+    """What kind of file it is; found by itself otherwise."""
+    description: Annotated[str, AfterValidator(_one_line), Field(max_length=1000)] = ""
+    """What is shown beside it."""
+    data_classification: Level | None = None
+    """That of the room otherwise. Never above it, and below it for the compliance role alone."""
+    send_now: bool = False
+    """Send it at once as a message of its own, instead of waiting for a message that names it."""
+
+
+@route("POST", "chat-files/", answers={201: File}, errors=(400, 403, 404, 409, 413, 415, 503), form=Upload)
+async def upload_file(call: Call[Nothing, Nothing]) -> Answer:
+    """Upload a file.
+
+    It waits for a message that names it in `attachment_ids`, and is sent by itself after a minute. What it is, is
+    found in its bytes. The homeserver is given it encrypted.
+    """
+    gate, form = call.gate, call.form
+    if form is None:
+        raise Problem(415, "unsupported_media_type", "Send multipart/form-data.")
+    most, caller = gate.policy.files.most_bytes, call.caller
+    async with gate.files.place(caller.user.username), gate.files.media.incoming(most) as incoming:
+        file_id = new_id(gate.clock.now_ms())
+        asked, sight, details = await _received(call, form, incoming)
+        seen = await _look(gate, incoming, details.mime)
+        try:
+            details = await _uploaded(gate, incoming, details, seen)
+        except Refused as refusal:
+            if refusal.code in {"M_TOO_LARGE", "HTTP 413"}:
+                raise Problem(413, "too_large", "The homeserver takes no file as large as this.") from refusal
+            raise Problem(502, "upstream_error", "The homeserver does not take this file.") from refusal
+        except Failure as failure:
+            raise homeserver_away() from failure
+    fact = FileUploaded(
+        ref=file_id,
+        file_id=file_id,
+        war_room=sight.room.war_room,
+        user_id=gate.policy.ghosts.user_id(caller.user.username) or caller.user_id,
+        details=details,
+        by=caller.user,
+        confirmed_ms=caller.confirmed_ms,
+        message_id=str(asked.message_id or ""),
+        is_sent=asked.send_now,
+    )
+    await gate.asking.ask(fact, sight.incident_id)
+    async with gate.store.view() as work:
+        kept = await work.files.get(file_id)
+        if kept is None:  # the right to it went meanwhile
+            raise not_found()
+        return Answer((await Shows(gate.policy, call.links).files(work, sight.room, [kept]))[0], 201)
+
+
+async def _received(
+    call: Call[Nothing, Nothing], form: Form, incoming: Incoming
+) -> tuple[Upload, Sight, FileDetails]:
+    """The whole form, and who may."""
+    policy = call.gate.policy.files
+    original, mime = "", ""
+
+    async def take(name: str, pieces: AsyncIterator[bytes]) -> None:
+        nonlocal original, mime
+        original = name[:_LONGEST_NAME]
+        if "war_room_id" in form.fields or "message_id" in form.fields:
+            await _target(call, Upload.model_validate({**form.fields, "file": ""}))  # before it is read
+        try:
+            async for piece in pieces:
+                await incoming.write(piece)
+                if not mime and len(incoming.head) >= HEAD:
+                    mime = _taken(incoming, original, policy.blocked)
+            await incoming.end()
+        except TooBig:
+            raise too_large(policy.most_bytes) from None
+        except OSError as error:
+            raise Problem(503, "no_room", "There is no room for files at this moment. Try again later.") from error
+        mime = mime or _taken(incoming, original, policy.blocked)
+
+    asked = Upload.model_validate({**await form.read(policy.most_bytes, take), "file": ""})
+    sight = await _target(call, asked)
+    if not incoming.size:
+        raise invalid(file="The submitted file is empty.")
+    name = safe_name(original)
+    return (
+        asked,
+        sight,
+        FileDetails(
+            name=name,
+            original_name=original.encode("utf-8", "replace").decode(),
+            mime=mime,
+            size=incoming.size,
+            sha256=incoming.sha256,
+            file_type=asked.file_type or file_type_of(mime, name),
+            classification=asked.data_classification or "",
+            classification_source="AUTO" if asked.data_classification is None else "USER",
+            description=asked.description,
+            uploaded_by=call.caller.user.username,
+        ),
+    )
+
+
+def _taken(incoming: Incoming, name: str, blocked: frozenset[str]) -> str:
+    mime = kind_of(incoming.head, safe_name(name))
+    if mime in blocked:
+        raise Problem(415, "unsupported_media_type", f"Files of the type {mime} are not taken here.")
+    return mime
+
+
+async def _target(call: Call[Nothing, Nothing], asked: Upload) -> Sight:
+    """The war room; raises Problem where the caller may not, or not so."""
+    gate = call.gate
+    if asked.war_room_id is None and asked.message_id is None:
+        raise invalid(war_room_id="Say for which war room or message it is.")
+    async with gate.store.view() as work:
+        if asked.message_id is None:
+            sight = await gate.doors.enter(work, call.caller, str(asked.war_room_id))
+        else:
+            message = await work.messages.get(str(asked.message_id))
+            room = None if message is None else await work.rooms.of_incident(IncidentId(message.lane))
+            found = None if room is None else await gate.doors.look(work, call.caller, room)
+            if message is None or found is None or not may_read(await past_of(work, found.room), found, message):
+                raise not_found()
+            if asked.war_room_id is not None and str(asked.war_room_id) != found.room.war_room:
+                raise invalid(message_id="This message is not in that war room.")
+            if message.state != "open":
+                raise invalid(message_id="This message can't carry a file.")
+            if message.details.username != call.caller.user.username:
+                raise Problem(403, "permission_denied", "Files go with messages of one's own.")
+            sight = found
+        closing = await work.cases.get(sight.room.war_room, Closing, "closing")
+    if closing is not None and closing.is_open and closing.archived_ms is not None:
+        raise Problem(409, "room_closed", "This war room is archived.")
+    _check_level(call, asked, sight)
+    return sight
+
+
+def _check_level(call: Call[Nothing, Nothing], asked: Upload, sight: Sight) -> None:
+    if asked.data_classification is None:
+        return
+    level = Classification[asked.data_classification]
+    if level > sight.room.classification or level > up_to(sight):
+        raise invalid(
+            data_classification="Not above the level of the war room: whoever is in it would be given it."
+        )
+    roles = call.gate.policy.roles.of(call.caller.user.roles)
+    if level < sight.room.classification and "compliance" not in roles:
+        raise invalid(data_classification="Below the level of the war room only the compliance role may classify.")
+
+
+async def _look(gate: Gate, incoming: Incoming, mime: str) -> Seen | None:
+    if not mime.startswith("image/"):
+        return None
+    try:
+        return await gate.files.look(incoming.plain())
+    except TooManyPixels as many:
+        size = f" of {many.width} x {many.height} pixels" if many.width else ""
+        raise invalid(
+            file=f"A picture{size} is too large to be shown. Send it packed, if it is meant so."
+        ) from None
+
+
+async def _uploaded(gate: Gate, incoming: Incoming, details: FileDetails, seen: Seen | None) -> FileDetails:
+    """With where it lies. Raises all four outcomes."""
+    details = replace(details, file=await incoming.upload())
+    if seen is not None:
+        async with gate.files.media.incoming(len(seen.thumbnail)) as small:
+            await small.write(seen.thumbnail)
+            await small.end()
+            details = replace(
+                details,
+                width=seen.width,
+                height=seen.height,
+                thumbnail=await small.upload(),
+                thumbnail_width=seen.thumbnail_width,
+                thumbnail_height=seen.thumbnail_height,
+                thumbnail_size=len(seen.thumbnail),
+            )
+    return details
+
+
+TABLE: tuple[Route, ...] = (upload_file,)
