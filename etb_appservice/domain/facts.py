@@ -145,6 +145,8 @@ class RoomAsked:
     incident_id: IncidentId
     by: EtbUser
     by_id: UserId
+    confirmed_ms: int = 0
+    """When ETB confirmed token and user."""
     name: str = ""
     description: str = ""
     privacy: str = ""
@@ -161,6 +163,7 @@ class RoomChangeAsked:
     war_room: WarRoomId
     by: EtbUser
     by_id: UserId
+    confirmed_ms: int = 0
     name: str | None = None
     description: str | None = None
     archives: bool = False

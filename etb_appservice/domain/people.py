@@ -81,7 +81,8 @@ class PeopleMap:
             return linked
         if self.template and username and set(username) <= _LOCALPART:
             made = UserId(self.template.format(username=username))
-            return None if made in self._claims or self.links.username(made) else made
+            is_ghosts = bool(self.ghosts.prefix) and made.startswith(self.ghosts.prefix)
+            return None if is_ghosts or made in self._claims or self.links.username(made) else made
         return None
 
     def username(self, user_id: UserId) -> Username | None:

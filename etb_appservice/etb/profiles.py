@@ -12,7 +12,8 @@ from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.probe import Modules
 from etb_appservice.etb.wire import Unreadable
 
-_UNKNOWN = "401"
+_NO = frozenset({"401", "403"})
+"""A 403 too: Django REST Framework says so of a locked account where it names no way to sign in."""
 
 
 class EtbProfiles:
@@ -32,7 +33,7 @@ class EtbProfiles:
         except TimeoutError:
             raise Later(f"GET {path}: no answer within {self._limit_s:g} s") from None
         except Refused as no:
-            if no.code == _UNKNOWN:
+            if no.code in _NO:
                 return None
             raise
         try:

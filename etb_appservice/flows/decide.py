@@ -371,7 +371,7 @@ class Decider:
             case LinkCodeAsked():
                 await links.code_asked(turn, fact, self.rights)
             case UnlinkAsked():
-                await links.unlink_asked(turn, fact, self.rights)
+                await links.unlink_asked(turn, fact)
             case _:
                 assert_never(fact)
 

@@ -71,7 +71,8 @@ async def _file_sent(
 ) -> None:
     """`found`: where its bytes lie, and how they are decrypted there."""
     file = await turn.work.files.get(file_id)
-    if file is None:
+    if file is None:  # deleted while it was sent
+        await turn.emit_as(f"{WEB}{file_id}/late/{event_id}", Redact(room_id=sent.room_id, event_id=event_id))
         return
     lies = file.details.file
     if found.get("mxc"):

@@ -29,7 +29,7 @@ from etb_appservice.domain.links import (
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.domain.verdicts import Verdict
-from etb_appservice.flows.removals import doubt_rights, learned
+from etb_appservice.flows.removals import doubt_rights
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Store, Work
 
@@ -53,7 +53,6 @@ def after_commit(turn: Turn, policy: Policy) -> None:
 
 async def code_asked(turn: Turn, fact: LinkCodeAsked, policy: Policy) -> None:
     """Somebody signed in at ETB asks for a code; whoever asked shows it once the verdict is `done`."""
-    await learned(turn, fact.by, policy)
     wait_ms = await offer(turn, fact.by.username, fact.digest, policy)
     if wait_ms is None:
         turn.verdicts.append(Verdict(ref=fact.ref, outcome="conflict", code="configured", text=_CONFIGURED))
@@ -65,9 +64,8 @@ async def code_asked(turn: Turn, fact: LinkCodeAsked, policy: Policy) -> None:
         turn.verdicts.append(Verdict(ref=fact.ref, outcome="done"))
 
 
-async def unlink_asked(turn: Turn, fact: UnlinkAsked, policy: Policy) -> None:
+async def unlink_asked(turn: Turn, fact: UnlinkAsked) -> None:
     """Somebody signed in at ETB wants to be linked no longer; a code that is under way ends too."""
-    await learned(turn, fact.by, policy)
     username = fact.by.username
     code = await turn.work.cases.get(CONTROL_ROOM, LinkCode, username)
     if code is not None and code.is_open:

@@ -45,7 +45,8 @@ async def put_out(
     Answers whether they were in it, and whether they had been let in.
     """
     was_let_in = await _close(turn.work, room.war_room, user_id, username)
-    if room.room_id is None:
+    is_service = policy.is_ours(user_id) and policy.ghosts.username(user_id) is None
+    if room.room_id is None or is_service or user_id in policy.rooms.additional_creators:
         return False, was_let_in
     ghost = policy.ghosts.user_id(username) if username else None
     if ghost and ghost != user_id and await turn.work.rooms.membership(room.room_id, ghost) in INSIDE:

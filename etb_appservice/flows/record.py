@@ -9,7 +9,7 @@ Whoever speaks is one person, by their own Matrix id or through their ghost (dom
 from dataclasses import replace
 
 from etb_appservice.domain.conversation import FileDetails, MessageDetails, MessageType, Person
-from etb_appservice.domain.effects import Say, SendFile
+from etb_appservice.domain.effects import Redact, Say, SendFile
 from etb_appservice.domain.facts import MessageReceived
 from etb_appservice.domain.ids import NOBODY, EventId, UserId, Username, new_id
 from etb_appservice.domain.news import (
@@ -115,6 +115,11 @@ async def put_edit(turn: Turn, room: Room, original: Message, fact: MessageRecei
 async def take_away(turn: Turn, room: Room, message: Message, by: Person) -> None:
     """Its content goes, on every side."""
     await turn.work.messages.redact(message.event_id)
+    files = await turn.work.files.by_ids(message.details.files)
+    for file in files.values():
+        if file.message_id == message.id and file.event_id not in {None, message.event_id}:
+            # Said behind the message, in an event of its own.
+            await turn.emit(f"redact/{file.id}", Redact(room_id=message.room_id, event_id=file.event_id))
     await turn.work.files.forget(message.details.files)
     if message.state != "redacted":
         turn.tell(MessageDeleted(war_room=room.war_room, message_id=message.id, by=by))

@@ -47,6 +47,22 @@ async def learned(turn: Turn, user: EtbUser, policy: Policy) -> None:
             await doubt_rights(turn, user_id)
 
 
+async def vouched(turn: Turn, user: EtbUser, said_ms: int, policy: Policy) -> tuple[EtbUser, int]:
+    """As `learned`, of a caller as ETB confirmed them at `said_ms`: never over a newer word.
+
+    Answers what counts, and since when.
+    """
+    before = await turn.work.incidents.user(user.username)
+    if before is not None and before[1] >= said_ms:
+        return before
+    await turn.work.incidents.put_user(user, said_ms)
+    if before is None or replace(before[0], display_name="") != replace(user, display_name=""):
+        for user_id in (policy.people.user_id(user.username), policy.ghosts.user_id(user.username)):
+            if user_id is not None:
+                await doubt_rights(turn, user_id)
+    return user, said_ms
+
+
 async def doubt_rights(turn: Turn, user_id: UserId, *, due_ms: int | None = None) -> None:
     """Something has changed about somebody: each incident's room that they are in looks whether they may be."""
     for room_id in await turn.work.rooms.shared_with(user_id):

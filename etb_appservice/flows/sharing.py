@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from etb_appservice.domain.conversation import FileDetails, MessageDetails, Person
-from etb_appservice.domain.effects import SendFile
+from etb_appservice.domain.effects import Redact, SendFile
 from etb_appservice.domain.facts import Done, FileDue, NotDone
 from etb_appservice.domain.ids import new_id
 from etb_appservice.domain.media import Media
@@ -118,6 +118,8 @@ async def answered(turn: Turn, sent: SendFile, answer: Done | NotDone) -> None:
     """It stands in the room, or could not be sent."""
     file = await turn.work.files.get(sent.file_id)
     room = await turn.work.rooms.by_id(sent.room_id)
+    if file is None and isinstance(answer, Done) and answer.event_id is not None:  # deleted while it was sent
+        await turn.emit("late", Redact(room_id=sent.room_id, event_id=answer.event_id))
     if file is None or room is None:
         return
     if isinstance(answer, NotDone):

@@ -22,8 +22,8 @@ from etb_appservice.flows.closings import Closings, closing_of
 from etb_appservice.flows.incidents import Fetched, Incidents, room_spec
 from etb_appservice.flows.opening import room_of
 from etb_appservice.flows.participants import count_in, let_in, put_out
-from etb_appservice.flows.permitted import Circle, circle_of, permission_of
-from etb_appservice.flows.removals import learned
+from etb_appservice.flows.permitted import Circle, Copy, circle_of, permission_of
+from etb_appservice.flows.removals import learned, vouched
 from etb_appservice.flows.standing import web_actor
 from etb_appservice.flows.surroundings import FIXES, level_of
 from etb_appservice.flows.turn import Turn
@@ -64,11 +64,11 @@ class WebRooms:
 
     async def asked(self, turn: Turn, fact: RoomAsked, fetched: Fetched | None) -> None:
         """A room is asked for."""
-        await learned(turn, fact.by, self.policy)
+        copy = await vouched(turn, fact.by, fact.confirmed_ms, self.policy)
         if fetched is not None:
             await self.incidents.seen(turn, IncidentSeen(incident=fetched.incident, via="asked"), fetched.around)
         try:
-            outcome = await self._open(turn, fact)
+            outcome = await self._open(turn, fact, copy)
         except No as no:
             turn.verdicts.append(_verdict(fact.ref, no))
         else:
@@ -76,10 +76,10 @@ class WebRooms:
 
     async def changed(self, turn: Turn, fact: RoomChangeAsked) -> None:
         """A change is asked for: all of it is done, or nothing."""
-        await learned(turn, fact.by, self.policy)
+        copy = await vouched(turn, fact.by, fact.confirmed_ms, self.policy)
         try:
-            room, circle, incident = await self._entered(turn, fact)
-            await self._check(turn, room, circle, incident, fact)
+            room, circle, incident = await self._entered(turn, fact, copy)
+            await self._check(turn, room, circle, incident, fact, copy[0])
         except No as no:
             turn.verdicts.append(_verdict(fact.ref, no))
             return
@@ -88,7 +88,7 @@ class WebRooms:
 
     # --- opening ------------------------------------------------------------------------------------------
 
-    async def _open(self, turn: Turn, fact: RoomAsked) -> Outcome:
+    async def _open(self, turn: Turn, fact: RoomAsked, copy: Copy) -> Outcome:
         known = await turn.work.incidents.get(fact.incident_id)
         if known is None:
             raise No("unavailable", "etb_unavailable", "ETB can't be asked for this incident. Try again.")
@@ -96,7 +96,6 @@ class WebRooms:
         room = await turn.work.rooms.of_incident(incident.id)
         level = level_of(incident, self.policy)
         circle = await circle_of(turn.work, room or room_of(room_spec(incident, level, self.policy), incident.id))
-        copy = fact.by, turn.now_ms
         found = await permission_of(turn.work, circle.room, fact.by.username, self.policy, known=(circle, copy))
         if not found.allowed:
             raise No("forbidden", "forbidden", "You have no permission for this incident.")
@@ -122,22 +121,21 @@ class WebRooms:
 
     # --- changing -----------------------------------------------------------------------------------------
 
-    async def _entered(self, turn: Turn, fact: RoomChangeAsked) -> tuple[Room, Circle, Incident]:
+    async def _entered(self, turn: Turn, fact: RoomChangeAsked, copy: Copy) -> tuple[Room, Circle, Incident]:
         room = await turn.work.rooms.by_war_room(fact.war_room)
         if room is None or room.kind != "incident":
             raise _UNKNOWN
         circle = await circle_of(turn.work, room)
-        copy = fact.by, turn.now_ms
         found = await permission_of(turn.work, room, fact.by.username, self.policy, known=(circle, copy))
         if not found.allowed or circle.incident is None:
             raise _UNKNOWN
         return room, circle, circle.incident
 
     async def _check(
-        self, turn: Turn, room: Room, circle: Circle, incident: Incident, fact: RoomChangeAsked
+        self, turn: Turn, room: Room, circle: Circle, incident: Incident, fact: RoomChangeAsked, by: EtbUser
     ) -> None:
         """Everything that could keep any of it from being done."""
-        actor = web_actor(circle, incident, fact.by, fact.by_id, turn.now_ms, self.policy)
+        actor = web_actor(circle, incident, by, fact.by_id, turn.now_ms, self.policy)
         subject = Subject(classification=circle.level(self.policy))
         leads = bool(fact.puts_out) or fact.archives or fact.name is not None or fact.description is not None
         decision = decide(actor, Right.COMMANDER if leads else Right.RESPONDER, subject)

@@ -106,7 +106,7 @@ class Callers:
             return kept.caller
         asking = self._asking.get(name)
         if asking is None:
-            if len(self._asking) >= _MOST_WAITING:
+            if kept is None and len(self._asking) >= _MOST_WAITING:
                 raise Unconfirmed
             # A task of its own: who hangs up must not take the answer from others who wait for it.
             asking = self._asking[name] = asyncio.create_task(self._ask(token, name), name="whose token")
@@ -130,13 +130,12 @@ class Callers:
         if user is None:
             self._kept.pop(name, None)
             return None
-        now_ms = self._clock.now_ms()
-        user = await self._whole(user)
+        user, said_ms = await self._whole(user, self._clock.now_ms())
         user_id = self._user_id(user.username)
         if user_id is None or not user.is_active:
             self._kept.pop(name, None)
             return None
-        caller = Caller(user=user, user_id=user_id, token_hash=name, confirmed_ms=now_ms)
+        caller = Caller(user=user, user_id=user_id, token_hash=name, confirmed_ms=said_ms)
         self._keep(name, caller, self._cache_s)
         return caller
 
@@ -157,25 +156,39 @@ class Callers:
         while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
 
-    async def _whole(self, user: EtbUser) -> EtbUser:
-        """The user with their roles. What is new is learned, so that rooms know it too."""
+    async def _whole(self, user: EtbUser, said_ms: int) -> tuple[EtbUser, int]:
+        """The user with their roles, and as of when. What is new is learned, so that rooms know it too."""
         async with self._store.view() as view:
             known = await view.incidents.user(user.username)
         now_ms = self._clock.now_ms()
         fresh_ms = self._policy.commands.rights_fresh_s * 1000
-        if known is not None and now_ms - known[1] < fresh_ms and known[0].clearance is user.clearance:
-            return replace(known[0], id=user.id or known[0].id)
+        is_same = known is not None and _standing(known[0]) == _standing(user)
+        if known is not None and is_same and now_ms - known[1] < fresh_ms:
+            # No younger than ETB's word on their roles, else asking would keep these for ever.
+            return replace(known[0], id=user.id or known[0].id), known[1]
         try:
             async with asyncio.timeout(self._policy.commands.etb_wait_s):
                 found = await self._etb.user(user.username)
         except (Failure, TimeoutError):
-            return replace(known[0], id=user.id, clearance=user.clearance) if known is not None else user
+            if known is not None and is_same:
+                return replace(known[0], id=user.id), known[1]
+            return user, said_ms  # of their roles nothing is known for sure
         if found is None:
             # As for everybody else: whom ETB doesn't show among its users is nobody.
-            return EtbUser(user.username, user.display_name, Classification.PUBLIC, is_active=False)
-        found = replace(found, id=found.id or user.id, clearance=min(found.clearance, user.clearance))
+            return EtbUser(user.username, user.display_name, Classification.PUBLIC, is_active=False), said_ms
+        found = replace(
+            found,
+            id=found.id or user.id,
+            clearance=min(found.clearance, user.clearance),
+            is_active=found.is_active and user.is_active,
+        )
         await self._learn(found)
-        return found
+        return found, said_ms
+
+
+def _standing(user: EtbUser) -> tuple[Classification, bool]:
+    """What the profile says of them itself."""
+    return user.clearance, user.is_active
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,13 @@ class Shows:
         pin = scene.pins.of(one.event_id)
         level = scene.past.level(one)
         is_bot = one.sender == self._policy.rooms.bot
-        files = [scene.files[name] for name in details.files if name in scene.files]
+        # Whoever is shown this reaches the message's level, and the room's of now.
+        most = max(level, scene.room.classification)
+        files = [
+            file
+            for name in details.files
+            if (file := scene.files.get(name)) is not None and file_was(file, scene.room, scene.past) <= most
+        ]
         return objects.Message(
             id=one.id,
             war_room=scene.room.war_room,
@@ -285,6 +291,11 @@ class Shows:
 def file_level(details: FileDetails, room: Room) -> Classification:
     """How a file is classified."""
     return level_of(details, room.classification)
+
+
+def file_was(file: ChatFile, room: Room, past: Past) -> Classification:
+    """Which clearance somebody needs to know of a file: its own level, and the room's when it came."""
+    return max(file_level(file.details, room), past.between(file.created_ms, file.created_ms))
 
 
 def _id(user: EtbUser | None) -> str | None:

@@ -30,6 +30,7 @@ from etb_appservice.domain.news import (
     Typing,
 )
 from etb_appservice.gateway import objects, told
+from etb_appservice.gateway.past import past_of
 from etb_appservice.gateway.shows import clean
 from etb_appservice.ports import Message, Room, Work
 
@@ -143,13 +144,20 @@ async def _telling_of(
             return await _of_incident(work, room, news)
         case CommandFinished(run_id=run_id):
             command = await shows.command(work, room, run_id)
-            return Telling(frame=told.CommandResult(command=command)) if command else None
+            run = await work.commands.get(run_id)
+            if command is None or run is None:
+                return None
+            level = (await past_of(work, room)).between(run.asked_ms, run.finished_ms)
+            return Telling(frame=told.CommandResult(command=command), level=level)
         case FileShared(file_id=file_id, message_id=message_id):
             file = await shows.file(work, room, file_id)
             if file is None:
                 return None
             shared = told.FileShared(file=file, message_id=message_id or None)
-            return Telling(frame=shared, level=Classification[file.data_classification])
+            kept = await work.files.get(file_id)
+            past = await past_of(work, room)
+            was = past.now if kept is None else past.between(kept.created_ms, kept.created_ms)
+            return Telling(frame=shared, level=max(Classification[file.data_classification], was))
         case Notified():
             return _of_notice(news, now)
         case Typing(person=person, is_typing=is_typing):

@@ -45,7 +45,8 @@ class Form:
         has_file = False
         for _ in range(_MOST_PARTS):
             with _cut_off():
-                part = await reader.next()
+                async with asyncio.timeout(_PATIENCE_S):
+                    part = await reader.next()
             if part is None:
                 break
             if isinstance(part, MultipartReader) or part.name is None:

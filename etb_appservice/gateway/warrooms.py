@@ -165,6 +165,8 @@ async def taking_part(work: Work, gate: Gate, sight: Sight) -> list[Participant]
     known: dict[Username, UserId | None] = {name: policy.people.user_id(name) for name in circle.names or ()}
     partners: list[UserId] = []
     for user_id in sorted(present):
+        if policy.is_ours(user_id) and policy.ghosts.username(user_id) is None:
+            continue
         name = policy.people.username(user_id) or policy.ghosts.username(user_id)
         if name is not None:
             known.setdefault(name, policy.people.user_id(name) or user_id)

@@ -35,8 +35,8 @@ class PillowPictures:
                 if picture.getexif().get(_ORIENTATION) in _TURNED:
                     width, height = height, width
                 picture.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # a JPEG is unpacked no larger than it is needed
+                picture.thumbnail((_SIDE, _SIDE))  # before anything else: each copy of the whole is 200 MiB more
                 small = _opaque(ImageOps.exif_transpose(picture))
-                small.thumbnail((_SIDE, _SIDE))
                 out = io.BytesIO()
                 small.save(out, "JPEG", quality=_QUALITY)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -101,6 +101,7 @@ async def download_file(call: Call[Nothing, Nothing]) -> Stream:
         await _accessed(
             call, sight, file, "DOWNLOAD", "", first=("" if details.sha256 else content.sha256, content.size, mime)
         )
+        await _known(call)  # to fetch it took a while: the right may be gone
         headers = {
             "Content-Type": shown_as(mime),
             "Content-Disposition": disposition(details.name),

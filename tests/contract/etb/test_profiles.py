@@ -44,10 +44,13 @@ async def test_the_profile_is_asked_with_the_callers_token_and_not_with_ours(
     assert request[3]["Authorization"] == "Token their-token"
 
 
-async def test_a_401_is_nobody_and_everything_else_is_no_answer(etb: ScriptedEtb, profiles: EtbProfiles) -> None:
-    etb.on(PROFILE, json_answer({}, 401))
-    assert await profiles.whose("t") is None
-    for status in (403, 404, 302):
+async def test_a_refused_token_is_nobodys_and_everything_else_is_no_answer(
+    etb: ScriptedEtb, profiles: EtbProfiles
+) -> None:
+    for status in (401, 403):
+        etb.on(PROFILE, json_answer({}, status))
+        assert await profiles.whose("t") is None
+    for status in (404, 302):
         etb.on(PROFILE, json_answer({}, status))
         with pytest.raises(Refused) as refused:
             await profiles.whose("their-token")
