@@ -54,6 +54,9 @@ async def vouched(turn: Turn, user: EtbUser, said_ms: int, policy: Policy) -> tu
     """
     before = await turn.work.incidents.user(user.username)
     if before is not None and before[1] >= said_ms:
+        if user.id and not before[0].id:
+            before = replace(before[0], id=user.id), before[1]  # only their profile tells it
+            await turn.work.incidents.put_user(*before)
         return before
     await turn.work.incidents.put_user(user, said_ms)
     if before is None or replace(before[0], display_name="") != replace(user, display_name=""):

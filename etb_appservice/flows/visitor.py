@@ -7,7 +7,7 @@
 What they are is what ETB says of them: the newer of our copy and of what it said when it confirmed their token.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import Person
@@ -17,7 +17,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.web import RefusalCode, WebAct
 from etb_appservice.flows.closings import closing_of
 from etb_appservice.flows.permitted import Circle, Copy, Permission, circle_of, permission_of
-from etb_appservice.flows.removals import doubt_rights
+from etb_appservice.flows.removals import vouched
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import SHOWN, Message, Room, Work, unsent
 
@@ -156,13 +156,7 @@ async def place_of(work: Work, fact: WebAct, policy: Policy) -> Place:
 async def enter(turn: Turn, fact: WebAct, policy: Policy) -> Visitor:
     """The same, to write. What ETB has just said of them is kept, so that the room's other doors know it too."""
     place = await place_of(turn.work, fact, policy)
-    before = await turn.work.incidents.user(place.username)
-    if _newer(before, fact) is not before:
-        await turn.work.incidents.put_user(fact.by, fact.confirmed_ms)
-        if before is None or replace(before[0], display_name="") != replace(fact.by, display_name=""):
-            for user_id in (policy.people.user_id(place.username), place.ghost):
-                if user_id is not None:
-                    await doubt_rights(turn, user_id)
+    await vouched(turn, fact.by, fact.confirmed_ms, policy)
     return Visitor(
         work=place.work,
         policy=policy,
