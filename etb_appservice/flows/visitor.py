@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import Person
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username
-from etb_appservice.domain.past import Levels
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.web import RefusalCode, WebAct
 from etb_appservice.flows.closings import closing_of
+from etb_appservice.flows.past import past_of
 from etb_appservice.flows.permitted import Circle, Copy, Permission, circle_of, permission_of
 from etb_appservice.flows.removals import vouched
 from etb_appservice.flows.turn import Turn
@@ -69,7 +69,8 @@ class Place:
         found = await self.work.messages.get(message_id)
         if found is None or found.lane != self.incident_id or found.state not in SHOWN:
             raise No("not_found", "There is no such message in this room.", field=field)
-        if await self._level(found) > (self.permission.up_to or Classification.PUBLIC):
+        past = await past_of(self.work, self.room)
+        if past.level(found) > (self.permission.up_to or Classification.PUBLIC):
             raise No("not_found", "There is no such message in this room.", field=field)
         return found
 
@@ -94,14 +95,6 @@ class Place:
     def is_own(self, message: Message) -> bool:
         """Whether they said it, here or in Matrix."""
         return message.details.username == self.username
-
-    async def _level(self, message: Message) -> Classification:
-        """The highest level of the room from when it came until it was decided; unknown is the highest."""
-        levels = await self.work.cases.get(self.room.war_room, Levels, Levels().id)
-        if levels is None:
-            return self.room.classification
-        found = levels.highest(min(message.received_ms, message.decided_ms), message.decided_ms)
-        return Classification.TOP_SECRET if found is None else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from etb_appservice.domain.classification import Classification
+from etb_appservice.flows.past import Past, past_of
 from etb_appservice.gateway.doors import Sight
-from etb_appservice.gateway.past import Past, past_of
 from etb_appservice.ports import Message, Work
 
 SCAN = 5000

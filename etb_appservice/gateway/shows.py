@@ -16,12 +16,12 @@ from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.flows.past import Past, past_of
 from etb_appservice.flows.timeline import is_sent, permalink
 from etb_appservice.gateway import objects
 from etb_appservice.gateway.bots import bot_id
 from etb_appservice.gateway.links import Links
 from etb_appservice.gateway.objects import level_name, moment, moment_or_none
-from etb_appservice.gateway.past import Past, past_of
 from etb_appservice.ports import ChatFile, CommandRun, CommandStatus, Message, Room, Work, unsent
 
 STATUSES: Mapping[CommandStatus, objects.ExecutionStatus] = {

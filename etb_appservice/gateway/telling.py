@@ -29,9 +29,9 @@ from etb_appservice.domain.news import (
     RightsChanged,
     Typing,
 )
+from etb_appservice.flows.past import past_of
 from etb_appservice.gateway import objects, told
-from etb_appservice.gateway.past import past_of
-from etb_appservice.gateway.shows import clean
+from etb_appservice.gateway.shows import clean, file_was
 from etb_appservice.ports import Message, Room, Work
 
 _NOBODY = frozenset[Username]()
@@ -151,13 +151,11 @@ async def _telling_of(
             return Telling(frame=told.CommandResult(command=command), level=level)
         case FileShared(file_id=file_id, message_id=message_id):
             file = await shows.file(work, room, file_id)
-            if file is None:
+            kept = await work.files.get(file_id)
+            if file is None or kept is None:
                 return None
             shared = told.FileShared(file=file, message_id=message_id or None)
-            kept = await work.files.get(file_id)
-            past = await past_of(work, room)
-            was = past.now if kept is None else past.between(kept.created_ms, kept.created_ms)
-            return Telling(frame=shared, level=max(Classification[file.data_classification], was))
+            return Telling(frame=shared, level=file_was(kept, room, await past_of(work, room)))
         case Notified():
             return _of_notice(news, now)
         case Typing(person=person, is_typing=is_typing):

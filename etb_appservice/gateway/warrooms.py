@@ -3,13 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.incident import EtbUser, Incident
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import MEGOLM, incident_room
 from etb_appservice.domain.webroom import WebRoom
+from etb_appservice.flows.closings import closing_of
+from etb_appservice.flows.past import past_of
 from etb_appservice.flows.permitted import Circle, Permission, permission_of, permissions
 from etb_appservice.flows.webrooms import privacy_of
 from etb_appservice.gateway.doors import Sight
@@ -27,8 +28,7 @@ from etb_appservice.gateway.objects import (
     moment,
     moment_or_none,
 )
-from etb_appservice.gateway.past import past_of
-from etb_appservice.gateway.reading import readable
+from etb_appservice.gateway.reading import readable, up_to
 from etb_appservice.gateway.shows import clean, users_of
 from etb_appservice.ports import Tally, Work
 
@@ -71,13 +71,12 @@ async def standing_of(work: Work, sight: Sight, tallies: Mapping[str, Tally]) ->
     """Read it. `tallies`: by incident."""
     room = sight.room
     tally = tallies.get(sight.incident_id, Tally())
-    up_to = sight.permission.up_to or Classification.PUBLIC
     past = await past_of(work, room)
-    if past.hides(up_to) and tally.count:
+    if past.hides(up_to(sight)) and tally.count:
         seen = await readable(work, sight)
         latest = seen.messages[-1].decided_ms if seen.messages else 0
         tally = Tally(len(seen.messages), latest)
-    closing = await work.cases.get(room.war_room, Closing, "closing")
+    closing = await closing_of(work, room)
     web = await work.cases.get(room.war_room, WebRoom, WebRoom().id)
     return Standing(sight, closing, web or WebRoom(), tally)
 

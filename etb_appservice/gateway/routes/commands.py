@@ -7,10 +7,10 @@ from uuid import UUID
 from pydantic import Field
 
 from etb_appservice.domain.ids import IncidentId
+from etb_appservice.flows.past import Past, past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.objects import Command, ExecutionStatus, Page
 from etb_appservice.gateway.pages import Paged, neighbours, offset_of, size_of, slice_of
-from etb_appservice.gateway.past import Past, past_of
 from etb_appservice.gateway.problems import not_found
 from etb_appservice.gateway.reading import SCAN, up_to
 from etb_appservice.gateway.shows import STATUSES, Shows

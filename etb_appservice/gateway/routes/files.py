@@ -17,15 +17,15 @@ from etb_appservice.domain.files import kept_until_ms
 from etb_appservice.domain.ids import IncidentId, new_id
 from etb_appservice.domain.outcomes import Failure, Refused
 from etb_appservice.flows.files import MODERATES, may_withdraw
+from etb_appservice.flows.past import Past, past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
 from etb_appservice.gateway.kinds import kind_of, shown_as
 from etb_appservice.gateway.objects import AccessType, File, FileAccess, FileType, Level, Page, moment
 from etb_appservice.gateway.pages import Created, Paged, neighbours, offset_of, size_of, slice_of
-from etb_appservice.gateway.past import Past, past_of
 from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.gateway.reading import SCAN, up_to
-from etb_appservice.gateway.shows import Shows, clean, file_level, users_of
+from etb_appservice.gateway.shows import Shows, clean, file_level, file_was, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Bytes, Call, Nothing, Q, Route, Stream, route
 from etb_appservice.gateway.uploads import too_large
 from etb_appservice.ports import ChatFile, TooBig, Work
@@ -273,8 +273,7 @@ async def _of(work: Work, sight: Sight) -> list[ChatFile]:
 
 
 def _may_know(past: Past, sight: Sight, file: ChatFile) -> bool:
-    level = max(file_level(file.details, sight.room), past.between(file.created_ms, file.created_ms))
-    return level <= up_to(sight)
+    return file_was(file, sight.room, past) <= up_to(sight)
 
 
 def _is_wanted(file: ChatFile, query: FileQuery) -> bool:

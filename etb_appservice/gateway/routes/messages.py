@@ -11,20 +11,19 @@ from pydantic import Field
 
 from etb_appservice.domain.conversation import Pins
 from etb_appservice.domain.ids import IncidentId, Username, WarRoomId
+from etb_appservice.flows.past import past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.objects import Message as MessageObject
 from etb_appservice.gateway.objects import MessageType, Moment, Page, moment_or_none
-from etb_appservice.gateway.pages import Created, Paged, neighbours, offset_of, size_of, slice_of
-from etb_appservice.gateway.past import past_of
+from etb_appservice.gateway.pages import MOST_DIGITS, Created, Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import invalid, not_found
 from etb_appservice.gateway.reading import Found, may_read, readable, up_to
 from etb_appservice.gateway.shows import Shows, users_of
 from etb_appservice.gateway.table import Answer, B, Call, Nothing, Q, Route, route
-from etb_appservice.ports import Message, Work
+from etb_appservice.ports import SHOWN, Message, Work
 
 _MOST_REPLIES = 5000
 _BATCH = 500
-_MOST_DIGITS = 18
 
 
 class MessageQuery(Paged, Created):
@@ -95,7 +94,7 @@ def _place(cursor: str) -> _Place:
     except (ValueError, binascii.Error):
         text = ""
     digits = text[1:]
-    if text[:1] not in {"f", "b"} or not digits.isdecimal() or len(digits) > _MOST_DIGITS:
+    if text[:1] not in {"f", "b"} or not digits.isdecimal() or len(digits) > MOST_DIGITS:
         raise invalid(cursor="Invalid cursor.")
     return _Place(text[0] == "f", int(digits))
 
@@ -128,7 +127,7 @@ async def list_pinned_messages(call: Call[Paged, Nothing]) -> Answer:
             message
             for one in latest
             if (message := found.get(one.event_id)) is not None
-            and message.state in {"open", "sealed", "unreadable"}
+            and message.state in SHOWN
             and may_read(past, sight, message)
         ]
         return Answer(await _page(call, work, sight, pinned, call.query))
@@ -161,7 +160,7 @@ def _shows(call: Call[Q, Nothing]) -> Shows:
 async def one_message(call: Call[Q, B], work: Work) -> tuple[Sight, Message]:
     """The message that the path names, and its war room."""
     message = await work.messages.get(call.path["id"])
-    if message is None or message.state not in {"open", "sealed", "unreadable"}:
+    if message is None or message.state not in SHOWN:
         raise not_found()
     room = await work.rooms.of_incident(IncidentId(message.lane))
     sight = None if room is None else await call.gate.doors.look(work, call.caller, room)

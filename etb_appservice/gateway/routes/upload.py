@@ -12,17 +12,17 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.conversation import FileDetails, file_type_of, safe_name
 from etb_appservice.domain.facts import FileUploaded
 from etb_appservice.domain.ids import IncidentId, new_id
 from etb_appservice.domain.outcomes import Failure, Refused
+from etb_appservice.flows.closings import closing_of
+from etb_appservice.flows.past import past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.kinds import kind_of
 from etb_appservice.gateway.objects import File, FileType, Level
-from etb_appservice.gateway.past import past_of
 from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.gateway.reading import may_read, up_to
 from etb_appservice.gateway.shows import Shows
@@ -175,7 +175,7 @@ async def _target(call: Call[Nothing, Nothing], asked: Upload) -> Sight:
             if message.details.username != call.caller.user.username:
                 raise Problem(403, "permission_denied", "Files go with messages of one's own.")
             sight = found
-        closing = await work.cases.get(sight.room.war_room, Closing, "closing")
+        closing = await closing_of(work, sight.room)
     if closing is not None and closing.is_open and closing.archived_ms is not None:
         raise Problem(409, "room_closed", "This war room is archived.")
     _check_level(call, asked, sight)
