@@ -29,7 +29,7 @@ from etb_appservice.domain.news import MessageUpdated
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.domain.verdicts import Verdict
-from etb_appservice.flows.permitted import circle_of, permission_of
+from etb_appservice.flows.permitted import circle_of, newer, permission_of
 from etb_appservice.flows.record import take_away
 from etb_appservice.flows.sharing import attach, send_alone
 from etb_appservice.flows.turn import Turn
@@ -236,8 +236,8 @@ async def _may(
     `said`: ETB's word on them at their call, which our tables may not have yet.
     """
     known = await work.incidents.user(details.uploaded_by)
-    if said is not None and (known is None or known[1] < said[1]):
-        known = said
+    if said is not None:
+        known = newer(known, said)
     circle = await circle_of(work, room)
     found = await permission_of(work, room, details.uploaded_by, policy, known=(circle, known))
     return found.allowed and found.up_to is not None and level_of(details, room.classification) <= found.up_to

@@ -53,6 +53,11 @@ Copy = tuple[EtbUser, int]
 """A user as ETB had them, and when it said so."""
 
 
+def newer(kept: Copy | None, said: Copy) -> Copy:
+    """ETB's last word on somebody: that of our tables, or what it has just said of who calls."""
+    return kept if kept is not None and kept[1] >= said[1] else said
+
+
 @dataclass(frozen=True, slots=True)
 class Permission:
     """Whether somebody may be there, why, and up to which level they may know what was said."""

@@ -16,7 +16,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.web import RefusalCode, WebAct
 from etb_appservice.flows.closings import closing_of
 from etb_appservice.flows.past import past_of
-from etb_appservice.flows.permitted import Circle, Copy, Permission, circle_of, permission_of
+from etb_appservice.flows.permitted import Circle, Permission, circle_of, newer, permission_of
 from etb_appservice.flows.removals import vouched
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import SHOWN, Message, Room, Work, unsent
@@ -121,7 +121,7 @@ async def place_of(work: Work, fact: WebAct, policy: Policy) -> Place:
     if room is None or room.kind != "incident" or room.incident_id is None:
         raise No("not_found", "There is no such war room.")
     circle = await circle_of(work, room)
-    copy = _newer(await work.incidents.user(username), fact)
+    copy = newer(await work.incidents.user(username), (fact.by, fact.confirmed_ms))
     permission = await permission_of(work, room, username, policy, known=(circle, copy))
     if not permission.allowed:
         raise No("not_found", "There is no such war room.")
@@ -163,9 +163,3 @@ async def enter(turn: Turn, fact: WebAct, policy: Policy) -> Visitor:
         turn=turn,
         act=fact.act,
     )
-
-
-def _newer(known: Copy | None, fact: WebAct) -> Copy:
-    if known is not None and known[1] >= fact.confirmed_ms:
-        return known
-    return fact.by, fact.confirmed_ms

@@ -24,6 +24,7 @@ from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.permitted import Copy
 from etb_appservice.ports import Clock, EtbReads, Profiles, Store
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +51,11 @@ class Caller:
     """HMAC of the token they showed, under a key of this process."""
     confirmed_ms: int
     """When ETB last confirmed the token, by our clock."""
+
+    @property
+    def copy(self) -> Copy:
+        """What ETB has said of them, and when."""
+        return self.user, self.confirmed_ms
 
 
 class Unconfirmed(Exception):

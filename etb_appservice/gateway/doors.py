@@ -14,7 +14,7 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import IncidentId, Username, WarRoomId
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.policy import Policy
-from etb_appservice.flows.permitted import Circle, Copy, Permission, circle_of, permission_of
+from etb_appservice.flows.permitted import Circle, Permission, circle_of, newer, permission_of
 from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.problems import not_found
 from etb_appservice.ports import ON_CALL, USERS, Room, Store, Work
@@ -99,19 +99,12 @@ class Doors:
         if room.kind != "incident" or room.incident_id is None:
             return None, Permission("stranger")
         circle = await circle_of(work, room)
-        copy = await self._copy(work, caller)
+        copy = newer(await work.incidents.user(caller.user.username), caller.copy)
         answer = await permission_of(work, room, caller.user.username, self._policy, known=(circle, copy))
         if not answer.allowed or circle.incident is None:
             return None, answer
         level = circle.level(self._policy)
         return Sight(room, circle.incident, room.incident_id, circle, answer, level), answer
-
-    async def _copy(self, work: Work, caller: Caller) -> Copy:
-        """ETB's last word on the caller: that of their own call, or what our tables have learned since."""
-        known = await work.incidents.user(caller.user.username)
-        if known is not None and known[1] >= caller.confirmed_ms:
-            return known
-        return caller.user, caller.confirmed_ms
 
     def _keep(self, name: Username, found: dict[WarRoomId, _Seen]) -> None:
         self._seen[name] = found

@@ -13,7 +13,7 @@ from etb_appservice.domain.ids import IncidentId, RoomId, Username, WarRoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.commands import UsageError
 from etb_appservice.flows.numbers import room_numbered
-from etb_appservice.flows.permitted import Circle, Copy, Permission, circle_of, permission_of
+from etb_appservice.flows.permitted import Permission, circle_of, newer, permission_of
 from etb_appservice.gateway.callers import Caller
 from etb_appservice.ports import ON_CALL, USERS, Room, Store, Work
 
@@ -58,19 +58,16 @@ class Entry:
         circle = await circle_of(work, room)
         copies = await work.incidents.users({caller.user.username for caller in callers})
         latest = {one.user.username: one for one in sorted(callers, key=lambda one: one.confirmed_ms)}
-        return {name: await self._ask(work, circle, one, copies) for name, one in latest.items()}
+        return {
+            name: await permission_of(
+                work, room, name, self._policy, known=(circle, newer(copies.get(name), one.copy))
+            )
+            for name, one in latest.items()
+        }
 
     def stamp(self, room: Room) -> tuple[int, ...]:
         """Changes with each commit of this process after which others may be in it; to be taken before a view."""
         return self._store.stamp(USERS, ON_CALL, room.war_room, room.incident_id or "")
-
-    async def _ask(
-        self, work: Work, circle: Circle, caller: Caller, copies: Mapping[Username, Copy]
-    ) -> Permission:
-        shown: Copy = (caller.user, caller.confirmed_ms)
-        kept = copies.get(caller.user.username)
-        known = kept if kept is not None and kept[1] >= shown[1] else shown
-        return await permission_of(work, circle.room, caller.user.username, self._policy, known=(circle, known))
 
     async def _find(self, work: Work, word: str) -> tuple[Room | None, bool]:
         """The room of an incident, and whether the word could have been guessed."""
