@@ -47,8 +47,6 @@ class Caller:
     user: EtbUser
     user_id: UserId
     """Their Matrix id: the one that is linked to them, else their ghost's."""
-    token_hash: bytes = field(repr=False)
-    """HMAC of the token they showed, under a key of this process."""
     confirmed_ms: int
     """When ETB last confirmed the token, by our clock."""
 
@@ -136,12 +134,12 @@ class Callers:
         if user is None:
             self._kept.pop(name, None)
             return None
-        user, said_ms = await self._whole(user, self._clock.now_ms())
+        user, said_ms = await self._whole(user)
         user_id = self._user_id(user.username)
         if user_id is None or not user.is_active:
             self._kept.pop(name, None)
             return None
-        caller = Caller(user=user, user_id=user_id, token_hash=name, confirmed_ms=said_ms)
+        caller = Caller(user=user, user_id=user_id, confirmed_ms=said_ms)
         self._keep(name, caller, self._cache_s)
         return caller
 
@@ -162,23 +160,22 @@ class Callers:
         while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
 
-    async def _whole(self, user: EtbUser, said_ms: int) -> tuple[EtbUser, int]:
+    async def _whole(self, user: EtbUser) -> Copy:
         """The user with their roles, and as of when. What is new is learned, so that rooms know it too."""
+        said_ms = self._clock.now_ms()
         async with self._store.view() as view:
             known = await view.incidents.user(user.username)
-        now_ms = self._clock.now_ms()
-        fresh_ms = self._policy.commands.rights_fresh_s * 1000
-        is_same = known is not None and _standing(known[0]) == _standing(user)
-        if known is not None and is_same and now_ms - known[1] < fresh_ms:
+        kept: Copy | None = None
+        if known is not None and _standing(known[0]) == _standing(user):
             # No younger than ETB's word on their roles, else asking would keep these for ever.
-            return replace(known[0], id=user.id or known[0].id), known[1]
+            kept = replace(known[0], id=user.id or known[0].id), known[1]
+        if kept is not None and said_ms - kept[1] < self._policy.commands.rights_fresh_s * 1000:
+            return kept
         try:
             async with asyncio.timeout(self._policy.commands.etb_wait_s):
                 found = await self._etb.user(user.username)
         except (Failure, TimeoutError):
-            if known is not None and is_same:
-                return replace(known[0], id=user.id), known[1]
-            return user, said_ms  # of their roles nothing is known for sure
+            return kept or (user, said_ms)  # without a copy nothing is known of their roles for sure
         if found is None:
             # As for everybody else: whom ETB doesn't show among its users is nobody.
             return EtbUser(user.username, user.display_name, Classification.PUBLIC, is_active=False), said_ms

@@ -73,7 +73,7 @@ class FakeCallers:
         if user is None:
             return None
         who = UserId(f"@{user.username}:x.org")
-        return Caller(user=user, user_id=who, token_hash=token.encode(), confirmed_ms=self.clock.now_ms())
+        return Caller(user=user, user_id=who, confirmed_ms=self.clock.now_ms())
 
 
 @dataclass

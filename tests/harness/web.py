@@ -50,7 +50,7 @@ class WebUser:
         user_id = self.house.policy.people.user_id(name) or ghost
         assert user_id is not None
         user = self.house.etb.users.get(name) or etb_user(self.name)
-        return Caller(user=user, user_id=user_id, token_hash=b"", confirmed_ms=self.house.clock.now_ms())
+        return Caller(user=user, user_id=user_id, confirmed_ms=self.house.clock.now_ms())
 
     def desk(self, wake: Callable[[Sequence[str]], None]) -> WebDesk:
         """On the house's present life."""

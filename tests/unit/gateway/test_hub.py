@@ -258,7 +258,7 @@ async def test_a_right_that_ends_by_itself_ends_the_socket(
 async def test_a_right_given_while_somebody_connects_is_looked_at_again(
     here: Scene, opened: House, war_room: WarRoomId
 ) -> None:
-    caller = Caller(user=user_called("alice"), user_id=ALICE, token_hash=b"", confirmed_ms=opened.clock.now_ms())
+    caller = Caller(user=user_called("alice"), user_id=ALICE, confirmed_ms=opened.clock.now_ms())
     entered = await here.sockets._acts.entry.enter(war_room, caller)
     assert not isinstance(entered, str)
     await take_away(opened)
@@ -363,7 +363,7 @@ class FakeWire:
 
 
 def seated(wire: FakeWire) -> Seat:
-    caller = Caller(user=user_called("alice"), user_id=ALICE, token_hash=b"", confirmed_ms=0)
+    caller = Caller(user=user_called("alice"), user_id=ALICE, confirmed_ms=0)
     return Seat(wire, wire.abort, caller, WarRoomId("w"), token="t", now_s=0)
 
 
