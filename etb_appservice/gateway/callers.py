@@ -14,7 +14,7 @@ import hmac
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -29,6 +29,7 @@ from etb_appservice.ports import Clock, EtbReads, Profiles, Store
 
 _log = structlog.get_logger(__name__)
 
+_SCHEMES = frozenset({"token", "bearer"})
 _MOST_TOKEN = 4096
 _MOST_KEPT = 10_000
 _AT_ONCE = 8
@@ -63,6 +64,18 @@ class Unconfirmed(Exception):
 def is_token(text: str) -> bool:
     """Whether this may become a header: printable ASCII without spaces, and not too long."""
     return 0 < len(text) <= _MOST_TOKEN and text.isascii() and text.isprintable() and " " not in text
+
+
+def token_in(headers: Sequence[str]) -> str | None:
+    """What stands in the one `Authorization` header, with either scheme of 1.2; None where that isn't so.
+
+    >>> token_in(["Token abc"]), token_in(["bearer  abc "]), token_in(["Basic abc"]), token_in(["Token a"] * 2)
+    ('abc', 'abc', None, None)
+    """
+    if len(headers) != 1:
+        return None
+    scheme, _, token = headers[0].strip().partition(" ")
+    return token.strip() if scheme.lower() in _SCHEMES else None
 
 
 @dataclass(slots=True)

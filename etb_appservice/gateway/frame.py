@@ -20,7 +20,7 @@ from etb_appservice.domain.ids import UserId
 from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.pace import Pace
 from etb_appservice.gateway.bodies import read_body
-from etb_appservice.gateway.callers import Caller, Callers, Tickets, Unconfirmed
+from etb_appservice.gateway.callers import Caller, Callers, Tickets, Unconfirmed, token_in
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.objects import Ticket, moment
@@ -34,7 +34,6 @@ _log = structlog.get_logger(__name__)
 
 DOCUMENT = "schema/"
 ROOT_DOCUMENT = "/openapi.json"
-_SCHEMES = frozenset({"token", "bearer"})
 _KEPT_EMPTY = frozenset({"cursor"})
 _ETB_AGAIN_S = "5"
 _MESSAGES = {
@@ -192,9 +191,8 @@ class Frame:
         given = request.headers.getall("Authorization", [])
         if not given:
             raise _unauthenticated("not_authenticated", "Authentication credentials were not provided.")
-        scheme, _, token = given[0].strip().partition(" ")
-        token = token.strip()
-        if len(given) > 1 or scheme.lower() not in _SCHEMES:
+        token = token_in(given)
+        if token is None:
             raise _unauthenticated("authentication_failed", "Send one header: Authorization: Token <key>.")
         try:
             caller = await self.callers.of(token)

@@ -19,7 +19,7 @@ from aiohttp import WSMsgType, web
 from etb_appservice.domain.ids import Username
 from etb_appservice.gateway import frames, objects, told
 from etb_appservice.gateway.acts import Acts, error
-from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed
+from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed, token_in
 from etb_appservice.gateway.entry import Entered
 from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.hub import Hub
@@ -39,7 +39,6 @@ _ENTRIES = (30, 60.0)
 """How many times in how many seconds one caller may try to sit down."""
 _MOST_PACES = 10_000
 _CLOSE_S = 3.0
-_SCHEMES = frozenset({"token", "bearer"})
 
 
 class _Refused(Exception):
@@ -158,8 +157,7 @@ class Sockets:
     def _token(self, request: web.Request, offered: list[str]) -> str | None:
         """The token that was shown, or for which a ticket was; the first way that is used counts."""
         if given := request.headers.getall("Authorization", []):
-            scheme, _, key = given[0].strip().partition(" ")
-            return key.strip() if len(given) == 1 and scheme.lower() in _SCHEMES else None
+            return token_in(given)
         match offered:
             case [name, shown] if name == SUBPROTOCOL:
                 return shown
