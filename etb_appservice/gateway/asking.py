@@ -21,7 +21,7 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.verdicts import Verdict
-from etb_appservice.gateway.problems import Problem, invalid, not_found
+from etb_appservice.gateway.problems import Problem, away, invalid, not_found
 from etb_appservice.ports import Arrival, FactCodec, Store
 
 WebFact = (
@@ -68,12 +68,7 @@ class Asking:
             async with asyncio.timeout(self._wait_s):
                 verdict = await waiting
         except TimeoutError:
-            raise Problem(
-                503,
-                "busy",
-                "This was accepted and is not decided yet. Look again in a moment.",
-                headers={"Retry-After": "5"},
-            ) from None
+            raise away("busy", "This was accepted and is not decided yet. Look again in a moment.") from None
         finally:
             del self._waiting[fact.ref]
         if verdict.outcome in {"done", "there"}:
@@ -92,6 +87,6 @@ def _problem(verdict: Verdict) -> Problem:
         case "too often":
             return Problem(429, "throttled", verdict.text, headers={"Retry-After": str(max(1, verdict.after_s))})
         case "unavailable":
-            return Problem(503, verdict.code, verdict.text, headers={"Retry-After": "5"})
+            return away(verdict.code, verdict.text)
         case _:
             return not_found()

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from etb_appservice.domain.ids import Username
-from etb_appservice.gateway.problems import Problem
+from etb_appservice.gateway.problems import Problem, away
 from etb_appservice.ports import MediaStore, Pictures, Seen
 
-_AGAIN_S = "5"
 _PICTURES = 2
 """How many pictures are unpacked at once: each may take 200 MiB."""
 
@@ -31,7 +30,7 @@ class FileRoom:
         """One of the places; Problem 429 where all are taken, or somebody has a quarter of them already."""
         if self._taken.total() >= self.places or self._taken[username] >= max(1, self.places // 4):
             raise Problem(
-                429, "throttled", "Too many files are under way; wait a moment.", headers={"Retry-After": _AGAIN_S}
+                429, "throttled", "Too many files are under way; wait a moment.", headers={"Retry-After": "5"}
             )
         self._taken[username] += 1
         try:
@@ -49,9 +48,4 @@ class FileRoom:
 
 def homeserver_away() -> Problem:
     """Its media store can't be used now."""
-    return Problem(
-        503,
-        "homeserver_unavailable",
-        "The homeserver can't be reached. Try again in a moment.",
-        headers={"Retry-After": _AGAIN_S},
-    )
+    return away("homeserver_unavailable", "The homeserver can't be reached. Try again in a moment.")

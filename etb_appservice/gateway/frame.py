@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import structlog
@@ -21,12 +22,14 @@ from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.pace import Pace
 from etb_appservice.gateway.bodies import read_body
 from etb_appservice.gateway.callers import Caller, Callers, Tickets, Unconfirmed, token_in
+from etb_appservice.gateway.desk import Refusal
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.objects import Ticket, moment
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.pages import no_such_page
-from etb_appservice.gateway.problems import Problem, not_found
+from etb_appservice.gateway.problems import Problem, away, invalid, not_found
+from etb_appservice.gateway.refusals import problem_of
 from etb_appservice.gateway.table import MOST_KEY, Answer, Asked, Nothing, Route, Stream
 from etb_appservice.gateway.uploads import Form
 
@@ -35,7 +38,6 @@ _log = structlog.get_logger(__name__)
 DOCUMENT = "schema/"
 ROOT_DOCUMENT = "/openapi.json"
 _KEPT_EMPTY = frozenset({"cursor"})
-_ETB_AGAIN_S = "5"
 _MESSAGES = {
     "missing": "This field is required.",
     "string_too_short": "This field may not be blank.",
@@ -166,6 +168,8 @@ class Frame:
             answer = await route.run(asked)
         except ValidationError as error:
             raise _invalid(error) from None
+        except Refusal as no:
+            raise problem_of(no) from None
         return await self._streamed(request, answer) if isinstance(answer, Stream) else _response(answer)
 
     async def _streamed(self, request: web.Request, answer: Stream) -> web.StreamResponse:
@@ -197,12 +201,8 @@ class Frame:
         try:
             caller = await self.callers.of(token)
         except Unconfirmed:
-            raise Problem(
-                503,
-                "etb_unavailable",
-                "ETB can't be asked whose token this is. Try again in a moment.",
-                headers={"Retry-After": _ETB_AGAIN_S},
-            ) from None
+            detail = "ETB can't be asked whose token this is. Try again in a moment."
+            raise away("etb_unavailable", detail) from None
         if caller is None:
             raise _unauthenticated("authentication_failed", "Invalid token.")
         return caller, token
@@ -243,7 +243,7 @@ async def _nothing_here(request: web.Request) -> web.Response:
 def _key(request: web.Request) -> str:
     given = request.headers.get("Idempotency-Key", "").strip()
     if len(given) > MOST_KEY:
-        raise Problem(400, "invalid", "", fields={"Idempotency-Key": [f"At most {MOST_KEY} characters."]})
+        raise invalid(**{"Idempotency-Key": f"At most {MOST_KEY} characters."})
     return given
 
 
@@ -285,8 +285,8 @@ def _problem(problem: Problem) -> web.Response:
     response = web.Response(
         body=_json(body), status=problem.status, content_type="application/json", headers=problem.headers
     )
-    if problem.status == 413:  # noqa: PLR2004 - the rest of the body is not waited for
-        response.force_close()
+    if problem.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        response.force_close()  # the rest of the body is not waited for
     return response
 
 

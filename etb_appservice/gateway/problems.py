@@ -31,6 +31,11 @@ def not_found() -> Problem:
     return Problem(404, "not_found", "Not found.")
 
 
+def away(code: str, detail: str) -> Problem:
+    """Not now, for no fault of the caller's: in a moment it may go."""
+    return Problem(503, code, detail, headers={"Retry-After": "5"})
+
+
 def invalid(**fields: str) -> Problem:
     """What is wrong with which field."""
     return Problem(400, "invalid", "", fields={name: [text] for name, text in fields.items()})

@@ -14,11 +14,10 @@ from etb_appservice.domain.outcomes import Failure, Refused
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.objects import Privacy, WarRoomDetail
-from etb_appservice.gateway.problems import Problem, invalid, not_found
+from etb_appservice.gateway.problems import Problem, away, invalid, not_found
 from etb_appservice.gateway.routes.rooms import whole
 from etb_appservice.gateway.table import Answer, B, Body, Call, Nothing, Q, Route, route
 from etb_appservice.gateway.warrooms import detail, taking_part
-from etb_appservice.ports import Work
 
 _OPENING_S = 20.0
 _LOOK_S = 0.1
@@ -89,9 +88,8 @@ async def create_chat_room(call: Call[Nothing, OpenRoom]) -> Answer:
     """
     async with call.gate.store.view() as work:
         room = await work.rooms.by_war_room(WarRoomId(call.path["id"]))
-    is_incident = room is None or room.incident_id is None or room.kind != "incident"
-    incident_id = IncidentId(call.path["id"]) if room is None or is_incident else room.incident_id
-    return await _open(call, incident_id or IncidentId(call.path["id"]), call.body)
+    its_own = room.incident_id if room is not None and room.kind == "incident" else None
+    return await _open(call, its_own or IncidentId(call.path["id"]), call.body)
 
 
 @route("PATCH", "war-rooms/{id}/", answers=_CHANGES, errors=(409,))
@@ -166,11 +164,9 @@ async def _open(
     )
     verdict = await gate.asking.ask(fact, incident_id)
     if not await _is_open(gate, incident_id):
-        raise Problem(
-            503,
+        raise away(
             "homeserver_unavailable",
             "The homeserver has not made the room yet. It will be made; ask again in a moment.",
-            headers={"Retry-After": "5"},
         )
     async with gate.store.view() as work:
         sight = await gate.doors.enter(work, caller, war_room_id(incident_id))
@@ -262,11 +258,7 @@ async def _ask(
 
 async def _enter(call: Call[Q, B]) -> Sight:
     async with call.gate.store.view() as work:
-        return await _sight(call, work)
-
-
-async def _sight(call: Call[Q, B], work: Work) -> Sight:
-    return await call.gate.doors.enter(work, call.caller, call.path["id"])
+        return await call.gate.doors.enter(work, call.caller, call.path["id"])
 
 
 async def _users(gate: Gate, user_ids: Sequence[UUID]) -> tuple[EtbUser, ...]:
@@ -296,9 +288,7 @@ async def _user(gate: Gate, user_id: UUID | None, username: str | None) -> EtbUs
 
 
 def _etb_away() -> Problem:
-    return Problem(
-        503, "etb_unavailable", "ETB can't be asked now. Try again in a moment.", headers={"Retry-After": "5"}
-    )
+    return away("etb_unavailable", "ETB can't be asked now. Try again in a moment.")
 
 
 TABLE: tuple[Route, ...] = (

@@ -5,10 +5,9 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from etb_appservice.domain.ids import new_id
-from etb_appservice.gateway.desk import Act, Order, Refusal
+from etb_appservice.gateway.desk import Act, Order
 from etb_appservice.gateway.objects import Command
-from etb_appservice.gateway.problems import Problem
-from etb_appservice.gateway.refusals import problem_of
+from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.gateway.routes.messages import one_message
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.table import Answer, Body, Call, Nothing, Route, route
@@ -42,22 +41,19 @@ async def execute_command(call: Call[Nothing, Run]) -> Answer:
     text = body.command_text.strip()
     is_its_own = not text or (text == (message.body or "").strip() and not body.parameters)
     if is_its_own and body.parameters:
-        raise Problem(400, "invalid", "", fields={"parameters": ["These need command_text."]})
+        raise invalid(parameters="These need command_text.")
     order = Order(
         command_text="" if is_its_own else text,
         message_id=message.id if is_its_own else None,
         parameters={} if is_its_own else body.parameters,
     )
     act = Act(new_id(call.gate.clock.now_ms()), f"{message.id}/{call.key}" if call.key else "")
-    try:
-        run_id = await call.gate.desk.run(call.caller, sight.room.war_room, act, order)
-    except Refusal as no:
-        raise problem_of(no) from None
+    run_id = await call.gate.desk.run(call.caller, sight.room.war_room, act, order)
     async with call.gate.store.view() as work:
         run = await work.commands.get(run_id)
         shown = await Shows(call.gate.policy, call.links).command(work, sight.room, run_id)
     if run is None or shown is None:
-        raise Problem(404, "not_found", "Not found.")
+        raise not_found()
     match run.status:
         case "REFUSED":
             raise Problem(403, "forbidden", run.result)

@@ -1,7 +1,7 @@
 """Messages: posting, editing, deleting, reacting to and pinning them (docs/etb-contract.md 4).
 
-Each call is an act at the desk, which answers once it is decided. Whether the caller may see the message at all is
-asked first, so that what they may not know of is 404.
+Each call is an act at the desk, which answers once it is decided; of what it refuses the frame makes an answer.
+Whether the caller may see the message at all is asked first, so that what they may not know of is 404.
 """
 
 import uuid
@@ -14,11 +14,10 @@ from etb_appservice.domain.conversation import Reacted
 from etb_appservice.domain.ids import WarRoomId, new_id
 from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.web import DraftType
-from etb_appservice.gateway.desk import Act, Draft, Refusal
+from etb_appservice.gateway.desk import Act, Draft
 from etb_appservice.gateway.objects import Message as MessageObject
 from etb_appservice.gateway.objects import Object, Reaction, moment
-from etb_appservice.gateway.problems import Problem
-from etb_appservice.gateway.refusals import problem_of
+from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.gateway.routes.messages import one_message
 from etb_appservice.gateway.shows import Shows, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Call, Nothing, Route, route
@@ -71,7 +70,7 @@ async def post_message(call: Call[Nothing, NewMessage]) -> Answer:
     body = call.body
     war_room = body.war_room_id or body.war_room
     if war_room is None:
-        raise Problem(400, "invalid", "", fields={"war_room_id": ["This field is required."]})
+        raise invalid(war_room_id="This field is required.")
     async with call.gate.store.view() as work:
         await call.gate.doors.enter(work, call.caller, str(war_room))
     draft = Draft(
@@ -81,10 +80,7 @@ async def post_message(call: Call[Nothing, NewMessage]) -> Answer:
         mentioned=tuple(str(one) for one in body.mentioned_user_ids),
         attachments=tuple(str(one) for one in body.attachment_ids),
     )
-    try:
-        message_id = await call.gate.desk.post(call.caller, WarRoomId(str(war_room)), _act(call), draft)
-    except Refusal as no:
-        raise problem_of(no) from None
+    message_id = await call.gate.desk.post(call.caller, WarRoomId(str(war_room)), _act(call), draft)
     return Answer(await _shown(call, message_id), 201)
 
 
@@ -92,10 +88,7 @@ async def post_message(call: Call[Nothing, NewMessage]) -> Answer:
 async def edit_message(call: Call[Nothing, Edit]) -> Answer:
     """Edit a message of one's own that was posted here."""
     message_id, war_room = await _seen(call)
-    try:
-        await call.gate.desk.edit(call.caller, war_room, _act(call), message_id, call.body.content)
-    except Refusal as no:
-        raise problem_of(no) from None
+    await call.gate.desk.edit(call.caller, war_room, _act(call), message_id, call.body.content)
     return Answer(await _shown(call, message_id))
 
 
@@ -106,10 +99,7 @@ async def delete_message(call: Call[Nothing, Nothing]) -> Answer:
     Its content goes here and in Matrix. Answers an empty object. 423 under a legal hold.
     """
     message_id, war_room = await _seen(call)
-    try:
-        await call.gate.desk.delete(call.caller, war_room, _act(call), message_id)
-    except Refusal as no:
-        raise problem_of(no) from None
+    await call.gate.desk.delete(call.caller, war_room, _act(call), message_id)
     return Answer(Gone())
 
 
@@ -187,28 +177,20 @@ async def _shown(call: Call[Nothing, B], message_id: str) -> MessageObject:
         message = await work.messages.get(message_id)
         room = None if message is None else await work.rooms.by_id(message.room_id)
         if message is None or room is None or message.state == "redacted":
-            raise Problem(404, "not_found", "Not found.")
+            raise not_found()
         shows = Shows(call.gate.policy, call.links)
         return (await shows.messages(work, room, [message], call.caller.user.username))[0]
 
 
 async def _pin(call: Call[Nothing, Nothing], *, is_pinned: bool) -> Answer:
     message_id, war_room = await _seen(call)
-    try:
-        await call.gate.desk.pin(call.caller, war_room, _act(call), message_id, is_pinned=is_pinned)
-    except Refusal as no:
-        raise problem_of(no) from None
+    await call.gate.desk.pin(call.caller, war_room, _act(call), message_id, is_pinned=is_pinned)
     return Answer(await _shown(call, message_id))
 
 
 async def _react(call: Call[Nothing, Sign], *, is_added: bool) -> str:
     message_id, war_room = await _seen(call)
-    try:
-        await call.gate.desk.react(
-            call.caller, war_room, _act(call), message_id, call.body.emoji, is_added=is_added
-        )
-    except Refusal as no:
-        raise problem_of(no) from None
+    await call.gate.desk.react(call.caller, war_room, _act(call), message_id, call.body.emoji, is_added=is_added)
     return message_id
 
 
