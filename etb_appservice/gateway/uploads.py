@@ -6,6 +6,7 @@ anything else, twice the same, or cut off before its closing boundary ─► Pro
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -40,13 +41,12 @@ class Form:
             raise too_large(most)
         if self.request.content_type != FORM:
             raise Problem(415, "unsupported_media_type", f"Send {FORM}.")
-        with _cut_off():
+        async with _in_time():
             reader = await self.request.multipart()
         has_file = False
         for _ in range(_MOST_PARTS):
-            with _cut_off():
-                async with asyncio.timeout(_PATIENCE_S):
-                    part = await reader.next()
+            async with _in_time():
+                part = await reader.next()
             if part is None:
                 break
             if isinstance(part, MultipartReader) or part.name is None:
@@ -87,21 +87,19 @@ def too_large(most: int) -> Problem:
 
 async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
     while not part.at_eof():
-        with _cut_off():
-            async with asyncio.timeout(_PATIENCE_S):
-                piece = await part.read_chunk(_CHUNK)
+        async with _in_time():
+            piece = await part.read_chunk(_CHUNK)
         if piece:
             yield piece
 
 
-class _cut_off:  # noqa: N801 - it stands in a `with`
-    """Whatever the reader of forms stumbles over is a form that can't be read."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, TimeoutError):
-            raise Problem(400, "parse_error", f"Nothing came for {_PATIENCE_S:.0f} seconds.") from error
-        if isinstance(error, Exception) and not isinstance(error, Problem):
-            raise Problem(400, "parse_error", "The form can't be read, or is cut off.") from error
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Read the next piece: it has to come in time, and what its reader stumbles over can't be read."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            yield
+    except TimeoutError as error:
+        raise Problem(400, "parse_error", f"Nothing came for {_PATIENCE_S:.0f} seconds.") from error
+    except Exception as error:
+        raise Problem(400, "parse_error", "The form can't be read, or is cut off.") from error
