@@ -16,6 +16,7 @@ import structlog
 
 from etb_appservice.domain.ids import Username, WarRoomId
 from etb_appservice.domain.news import News, RightsChanged
+from etb_appservice.flows.mistakes import told
 from etb_appservice.gateway.entry import Entered, Entry
 from etb_appservice.gateway.seat import FAULT, NO_ACCESS, Seat, rendered
 from etb_appservice.gateway.telling import Shows, Telling, tellings_of
@@ -135,7 +136,7 @@ class Hub:
                 for telling in await self._read(war_room, line, news):
                     _tell(line, telling)
         except Exception as error:  # noqa: BLE001 - whatever failed: they are told to come back, and nobody waits
-            _log.error("news could not be shown", error=type(error).__name__)
+            _log.error("news could not be shown", **told(error))
             self._clear(line)
         finally:
             line.waiting.clear()

@@ -17,6 +17,7 @@ import structlog
 from aiohttp import WSMsgType, web
 
 from etb_appservice.domain.ids import Username
+from etb_appservice.flows import mistakes
 from etb_appservice.gateway import frames, objects, told
 from etb_appservice.gateway.acts import Acts, error
 from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed, token_in
@@ -133,7 +134,7 @@ class Sockets:
             await ws.close(code=no.code, message=no.reason.encode())
             return ws
         except Exception as failure:  # noqa: BLE001 - whatever failed: nobody sat down
-            _log.error("socket could not be opened", error=type(failure).__name__)
+            _log.error("socket could not be opened", **mistakes.told(failure))
             await ws.close(code=FAULT, message=b"Something went wrong here. Connect again.")
             return ws
         if request.transport is not None:
@@ -211,7 +212,7 @@ class Sockets:
         try:
             await self._read(ws, seat)
         except Exception as failure:  # noqa: BLE001 - whatever failed: this socket ends, and no other
-            _log.error("socket failed", error=type(failure).__name__)
+            _log.error("socket failed", **mistakes.told(failure))
             seat.close(FAULT, "Something went wrong here. Connect again.")
         finally:
             self._hub.leave(seat)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from etb_appservice.flows.mistakes import told
 from etb_appservice.gateway.acts import Acts
 from etb_appservice.gateway.callers import Caller, Unconfirmed
 from etb_appservice.gateway.hub import Hub
@@ -140,4 +141,4 @@ class Watch:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
-            _log.error("looking after a socket failed", error=type(failure).__name__)
+            _log.error("looking after a socket failed", **told(failure))
