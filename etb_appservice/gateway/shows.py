@@ -100,10 +100,7 @@ class Shows:
 
     def speaker(self, message: Message) -> Username:
         """The ETB user who said it: as recorded, else by their Matrix id; NOBODY for all others."""
-        return message.details.username or self._name(message.sender) or NOBODY
-
-    def _name(self, user_id: UserId) -> Username | None:
-        return self._policy.people.username(user_id) or self._policy.ghosts.username(user_id)
+        return message.details.username or self._policy.people.username(message.sender) or NOBODY
 
     def _message(self, scene: _Scene, one: Message, reader: Username | None) -> objects.Message:
         details = one.details
@@ -187,7 +184,7 @@ class Shows:
     async def commands(self, work: Work, room: Room, runs: Sequence[CommandRun]) -> list[objects.Command]:
         """Runs in one war room, in this order."""
         ids = await work.messages.ids_of({run.event_id for run in runs})
-        names = {run.id: self._name(run.caller) for run in runs}
+        names = {run.id: self._policy.people.username(run.caller) for run in runs}
         users = await users_of(work, {name for name in names.values() if name})
         found = []
         for run in runs:

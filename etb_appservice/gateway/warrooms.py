@@ -1,7 +1,8 @@
 """War rooms and who takes part in them, as the API shows them (docs/etb-contract.md 3.3, 3.5)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.ids import UserId, Username
@@ -11,7 +12,7 @@ from etb_appservice.domain.rooms import MEGOLM, incident_room
 from etb_appservice.domain.webroom import WebRoom
 from etb_appservice.flows.closings import closing_of
 from etb_appservice.flows.past import past_of
-from etb_appservice.flows.permitted import Circle, Permission, permission_of, permissions
+from etb_appservice.flows.permitted import Permission, permission_of, permissions
 from etb_appservice.flows.webrooms import privacy_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.gate import Gate
@@ -161,31 +162,26 @@ async def taking_part(work: Work, gate: Gate, sight: Sight) -> list[Participant]
     """Everybody who is in the room or named for its incident: ETB's users by name, then partners by Matrix id."""
     policy, circle = gate.policy, sight.circle.for_many()
     present = await work.rooms.present(sight.room.room_id) if sight.room.room_id is not None else {}
-    known: dict[Username, UserId | None] = {name: policy.people.user_id(name) for name in circle.names or ()}
+    names = set(circle.names or ())
     partners: list[UserId] = []
     for user_id in sorted(present):
         if policy.is_ours(user_id) and policy.ghosts.username(user_id) is None:
             continue
-        name = policy.people.username(user_id) or policy.ghosts.username(user_id)
+        name = policy.people.username(user_id)
         if name is not None:
-            known.setdefault(name, policy.people.user_id(name) or user_id)
-        elif not policy.is_ours(user_id):
+            names.add(name)
+        else:
             partners.append(user_id)
-    users = await users_of(work, known)
+    copies = await work.incidents.users(names)
     online = gate.online(sight.room.war_room)
-    people = [
-        _user(policy, name, users.get(name), present, circle, online)
-        | {"is_cleared": (await _permission(work, sight, name, policy)).allowed}
-        for name in sorted(known)
-    ]
-    found = [Participant.model_validate(one) for one in people]
-    allowed = await permissions(work, circle, partners, policy)
-    return [*found, *(_partner(user_id, present[user_id], allowed[user_id]) for user_id in partners)]
-
-
-async def _permission(work: Work, sight: Sight, name: Username, policy: Policy) -> Permission:
-    copy = await work.incidents.user(name)
-    return await permission_of(work, sight.room, name, policy, known=(sight.circle, copy))
+    found: list[Participant] = []
+    for name in sorted(names):
+        copy = copies.get(name)
+        allowed = await permission_of(work, sight.room, name, policy, known=(circle, copy))
+        user = None if copy is None else copy[0]
+        found.append(_user(policy, name, user, present, circle.held_by(name), allowed, is_online=name in online))
+    let_in = await permissions(work, circle, partners, policy)
+    return [*found, *(_partner(user_id, present[user_id], let_in[user_id]) for user_id in partners)]
 
 
 def _user(
@@ -193,21 +189,24 @@ def _user(
     name: Username,
     user: EtbUser | None,
     present: Mapping[UserId, str],
-    circle: Circle,
-    online: Collection[Username],
-) -> dict[str, object]:
+    roles: Sequence[str],
+    allowed: Permission,
+    *,
+    is_online: bool,
+) -> Participant:
     linked, ghost = policy.people.user_id(name), policy.ghosts.user_id(name)
-    membership = next((present[one] for one in (linked, ghost) if one is not None and one in present), "none")
-    return {
-        "id": (user.id or None) if user is not None else None,
-        "username": name,
-        "display_name": clean(user.display_name if user is not None else name),
-        "matrix_id": linked or ghost or "",
-        "membership": membership,
-        "roles": list(circle.held_by(name)),
-        "clearance_level": level_name(user.clearance) if user is not None else None,
-        "is_online": name in online,
-    }
+    here = next((present[one] for one in (linked, ghost) if one is not None and one in present), None)
+    return Participant(
+        id=(user.id or None) if user is not None else None,
+        username=name,
+        display_name=clean(user.display_name if user is not None else name),
+        matrix_id=linked or ghost or "",
+        membership="none" if here is None else _membership(here),
+        roles=list(roles),
+        clearance_level=level_name(user.clearance) if user is not None else None,
+        is_cleared=allowed.allowed,
+        is_online=is_online,
+    )
 
 
 def _partner(user_id: UserId, membership: str, allowed: Permission) -> Participant:
@@ -216,9 +215,13 @@ def _partner(user_id: UserId, membership: str, allowed: Permission) -> Participa
         username=user_id,
         display_name=user_id,
         matrix_id=user_id,
-        membership="join" if membership == "join" else "invite",
+        membership=_membership(membership),
         roles=[],
         clearance_level=level_name(allowed.up_to) if allowed.up_to is not None else None,
         is_cleared=allowed.allowed,
         is_online=False,
     )
+
+
+def _membership(present: str) -> Literal["join", "invite"]:
+    return "join" if present == "join" else "invite"
