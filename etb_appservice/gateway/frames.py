@@ -11,13 +11,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from etb_appservice.domain.emoji import MOST_EMOJI_BYTES
 from etb_appservice.gateway.desk import DraftType, RefusalCode
 
 MOST_FRAME_BYTES = 64 * 1024
 MOST_HISTORY = 100
 _MOST_CLIENT_ID = 128
 _MOST_IDS = 100
-_MOST_EMOJI_BYTES = 64
 _SAFE = 2**53 - 1
 """The whole numbers that every reader of JSON can hold."""
 _MOST_TOLD = 5
@@ -34,8 +34,8 @@ def _uuid(text: str) -> str:
 
 
 def _emoji(text: str) -> str:
-    if len(text.encode("utf-8", "surrogatepass")) > _MOST_EMOJI_BYTES:
-        raise ValueError(f"must be one emoji of at most {_MOST_EMOJI_BYTES} bytes")
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_EMOJI_BYTES:
+        raise ValueError(f"must be one emoji of at most {MOST_EMOJI_BYTES} bytes")
     return text
 
 

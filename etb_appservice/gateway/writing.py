@@ -34,6 +34,7 @@ from etb_appservice.flows.waiting import Waiting
 from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.desk import Act, Draft, Order, Refusal, Undecided
 from etb_appservice.gateway.orders import typed
+from etb_appservice.gateway.shows import clean
 from etb_appservice.ports import Arrival, Broadcast, Clock, FactCodec, Signals, Store, Work
 
 _SAME_KEY_MS = 86_400_000
@@ -229,5 +230,4 @@ def _refusal(code: RefusalCode, detail: str, field: str) -> Refusal:
 
 def _clean(text: str) -> str:
     """A text that can be stored and sent: without half surrogate pairs, with one kind of line end."""
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return whole.replace("\r\n", "\n").replace("\r", "\n").translate(_UNWANTED)
+    return clean(text).replace("\r\n", "\n").replace("\r", "\n").translate(_UNWANTED)
