@@ -6,10 +6,14 @@ SCAN, and the answer says where it stopped.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import IncidentId
 from etb_appservice.flows.past import Past, past_of
+from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.doors import Sight
+from etb_appservice.gateway.gate import Gate
 from etb_appservice.ports import Message, Work
 
 SCAN = 5000
@@ -37,6 +41,17 @@ def up_to(sight: Sight) -> Classification:
 def may_read(past: Past, sight: Sight, message: Message) -> bool:
     """Whether it was said at a level that the caller's clearance reaches."""
     return past.level(message) <= up_to(sight)
+
+
+async def visible_of(
+    gate: Gate, caller: Caller, war_room: UUID | None, incident: UUID | None
+) -> dict[IncidentId, Sight]:
+    """The war rooms that the caller may enter, or of these the one that is asked about, by incident."""
+    return {
+        one.incident_id: one
+        for one in await gate.doors.visible(caller)
+        if war_room in {None, UUID(one.room.war_room)} and incident in {None, UUID(one.incident_id)}
+    }
 
 
 async def readable(work: Work, sight: Sight, keep: Callable[[Message], bool] = _all) -> Found:

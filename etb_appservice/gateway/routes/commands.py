@@ -12,7 +12,7 @@ from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.objects import Command, ExecutionStatus, Page
 from etb_appservice.gateway.pages import Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import not_found
-from etb_appservice.gateway.reading import SCAN, up_to
+from etb_appservice.gateway.reading import SCAN, up_to, visible_of
 from etb_appservice.gateway.shows import STATUSES, Shows
 from etb_appservice.gateway.table import Answer, Call, Nothing, Route, route
 from etb_appservice.ports import CommandRun, Work
@@ -35,11 +35,7 @@ async def list_commands(call: Call[CommandQuery, Nothing]) -> Answer:
     With `command_type` the latest 5,000 are looked through.
     """
     gate, query = call.gate, call.query
-    sights = {
-        one.incident_id: one
-        for one in await gate.doors.visible(call.caller)
-        if query.war_room in {None, UUID(one.room.war_room)} and query.incident in {None, UUID(one.incident_id)}
-    }
+    sights = await visible_of(gate, call.caller, query.war_room, query.incident)
     statuses = [run for run, shown in STATUSES.items() if query.execution_status in {None, shown}]
     async with gate.store.view() as work:
         pasts = {name: await past_of(work, one.room) for name, one in sights.items()}

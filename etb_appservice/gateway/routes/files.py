@@ -24,7 +24,7 @@ from etb_appservice.gateway.kinds import kind_of, shown_as
 from etb_appservice.gateway.objects import AccessType, File, FileAccess, FileType, Level, Page, moment
 from etb_appservice.gateway.pages import Created, Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import Problem, invalid, not_found
-from etb_appservice.gateway.reading import SCAN, up_to
+from etb_appservice.gateway.reading import SCAN, up_to, visible_of
 from etb_appservice.gateway.shows import Shows, clean, file_level, file_was, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Bytes, Call, Nothing, Q, Route, Stream, route
 from etb_appservice.gateway.uploads import too_large
@@ -50,18 +50,19 @@ async def list_files(call: Call[FileQuery, Nothing]) -> Answer:
     shown nor counted.
     """
     gate, query = call.gate, call.query
-    sights = {
-        one.incident_id: one
-        for one in await gate.doors.visible(call.caller)
-        if query.war_room in {None, UUID(one.room.war_room)} and query.incident in {None, UUID(one.incident_id)}
-    }
+    sights = await visible_of(gate, call.caller, query.war_room, query.incident)
     async with gate.store.view() as work:
         found: list[tuple[ChatFile, Sight]] = []
         for sight in sights.values():
             found += [(one, sight) for one in await _of(work, sight) if _is_wanted(one, query)]
         found.sort(key=lambda one: one[0].id, reverse=True)
-        shows = Shows(gate.policy, call.links)
-        results = [(await shows.files(work, sight.room, [one]))[0] for one, sight in slice_of(found, query, gate)]
+        page = slice_of(found, query, gate)
+        shows, shown = Shows(gate.policy, call.links), dict[str, File]()
+        for sight in sights.values():
+            here = [one for one, its in page if its is sight]
+            if here:
+                shown |= {one.id: one for one in await shows.files(work, sight.room, here)}
+    results = [shown[one.id] for one, _ in page]
     following, previous = neighbours(query, gate, len(found), call.links)
     return Answer(Page[File](count=len(found), next=following, previous=previous, results=results))
 

@@ -159,12 +159,18 @@ def _shows(call: Call[Q, Nothing]) -> Shows:
 
 async def one_message(call: Call[Q, B], work: Work) -> tuple[Sight, Message]:
     """The message that the path names, and its war room."""
-    message = await work.messages.get(call.path["id"])
-    if message is None or message.state not in SHOWN:
+    sight, message = await known_message(call, work, call.path["id"])
+    if message.state not in SHOWN:
         raise not_found()
-    room = await work.rooms.of_incident(IncidentId(message.lane))
+    return sight, message
+
+
+async def known_message(call: Call[Q, B], work: Work, message_id: str) -> tuple[Sight, Message]:
+    """A message that the caller may know of, whatever is left of it, and its war room; else Problem 404."""
+    message = await work.messages.get(message_id)
+    room = None if message is None else await work.rooms.of_incident(IncidentId(message.lane))
     sight = None if room is None else await call.gate.doors.look(work, call.caller, room)
-    if sight is None or not may_read(await past_of(work, sight.room), sight, message):
+    if message is None or sight is None or not may_read(await past_of(work, sight.room), sight, message):
         raise not_found()
     return sight, message
 

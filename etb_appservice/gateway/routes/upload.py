@@ -14,17 +14,17 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, file_type_of, safe_name
 from etb_appservice.domain.facts import FileUploaded
-from etb_appservice.domain.ids import IncidentId, new_id
+from etb_appservice.domain.ids import new_id
 from etb_appservice.domain.outcomes import Failure, Refused
 from etb_appservice.flows.closings import closing_of
-from etb_appservice.flows.past import past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.kinds import kind_of
 from etb_appservice.gateway.objects import File, FileType, Level
 from etb_appservice.gateway.problems import Problem, invalid, not_found
-from etb_appservice.gateway.reading import may_read, up_to
+from etb_appservice.gateway.reading import up_to
+from etb_appservice.gateway.routes.messages import known_message
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.table import Answer, Body, Call, Nothing, Route, route
 from etb_appservice.gateway.uploads import Form, too_large
@@ -163,18 +163,13 @@ async def _target(call: Call[Nothing, Nothing], asked: Upload) -> Sight:
         if asked.message_id is None:
             sight = await gate.doors.enter(work, call.caller, str(asked.war_room_id))
         else:
-            message = await work.messages.get(str(asked.message_id))
-            room = None if message is None else await work.rooms.of_incident(IncidentId(message.lane))
-            found = None if room is None else await gate.doors.look(work, call.caller, room)
-            if message is None or found is None or not may_read(await past_of(work, found.room), found, message):
-                raise not_found()
-            if asked.war_room_id is not None and str(asked.war_room_id) != found.room.war_room:
+            sight, message = await known_message(call, work, str(asked.message_id))
+            if asked.war_room_id is not None and str(asked.war_room_id) != sight.room.war_room:
                 raise invalid(message_id="This message is not in that war room.")
             if message.state != "open":
                 raise invalid(message_id="This message can't carry a file.")
             if message.details.username != call.caller.user.username:
                 raise Problem(403, "permission_denied", "Files go with messages of one's own.")
-            sight = found
         closing = await closing_of(work, sight.room)
     if closing is not None and closing.is_open and closing.archived_ms is not None:
         raise Problem(409, "room_closed", "This war room is archived.")
