@@ -21,7 +21,16 @@ from etb_appservice.domain.news import RightsChanged
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.text import code, plain, some_of
-from etb_appservice.flows.permitted import PUT_OUT, Permission, Why, circle_of, permission, permissions
+from etb_appservice.flows.permitted import (
+    PUT_OUT,
+    Copy,
+    Permission,
+    Why,
+    circle_of,
+    newer,
+    permission,
+    permissions,
+)
 from etb_appservice.flows.record import tell_of_move
 from etb_appservice.flows.surroundings import FIXES, number_of
 from etb_appservice.flows.turn import Turn
@@ -38,32 +47,32 @@ _PACE_MS = 100
 
 async def learned(turn: Turn, user: EtbUser, policy: Policy) -> None:
     """ETB has said who somebody is: kept, and where that is news each room they are in is looked at."""
-    before = await turn.work.incidents.user(user.username)
-    await turn.work.incidents.put_user(user, turn.now_ms)
-    if before is not None and replace(before[0], display_name="") == replace(user, display_name=""):
-        return
-    for user_id in (policy.people.user_id(user.username), policy.ghosts.user_id(user.username)):
-        if user_id is not None:
-            await doubt_rights(turn, user_id)
+    await _keep(turn, await turn.work.incidents.user(user.username), (user, turn.now_ms), policy)
 
 
-async def vouched(turn: Turn, user: EtbUser, said_ms: int, policy: Policy) -> tuple[EtbUser, int]:
+async def vouched(turn: Turn, user: EtbUser, said_ms: int, policy: Policy) -> Copy:
     """As `learned`, of a caller as ETB confirmed them at `said_ms`: never over a newer word.
 
     Answers what counts, and since when.
     """
     before = await turn.work.incidents.user(user.username)
-    if before is not None and before[1] >= said_ms:
-        if user.id and not before[0].id:
-            before = replace(before[0], id=user.id), before[1]  # only their profile tells it
-            await turn.work.incidents.put_user(*before)
-        return before
-    await turn.work.incidents.put_user(user, said_ms)
+    word, since_ms = newer(before, (user, said_ms))
+    return await _keep(turn, before, (replace(word, id=word.id or user.id), since_ms), policy)
+
+
+async def _keep(turn: Turn, before: Copy | None, now: Copy, policy: Policy) -> Copy:
+    """Instead of what was known before; an id that only their profile tells stays with them."""
+    user, since_ms = now
+    if before is not None:
+        user = replace(user, id=user.id or before[0].id)
+        if before == (user, since_ms) and before[0].id == user.id:
+            return before
+    await turn.work.incidents.put_user(user, since_ms)
     if before is None or replace(before[0], display_name="") != replace(user, display_name=""):
         for user_id in (policy.people.user_id(user.username), policy.ghosts.user_id(user.username)):
             if user_id is not None:
                 await doubt_rights(turn, user_id)
-    return user, said_ms
+    return user, since_ms
 
 
 async def doubt_rights(turn: Turn, user_id: UserId, *, due_ms: int | None = None) -> None:

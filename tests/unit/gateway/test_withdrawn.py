@@ -71,6 +71,15 @@ async def test_a_role_does_not_last_by_being_used(api: Api) -> None:
     assert (await known(api, CAROL)).roles == ()
 
 
+async def test_an_id_that_only_their_profile_tells_stays_with_them(api: Api) -> None:
+    api.house.etb.users[ALICE] = changed(api, ALICE, id="")
+    await api.post("alice", "war-rooms/", {"incident_id": NO_1})
+    told = (await known(api, ALICE)).id
+    assert told
+    await poll(api, ALICE, id="", clearance=Classification.PUBLIC)
+    assert (await known(api, ALICE)).id == told
+
+
 async def test_an_attachment_above_a_clearance_is_not_named_by_its_message(api: Api) -> None:
     file_id = (await upload(api, "alice")).body["id"]
     body = {"war_room_id": ROOM, "content": "see", "attachment_ids": [file_id]}
