@@ -595,7 +595,9 @@ class FileClassified:
     """What the asker is told the verdict by."""
     file_id: str
     level: Classification
-    by: Username
+    by: EtbUser
+    confirmed_ms: int
+    """When ETB said so of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -607,6 +609,8 @@ class FileWithdrawn:
     """What the asker is told the verdict by."""
     file_id: str
     by: EtbUser
+    confirmed_ms: int
+    """When ETB said so of them."""
     user_id: UserId
 
 

@@ -6,13 +6,15 @@
     FileLookedAt ─► one more entry of its access log, never changed        FileClassified ─► its level
     FileWithdrawn ─► nothing before its time is over; else gone on every side
 
-How a file is sent stands in sharing.py. Whether its uploader may is asked here again, in the commit.
+How a file is sent stands in sharing.py. Whether whoever asks may is asked here again, in the commit, by ETB's last
+word on them; what is written down of a look is what was, whoever it was.
 """
 
 from dataclasses import replace
 from typing import assert_never
 
-from etb_appservice.domain.conversation import FileDetails, Person
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.conversation import Person
 from etb_appservice.domain.effects import DeleteMedia, Redact
 from etb_appservice.domain.facts import (
     FileClassified,
@@ -23,14 +25,14 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.files import kept_until_ms, level_of
 from etb_appservice.domain.ids import EventId, IncidentId
-from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.news import MessageUpdated
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.domain.verdicts import Verdict
-from etb_appservice.flows.permitted import circle_of, newer, permission_of
+from etb_appservice.flows.permitted import Copy, circle_of, permission_of
 from etb_appservice.flows.record import take_away
+from etb_appservice.flows.removals import vouched
 from etb_appservice.flows.sharing import attach, send_alone
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import ChatFile, Message, Room, Work, unsent
@@ -51,7 +53,7 @@ async def decided(turn: Turn, fact: FileFact, policy: Policy) -> None:
             await _looked_at(turn, fact)
             _tell(turn, fact.ref)
         case FileClassified():
-            _tell(turn, fact.ref, is_done=await _classified(turn, fact))
+            _tell(turn, fact.ref, is_done=await _classified(turn, fact, policy))
         case FileWithdrawn():
             _tell(turn, fact.ref, is_done=await _withdrawn(turn, fact, policy))
         case _:
@@ -70,7 +72,8 @@ async def _uploaded(turn: Turn, fact: FileUploaded, policy: Policy) -> bool:
     room = await work.rooms.by_war_room(fact.war_room)
     if await work.files.get(fact.file_id) is not None:
         return True
-    if room is None or not await _may(work, room, details, policy, said=(fact.by, fact.confirmed_ms)):
+    copy = await vouched(turn, fact.by, fact.confirmed_ms, policy)
+    if room is None or not await _may(work, room, copy, level_of(details, room.classification), policy):
         await turn.note("file.refused", actor=fact.user_id, subject=fact.file_id)
         return False
     file = ChatFile(
@@ -122,7 +125,9 @@ async def _due(turn: Turn, fact: FileDue, policy: Policy) -> None:
     room = None if file is None else await turn.work.rooms.by_war_room(file.war_room)
     if file is None or room is None or file.message_id is not None:
         return
-    if await _may(turn.work, room, file.details, policy):
+    known = await turn.work.incidents.user(file.details.uploaded_by)
+    level = level_of(file.details, room.classification)
+    if known is not None and await _may(turn.work, room, known, level, policy):
         await send_alone(turn, room, file, Person(fact.user_id, file.details.uploaded_by))
     else:
         await turn.note("file.unsent", actor=fact.user_id, subject=file.id)
@@ -148,22 +153,26 @@ async def _looked_at(turn: Turn, fact: FileLookedAt) -> None:
     )
 
 
-async def _classified(turn: Turn, fact: FileClassified) -> bool:
+async def _classified(turn: Turn, fact: FileClassified, policy: Policy) -> bool:
+    copy = await vouched(turn, fact.by, fact.confirmed_ms, policy)
     file = await turn.work.files.get(fact.file_id)
-    if file is None:
+    room = None if file is None else await turn.work.rooms.by_war_room(file.war_room)
+    if file is None or room is None or "compliance" not in policy.roles.of(copy[0].roles):
+        return False
+    level = max(fact.level, level_of(file.details, room.classification))
+    if not await _may(turn.work, room, copy, level, policy):
         return False
     details = replace(file.details, classification=fact.level.name, classification_source="USER")
     await turn.work.files.put(replace(file, details=details))
     await turn.note(
         "file.classified",
-        actor=fact.by,
+        actor=fact.by.username,
         subject=file.id,
         details={"room": file.war_room, "from": file.details.classification, "to": fact.level.name},
     )
     if file.message_id is not None:
         turn.tell(MessageUpdated(war_room=file.war_room, message_id=file.message_id))
-    room = await turn.work.rooms.by_war_room(file.war_room)
-    if room is not None and file.event_id is not None and fact.level > room.classification:
+    if file.event_id is not None and fact.level > room.classification:
         await turn.trouble(
             ("file above", file.id, turn.ref),
             f"A file ({code(file.id)}) in **{plain(room.name)}** was classified above the room, whose people have "
@@ -177,12 +186,15 @@ async def _classified(turn: Turn, fact: FileClassified) -> bool:
 
 async def _withdrawn(turn: Turn, fact: FileWithdrawn, policy: Policy) -> bool:
     work = turn.work
+    copy = await vouched(turn, fact.by, fact.confirmed_ms, policy)
     file = await work.files.get(fact.file_id)
     room = None if file is None else await work.rooms.of_incident(IncidentId(file.lane))
     if file is None or room is None or not may_withdraw(file, room, turn.now_ms):
         return False
     is_own = file.details.uploaded_by == fact.by.username
-    if not is_own and policy.roles.of(fact.by.roles).isdisjoint(MODERATES):
+    if not is_own and policy.roles.of(copy[0].roles).isdisjoint(MODERATES):
+        return False
+    if not await _may(work, room, copy, level_of(file.details, room.classification), policy):
         return False
     if file.event_id is not None and room.room_id is not None:
         # The bot may take back whatever anybody has said; a ghost only what it has said itself.
@@ -228,16 +240,8 @@ def may_withdraw(file: ChatFile, room: Room, now_ms: int) -> bool:
     return now_ms >= kept_until_ms(file.created_ms, level_of(file.details, room.classification))
 
 
-async def _may(
-    work: Work, room: Room, details: FileDetails, policy: Policy, *, said: tuple[EtbUser, int] | None = None
-) -> bool:
-    """Whether the uploader may be in the room, and know of a file of this level.
-
-    `said`: ETB's word on them at their call, which our tables may not have yet.
-    """
-    known = await work.incidents.user(details.uploaded_by)
-    if said is not None:
-        known = newer(known, said)
+async def _may(work: Work, room: Room, copy: Copy, level: Classification, policy: Policy) -> bool:
+    """Whether somebody may be in the room, and know of a file of this level."""
     circle = await circle_of(work, room)
-    found = await permission_of(work, room, details.uploaded_by, policy, known=(circle, known))
-    return found.allowed and found.up_to is not None and level_of(details, room.classification) <= found.up_to
+    found = await permission_of(work, room, copy[0].username, policy, known=(circle, copy))
+    return found.allowed and found.up_to is not None and level <= found.up_to

@@ -156,7 +156,13 @@ async def classify_file(call: Call[Nothing, Classify]) -> Answer:
     level = Classification[call.body.data_classification]
     if level > up_to(sight):
         raise invalid(data_classification="Not above your own clearance.")
-    fact = FileClassified(ref=_new(call), file_id=file.id, level=level, by=call.caller.user.username)
+    fact = FileClassified(
+        ref=_new(call),
+        file_id=file.id,
+        level=level,
+        by=call.caller.user,
+        confirmed_ms=call.caller.confirmed_ms,
+    )
     await call.gate.asking.ask(fact, sight.incident_id)
     return await _answer(call)
 
@@ -171,7 +177,13 @@ async def delete_file(call: Call[Nothing, Nothing]) -> Answer:
     if not may_withdraw(file, sight.room, gate.clock.now_ms()):
         until = moment(kept_until_ms(file.created_ms, file_level(file.details, sight.room)))
         raise Problem(423, "retention", f"This file is kept until {until}.")
-    fact = FileWithdrawn(ref=_new(call), file_id=file.id, by=user, user_id=call.caller.user_id)
+    fact = FileWithdrawn(
+        ref=_new(call),
+        file_id=file.id,
+        by=user,
+        confirmed_ms=call.caller.confirmed_ms,
+        user_id=call.caller.user_id,
+    )
     await gate.asking.ask(fact, sight.incident_id)
     return Answer(Nothing(), 204)
 

@@ -71,6 +71,19 @@ async def test_a_role_does_not_last_by_being_used(api: Api) -> None:
     assert (await known(api, CAROL)).roles == ()
 
 
+async def test_a_role_that_went_meanwhile_neither_classifies_nor_deletes(api: Api) -> None:
+    one = f"{FILES}{(await upload(api, 'alice')).body['id']}/"
+    api.house.clock.advance(1096 * 86_400)
+    for name in (ALICE, CAROL):
+        await poll(api, name)
+    assert (await api.get("carol", f"{one}access_log/")).status == 200
+    await poll(api, CAROL, roles=())
+    # Whoever serves the call may remember her roles for a moment; what is decided goes by ETB's last word.
+    assert (await api.call("PATCH", "carol", one, json={"data_classification": "PUBLIC"})).status == 404
+    assert (await api.call("DELETE", "carol", one)).status == 404
+    assert (await api.get("alice", one)).body["data_classification"] == "INTERNAL"
+
+
 async def test_an_id_that_only_their_profile_tells_stays_with_them(api: Api) -> None:
     api.house.etb.users[ALICE] = changed(api, ALICE, id="")
     await api.post("alice", "war-rooms/", {"incident_id": NO_1})
