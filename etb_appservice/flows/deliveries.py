@@ -11,13 +11,14 @@ The homeserver shows our own events to us as well; that changes nothing here.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etb_appservice.domain.conversation import PINS, EncryptedFile, Pins
+from etb_appservice.domain.conversation import PINS, Pins
 from etb_appservice.domain.effects import Pin, React, Redact, Say, SendFile
 from etb_appservice.domain.facts import Done, EffectAnswered, NotDone
 from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.news import MessagePinned, MessageUpdated, ReactionChanged
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.record import person_of
+from etb_appservice.flows.sharing import place_in, stands
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.visitor import WEB
 from etb_appservice.ports import Message, Room, unsent
@@ -57,32 +58,26 @@ async def _said(
     pins = await turn.work.cases.get(room.war_room, Pins, PINS)
     if pins is not None and pins.of(unsent(message_id)) is not None:
         await turn.work.cases.put(room.war_room, pins.naming(unsent(message_id), event_id))
-    if isinstance(sent, SendFile):
-        await _file_sent(turn, sent, sent.document, event_id, found)
     if message.state == "redacted":
         redact = Redact(room_id=sent.room_id, event_id=event_id, speaker=sent.speaker)
         await turn.emit_as(f"{WEB}{message_id}/late/{event_id}", redact)
         return
+    if isinstance(sent, SendFile):
+        await _file_sent(turn, sent, sent.document, event_id, found)
     await _mark(turn, sent.room_id, message, "message", is_set=False)
 
 
 async def _file_sent(
     turn: Turn, sent: SendFile, file_id: str, event_id: EventId, found: Mapping[str, str]
 ) -> None:
-    """`found`: where its bytes lie, and how they are decrypted there."""
+    """`found`: where its bytes lie, which nobody knew before of those that waited here."""
     file = await turn.work.files.get(file_id)
     if file is None:  # deleted while it was sent
         await turn.emit_as(f"{WEB}{file_id}/late/{event_id}", Redact(room_id=sent.room_id, event_id=event_id))
         return
-    lies = file.details.file
-    if found.get("mxc"):
-        lies = EncryptedFile(
-            mxc=found["mxc"],
-            key=found.get("key", ""),
-            iv=found.get("iv", ""),
-            sha256=found.get("sha256", ""),
-        )
-    await turn.work.files.put(replace(file, event_id=event_id, details=replace(file.details, file=lies)))
+    if sent.document and found.get("mxc"):
+        file = replace(file, details=replace(file.details, file=place_in(found)))
+    await stands(turn, file, event_id)
     message = await turn.work.messages.get(file.message_id) if file.message_id else None
     await _mark(turn, sent.room_id, message, "file", is_set=False)
 

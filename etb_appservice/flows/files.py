@@ -111,7 +111,7 @@ async def _uploaded(turn: Turn, fact: FileUploaded, policy: Policy) -> bool:
     person = Person(fact.user_id, details.uploaded_by)
     message = await work.messages.get(fact.message_id) if fact.message_id else None
     if message is not None and message.lane == file.lane and message.state == "open":
-        await attach(turn, room, message, [file.id], person)
+        await attach(turn, room, message, file)
     elif fact.is_sent:
         await send_alone(turn, room, file, person)
     else:

@@ -6,7 +6,7 @@ ExportDue, ChartDue ─► look ─► due ─► SendFile, RegisterEvidence ─
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from etb_appservice.domain.conversation import EncryptedFile, FileDetails, file_type_of, safe_name
+from etb_appservice.domain.conversation import FileDetails, file_type_of, safe_name
 from etb_appservice.domain.effects import RegisterEvidence, Say, SendFile
 from etb_appservice.domain.facts import ChartDue, Done, EffectAnswered, ExportDue, NotDone
 from etb_appservice.domain.ids import EventId
@@ -74,19 +74,13 @@ class Papers:
 
 def _details(sent: SendFile, found: Mapping[str, str], media: Media | None) -> FileDetails:
     """What the record keeps of a file of ours."""
-    place = EncryptedFile(
-        mxc=found.get("mxc", ""),
-        key=found.get("key", ""),
-        iv=found.get("iv", ""),
-        sha256=found.get("sha256", ""),
-    )
     return FileDetails(
         name=safe_name(sent.filename),
         original_name=sent.filename,
         mime=sent.mime,
         size=sent.size,
         sha256=media.sha256 if media is not None else "",
-        file=place,
+        file=sharing.place_in(found),
         file_type=file_type_of(sent.mime, sent.filename),
         width=sent.width,
         height=sent.height,

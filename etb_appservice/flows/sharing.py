@@ -3,17 +3,18 @@
     attach ─► SendFile behind the message        send_alone ─► a message of its own ─► SendFile
     SendFile answered ─► the record names its event; or the operators are told
 
-A file is sent once, by the ghost of whoever uploaded it; a message that names one later only names it.
+A file is sent once, by the ghost of whoever uploaded it, with what they have said of it. Those that a message of
+the web names go with it (webtexts.py), and are answered in deliveries.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from etb_appservice.domain.conversation import FileDetails, MessageDetails, Person
+from etb_appservice.domain.conversation import EncryptedFile, FileDetails, MessageDetails, Person
 from etb_appservice.domain.effects import Redact, SendFile
 from etb_appservice.domain.facts import Done, FileDue, NotDone
-from etb_appservice.domain.ids import new_id
+from etb_appservice.domain.ids import EventId, RoomId, new_id
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.news import FileShared, MessageUpdated
 from etb_appservice.domain.text import code, plain
@@ -24,31 +25,16 @@ from etb_appservice.ports import ChatFile, Message, Room, unsent
 _AGAIN_MS = 60_000
 
 
-async def attach(turn: Turn, room: Room, message: Message, file_ids: Sequence[str], by: Person) -> Message:
-    """Let a message carry files of its room; answers it as it is kept now.
-
-    Those of `by` that weren't sent yet are sent behind it; others are named. What isn't of the room is left out.
-    """
-    found = await turn.work.files.by_ids(file_ids)
-    named = [
-        found[one] for one in dict.fromkeys(file_ids) if one in found and found[one].war_room == room.war_room
-    ]
-    new = [one for one in named if one.id not in message.details.files]
-    if not new:
-        return message
-    message = replace(
-        message, details=replace(message.details, files=(*message.details.files, *(one.id for one in new)))
-    )
-    await turn.work.messages.put(message)
+async def attach(turn: Turn, room: Room, message: Message, file: ChatFile) -> None:
+    """Let a message carry a file that was just kept; it is sent behind it."""
+    details = replace(message.details, files=(*message.details.files, file.id))
+    await turn.work.messages.put(replace(message, details=details))
     turn.tell(MessageUpdated(war_room=room.war_room, message_id=message.id))
-    for file in new:
-        if file.message_id is not None:
-            continue
-        if file.details.uploaded_by == by.username:
-            await turn.work.files.put(replace(file, message_id=message.id))
-            await _send(turn, room, file, thread_of=message)
-        turn.tell(FileShared(war_room=room.war_room, file_id=file.id, message_id=message.id))
-    return message
+    await turn.work.files.put(replace(file, message_id=message.id))
+    if room.room_id is not None:
+        sent = replace(sending(room.room_id, file), thread_root=message.thread_root)
+        await turn.emit(f"file/{file.id}", sent)
+    turn.tell(FileShared(war_room=room.war_room, file_id=file.id, message_id=message.id))
 
 
 async def send_alone(turn: Turn, room: Room, file: ChatFile, by: Person) -> None:
@@ -74,31 +60,23 @@ async def send_alone(turn: Turn, room: Room, file: ChatFile, by: Person) -> None
     await put_new(turn, room, message, None)
     await turn.work.files.put(replace(file, message_id=message_id))
     turn.tell(FileShared(war_room=room.war_room, file_id=file.id, message_id=message_id))
-    await _send(turn, room, file, as_message=message_id)
+    await turn.emit(f"file/{file.id}", replace(sending(room.room_id, file), message_id=message_id))
 
 
-async def _send(
-    turn: Turn, room: Room, file: ChatFile, *, as_message: str = "", thread_of: Message | None = None
-) -> None:
+def sending(room_id: RoomId, file: ChatFile) -> SendFile:
+    """A file as its uploader's ghost sends it, by itself."""
     details = file.details
-    if room.room_id is None:
-        return
-    await turn.emit(
-        f"file/{file.id}",
-        SendFile(
-            room_id=room.room_id,
-            file_id=file.id,
-            message_id=as_message,
-            filename=details.name,
-            mime=details.mime,
-            size=details.size,
-            msgtype=_kind_of(details),
-            width=details.width,
-            height=details.height,
-            caption=details.description,
-            thread_root=None if thread_of is None else thread_of.thread_root,
-            speaker=details.uploaded_by,
-        ),
+    return SendFile(
+        room_id=room_id,
+        file_id=file.id,
+        filename=details.name,
+        mime=details.mime,
+        size=details.size,
+        msgtype=_kind_of(details),
+        width=details.width,
+        height=details.height,
+        caption=details.description,
+        speaker=details.uploaded_by,
     )
 
 
@@ -129,11 +107,26 @@ async def answered(turn: Turn, sent: SendFile, answer: Done | NotDone) -> None:
             f"**{plain(room.name)}**: {plain(answer.reason)}",
         )
     elif answer.event_id is not None:
-        await turn.work.files.put(replace(file, event_id=answer.event_id))
+        await stands(turn, file, answer.event_id)
         if sent.message_id and await turn.work.messages.sent(sent.message_id, answer.event_id):
             turn.tell(MessageUpdated(war_room=room.war_room, message_id=sent.message_id))
-        for one in (file.details.file, file.details.thumbnail):
-            media = None if one is None else await turn.work.cases.get(room.war_room, Media, one.mxc)
-            if media is not None:
-                await turn.work.cases.put(room.war_room, replace(media, event_id=answer.event_id))
-        await turn.note("file.sent", subject=answer.event_id, details={"room": room.war_room, "file": file.id})
+
+
+async def stands(turn: Turn, file: ChatFile, event_id: EventId) -> None:
+    """A file is in the room, by this event; what was uploaded for it knows what refers to it."""
+    await turn.work.files.put(replace(file, event_id=event_id))
+    for one in (file.details.file, file.details.thumbnail):
+        media = None if one is None else await turn.work.cases.get(file.war_room, Media, one.mxc)
+        if media is not None:
+            await turn.work.cases.put(file.war_room, replace(media, event_id=event_id))
+    await turn.note("file.sent", subject=event_id, details={"room": file.war_room, "file": file.id})
+
+
+def place_in(found: Mapping[str, str]) -> EncryptedFile:
+    """Where the bytes of what was sent lie, as the hands have said it."""
+    return EncryptedFile(
+        mxc=found.get("mxc", ""),
+        key=found.get("key", ""),
+        iv=found.get("iv", ""),
+        sha256=found.get("sha256", ""),
+    )

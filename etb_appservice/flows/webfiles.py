@@ -1,15 +1,14 @@
 """Files that web users send: what they have uploaded before, and texts that no event can hold.
 
-Their bytes wait among the documents under the file's own id, until the effect that names them has sent them.
+The bytes of such a text wait among the documents under its file's id, until the effect that names it has sent it.
 """
 
 import hashlib
 
 from etb_appservice.domain.conversation import FileDetails
-from etb_appservice.domain.effects import SendFile
 from etb_appservice.domain.ids import new_id
 from etb_appservice.domain.web import WebSaid
-from etb_appservice.flows.visitor import No, Thread, Visitor
+from etb_appservice.flows.visitor import No, Visitor
 from etb_appservice.ports import ChatFile
 
 _MOST_ATTACHMENTS = 10
@@ -38,26 +37,6 @@ def text_file(visitor: Visitor, text: str) -> tuple[ChatFile, bytes, str]:
         ),
     )
     return file, content, f"{beginning}… (the whole text, {len(content) // _KIB} KiB, is in {_NAME})"
-
-
-def sent_file(visitor: Visitor, file: ChatFile, thread: Thread, *, caption: str = "") -> SendFile:
-    """A file whose bytes wait among the documents under its own id."""
-    details = file.details
-    is_image = details.file_type == "IMAGE"
-    return SendFile(
-        room_id=visitor.room_id,
-        document=file.id,
-        filename=details.name,
-        mime=details.mime,
-        size=details.size,
-        msgtype="m.image" if is_image else "m.file",
-        width=details.width,
-        height=details.height,
-        caption=caption,
-        reply_to=thread.reply_to,
-        thread_root=thread.root,
-        speaker=visitor.username,
-    )
 
 
 async def attached(visitor: Visitor, fact: WebSaid) -> list[ChatFile]:

@@ -12,14 +12,15 @@ from dataclasses import replace
 
 from etb_appservice.domain.clearance import Right, Subject, decide
 from etb_appservice.domain.conversation import MessageDetails, MessageType
-from etb_appservice.domain.effects import Redact, Say
+from etb_appservice.domain.effects import Redact, Say, SendFile
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.news import FileShared, MessageAdded, MessageUpdated
 from etb_appservice.domain.web import WebDeleted, WebEdited, WebSaid
 from etb_appservice.flows.record import take_away, tell_mentioned
+from etb_appservice.flows.sharing import sending
 from etb_appservice.flows.standing import actor_of
 from etb_appservice.flows.visitor import No, Thread, Visitor
-from etb_appservice.flows.webfiles import attached, sent_file, text_file
+from etb_appservice.flows.webfiles import attached, text_file
 from etb_appservice.flows.webmentions import matrix_ids, people_meant
 from etb_appservice.ports import ChatFile, Message, unsent
 
@@ -46,7 +47,7 @@ async def said(visitor: Visitor, fact: WebSaid, fits: Fits) -> Message:
         message = _message(visitor, fact.act, "FILE", caption, thread, named, client_id=fact.client_id)
         await visitor.work.documents.put(file.id, visitor.room.war_room, content)
         await _put(visitor, message, [file])
-        sent = sent_file(visitor, file, thread, caption=caption)
+        sent = replace(_sent(visitor, file, thread), document=file.id, file_id="", caption=caption)
         await visitor.turn.emit_as(visitor.key("say", message.id), sent)
         return message
     message = _message(visitor, fact.act, kind, fact.content, thread, named, client_id=fact.client_id)
@@ -55,7 +56,7 @@ async def said(visitor: Visitor, fact: WebSaid, fits: Fits) -> Message:
         visitor.key("say", message.id), _say(visitor, fact.content, thread, matrix_ids(visitor, named))
     )
     for file in files:
-        await visitor.turn.emit_as(visitor.key("file", file.id), sent_file(visitor, file, thread))
+        await visitor.turn.emit_as(visitor.key("file", file.id), _sent(visitor, file, thread))
     return message
 
 
@@ -187,6 +188,10 @@ def _say(visitor: Visitor, text: str, thread: Thread, mentions: tuple[UserId, ..
         thread_root=thread.root,
         speaker=visitor.username,
     )
+
+
+def _sent(visitor: Visitor, file: ChatFile, thread: Thread) -> SendFile:
+    return replace(sending(visitor.room_id, file), reply_to=thread.reply_to, thread_root=thread.root)
 
 
 async def _note(visitor: Visitor, tag: str, subject: str, body: str = "") -> None:

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -212,8 +212,6 @@ class World:
     """Files, with what a person would read in them."""
     shared: list[tuple[EventId, SendFile]] = field(default_factory=list)
     """Files that people have uploaded."""
-    uploads: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Where files lie that people have uploaded, by the names of their documents."""
     documents: Callable[[str], Awaitable[bytes | None]] | None = None
     """Where the bytes of files wait; the house sets it."""
     invited: list[tuple[RoomId, UserId]] = field(default_factory=list)
@@ -384,11 +382,10 @@ class World:
             case Say():
                 self.said.append((event_id, effect))
                 return Done(event_id=event_id, unread_by=tuple(sorted(self.without_devices)))
-            case SendFile(document=document):
+            case SendFile():
                 if effect.file_id:
                     self.shared.append((event_id, effect))
-                found = self.uploads.get(document) or {"mxc": f"mxc://x.org/{document}"}
-                return Done(event_id=event_id, found=found)
+                return Done(event_id=event_id, found={"mxc": f"mxc://x.org/{effect.document}"})
             case React() if any(one == effect for _, one in self.reacted):
                 return Done(detail="was there")
             case React():
@@ -743,10 +740,6 @@ class House:
         """As the real hands read it, when they send it."""
         async with self.db.view() as view:
             found = await view.documents.get(document_id)
-            file = await view.files.get(document_id)
-        if found is None and file is not None and file.details.file is not None:
-            self.world.uploads[document_id] = asdict(file.details.file)
-            return self.media.plain(file.details.file)
         return found.content if found else None
 
     async def stop(self) -> None:

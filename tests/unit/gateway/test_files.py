@@ -586,13 +586,16 @@ async def test_an_upload_needs_the_callers_token(api: Api) -> None:
 
 async def test_a_message_of_the_web_carries_what_was_uploaded_before_and_it_is_sent_once(api: Api) -> None:
     house = api.house
-    file = (await upload(api, "alice", png(), "shot.png")).body["id"]
+    file = (await upload(api, "alice", png(), "shot.png", description="The mail queue")).body["id"]
     message_id = await WebUser(house, "alice").post("Look at this", attachments=(file,))
-    [(event_id, sent, content)] = house.world.sent
-    assert (sent.speaker, sent.msgtype, content) == ("alice", "m.image", png())
+    [(event_id, sent)] = house.world.shared
+    assert (sent.speaker, sent.msgtype, sent.caption) == ("alice", "m.image", "The mail queue")
     assert (await kept(house, file)).message_id == message_id
     await house.advance(3600)
-    assert len(house.world.sent) == 1
-    assert house.world.shared == []
+    assert len(house.world.shared) == 1
+    assert house.world.sent == []
     assert (await kept(house, file)).event_id == event_id
+    async with house.db.view() as view:
+        media = await view.cases.of(ROOM, Media)
+    assert [one.event_id for one in media] == [event_id, event_id]
     assert (await download(api, "bob", file)).raw == png()

@@ -9,7 +9,7 @@ import pytest
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.conversation import Pins
-from etb_appservice.domain.effects import Pin, React, Redact, Say
+from etb_appservice.domain.effects import Pin, React, Redact, Say, SendFile
 from etb_appservice.domain.ids import EventId, Username
 from etb_appservice.domain.news import (
     MessageAdded,
@@ -303,6 +303,15 @@ async def test_what_is_deleted_before_matrix_has_it_is_taken_away_there_as_well(
     kept = await alice.message(message_id)
     assert kept.state == "redacted"
     assert [one.event_id for one in done(alice.house, Redact)] == [kept.event_id]
+
+
+async def test_what_became_a_file_and_is_deleted_on_its_way_is_taken_away_once(alice: WebUser) -> None:
+    alice.house.world.fail(SendFile, Later("away"))
+    message_id = await alice.post("line of a log\n" * 3000)
+    await alice.delete(message_id)
+    await alice.house.advance(10)
+    kept = await alice.message(message_id)
+    assert [(one.event_id, one.speaker) for one in done(alice.house, Redact)] == [(kept.event_id, "alice")]
 
 
 async def test_a_moderator_deletes_what_others_said_and_nobody_else_does(make_house: MakeHouse) -> None:
