@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -31,26 +30,7 @@ from etb_appservice.gateway.seat import Pace, Seat, rendered
 from etb_appservice.gateway.told import Error
 from etb_appservice.ports import ChatFile
 from tests.harness.kit import ALICE, NO_1, NO_2, House, etb_user, incident
-from tests.harness.sockets import Scene, scene, user_called
-
-
-@pytest.fixture
-async def opened(house: House) -> House:
-    """INC-1 has its room: alice has reported it, bob has it."""
-    await house.open_for_alice()
-    return house
-
-
-@pytest.fixture
-async def here(opened: House) -> AsyncIterator[Scene]:
-    async with scene(opened.store, opened.policy, opened.clock) as stand:
-        yield stand
-
-
-@pytest.fixture
-async def war_room(opened: House) -> WarRoomId:
-    return (await opened.room()).war_room
-
+from tests.harness.sockets import Scene, user_called
 
 # --- news as frames -------------------------------------------------------------------------------------------
 
@@ -346,9 +326,12 @@ class FakeWire:
         self.runs.set()
         self.closed = asyncio.Event()
         self.aborted = False
+        self.is_gone = False
         self.code = 0
 
     async def send_frame(self, message: bytes, opcode: WSMsgType) -> None:
+        if self.is_gone:
+            raise ConnectionResetError
         self.sent.append(message)
         await self.runs.wait()
 
@@ -436,11 +419,7 @@ async def test_sockets_are_looked_after_every_second(here: Scene, opened: House,
 async def test_a_connection_that_is_gone_is_written_to_no_more() -> None:
     wire = FakeWire()
     seat = seated(wire)
-
-    async def gone(message: bytes, opcode: WSMsgType) -> None:
-        raise ConnectionResetError
-
-    wire.send_frame = gone  # type: ignore[method-assign]
+    wire.is_gone = True
     seat.offer(b"x")
     await asyncio.sleep(0)
 

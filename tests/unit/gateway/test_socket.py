@@ -1,6 +1,5 @@
 """Who may open a socket, what they are told, and how it ends."""
 
-from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import aiohttp
@@ -8,30 +7,10 @@ import pytest
 from multidict import CIMultiDict
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import WarRoomId
 from etb_appservice.gateway.socket import SocketTerms
 from etb_appservice.gateway.watch import Patience
 from tests.harness.kit import NO_1, NO_2, House, incident
 from tests.harness.sockets import ORIGIN, UUID_OF, Scene, scene, user_called
-
-
-@pytest.fixture
-async def opened(house: House) -> House:
-    """INC-1 has its room: alice has reported it, bob has it, carol has nothing to do with it."""
-    await house.open_for_alice()
-    return house
-
-
-@pytest.fixture
-async def here(opened: House) -> AsyncIterator[Scene]:
-    async with scene(opened.store, opened.policy, opened.clock) as stand:
-        yield stand
-
-
-@pytest.fixture
-async def war_room(opened: House) -> WarRoomId:
-    return (await opened.room()).war_room
-
 
 # --- the upgrade ----------------------------------------------------------------------------------------------
 
