@@ -10,9 +10,9 @@ import io
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import aiohttp
 import psutil
@@ -27,6 +27,7 @@ from etb_appservice.gateway.links import PREFIXES
 _MIB = 1024 * 1024
 _SIZE = 50 * _MIB
 _LOOK_S = 0.01
+T = TypeVar("T")
 
 
 async def rows(folder: Path, pairs: int) -> list[Row]:
@@ -63,10 +64,10 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
                 assert await answer.read() == content
 
         for turn in range(pairs + 1):  # the first one warms up
-            floor_up, mxc = await _timed(lambda: _to_synapse(here, http, content))
-            floor_down, _ = await _timed(lambda mxc=mxc: _from_synapse(here, http, mxc))  # type: ignore[misc]
-            up, file_id, up_mib = await _watched(process, upload)
-            down, _, down_mib = await _watched(process, lambda file_id=file_id: download(file_id))  # type: ignore[misc]
+            floor_up, mxc = await _timed(_to_synapse(here, http, content))
+            floor_down, _ = await _timed(_from_synapse(here, http, mxc))
+            up, file_id, up_mib = await _watched(process, upload())
+            down, _, down_mib = await _watched(process, download(file_id))
             if not turn:
                 for what, (most, before) in (("up", up_mib), ("down", down_mib)):
                     print(f"50 MiB {what}, the first one: peak growth {most - before:.1f} MiB")
@@ -86,15 +87,13 @@ async def rows(folder: Path, pairs: int) -> list[Row]:
         ]
 
 
-async def _timed(what: Callable[[], Awaitable[Any]]) -> tuple[float, Any]:
+async def _timed(what: Awaitable[T]) -> tuple[float, T]:
     began = time.perf_counter()
-    found = await what()
+    found = await what
     return (time.perf_counter() - began) * 1000, found
 
 
-async def _watched(
-    process: psutil.Process, what: Callable[[], Awaitable[Any]]
-) -> tuple[float, Any, tuple[float, float]]:
+async def _watched(process: psutil.Process, what: Awaitable[T]) -> tuple[float, T, tuple[float, float]]:
     """Milliseconds, what was found, and our process's highest memory meanwhile and before."""
     before = most = process.memory_info().rss
     over = asyncio.Event()

@@ -249,8 +249,6 @@ class World:
     device_id: str = "DEVICE"
     members: dict[RoomId, dict[UserId, str]] = field(default_factory=dict)
     """Who was in a room before we asked."""
-    signals: list[tuple[RoomId, Username, bool | EventId]] = field(default_factory=list)
-    """Who typed, and up to where they have read."""
     ghosts: dict[RoomId, set[UserId]] = field(default_factory=dict)
     """Which ghosts are in a room."""
 
@@ -311,16 +309,6 @@ class World:
         if self.rotation_failure is not None:
             raise self.rotation_failure
         self.rotated.append((room_id, user_id))
-
-    # --- ports.Signals ------------------------------------------------------------------------------------
-
-    async def typing(self, room_id: RoomId, username: Username, *, is_typing: bool) -> None:
-        """Noted."""
-        self.signals.append((room_id, username, is_typing))
-
-    async def read_up_to(self, room_id: RoomId, username: Username, event_id: EventId) -> None:
-        """Noted."""
-        self.signals.append((room_id, username, event_id))
 
     def _take_effect(self, effect: MatrixEffect) -> Done:
         if isinstance(effect, AdminEffect):

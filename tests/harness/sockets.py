@@ -39,6 +39,7 @@ from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.socket import Sockets, SocketTerms
 from etb_appservice.ports import Broadcast, Clock, CommandRun, Message, Room, Store, Work, unsent
+from tests.harness.kit import etb_user
 
 WAIT_S = 5.0
 ORIGIN = "https://etb.example.org"
@@ -50,7 +51,7 @@ UUID_OF = {
 
 def user_called(name: str, clearance: Classification = Classification.RESTRICTED) -> EtbUser:
     """A user as ETB's profile shows them."""
-    return EtbUser(Username(name), name.title(), clearance, True, (), UUID_OF.get(name, ""))
+    return replace(etb_user(name, clearance), id=UUID_OF.get(name, ""))
 
 
 @dataclass
@@ -281,7 +282,7 @@ class Client:
 
 @dataclass
 class Scene:
-    """A served gateway. `connect` opens sockets of it; all are closed with it."""
+    """A served gateway. `opens` and `sits` open sockets of it; all are closed with it."""
 
     store: Store
     clock: Clock

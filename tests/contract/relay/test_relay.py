@@ -84,7 +84,7 @@ async def end(
     task = asyncio.create_task(relay.run())
     try:
         if waits:
-            await until(lambda: relay.is_up)
+            await until_up(relay)
         yield End(relay, heard, missed)
     finally:
         task.cancel()
@@ -96,6 +96,10 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - another process tells of nothing
             await asyncio.sleep(0.005)
+
+
+async def until_up(relay: Relay) -> None:
+    await until(lambda: relay.is_up)
 
 
 def notice(title: str) -> tuple[News, ...]:
@@ -248,7 +252,7 @@ async def test_sockets_of_two_processes_are_told_the_same(module_redis: RedisSer
             one.hub.through(relay.send)
             task = asyncio.create_task(relay.run())
             stack.callback(task.cancel)
-            await until(lambda relay=relay: relay.is_up)  # type: ignore[misc]
+            await until_up(relay)
             scenes.append(one)
         first, second = scenes
         alice, bob = await first.sits("alice", room), await second.sits("bob", room)

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.effects import OpenRoom
 from etb_appservice.domain.ids import Username, war_room_id
 from etb_appservice.domain.policy import RolePolicy
 from tests.harness.api import Api, api_of, id_of
-from tests.harness.kit import CAROL, NO_1, NO_2, MakeHouse, etb_user, incident, policy_of
+from tests.harness.kit import CAROL, NO_1, NO_2, MakeHouse, etb_user, incident, later, policy_of
 
 pytestmark = pytest.mark.enable_socket
 ROOM = war_room_id(NO_1)
@@ -100,9 +101,6 @@ async def test_while_etb_or_the_homeserver_is_away_the_caller_is_told_which(
     ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etb_appservice.gateway.routes.changes._OPENING_S", 0.3)
-    from etb_appservice.domain.effects import OpenRoom  # noqa: PLC0415
-    from tests.harness.kit import later  # noqa: PLC0415
-
     ready.house.world.fail(OpenRoom, later(60), times=1)
     answer = await ready.post("alice", "war-rooms/", {"incident_id": NO_1})
     assert (answer.status, answer.body["code"]) == (503, "homeserver_unavailable")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import Username
 from etb_appservice.domain.outcomes import Later, Refused
 from etb_appservice.gateway.bodies import BODY_LIMIT
 from etb_appservice.gateway.frame import Public
@@ -105,7 +106,7 @@ async def test_an_etb_that_can_not_be_asked_extends_its_last_word_up_to_the_age_
 
 
 async def test_whom_etb_calls_inactive_is_nobody(api: Api) -> None:
-    api.house.etb.users["alice"] = etb_user("alice", active=False)  # type: ignore[index]
+    api.house.etb.users[Username("alice")] = etb_user("alice", active=False)
     assert (await api.get("alice", ROOMS)).status == 401
 
 

@@ -147,9 +147,7 @@ async def test_a_question_of_the_bots_is_answered_by_a_message(alice: WebUser) -
     alice.patience_s = 0
     with pytest.raises(Refusal):
         await alice.through(
-            lambda desk: desk.run(
-                alice.caller, alice.war_room, alice.act("k"), Order(command_text="/update status closed")
-            ),
+            lambda desk: desk.run(alice.caller, alice.war_room, alice.act("k"), Order(command_text=text)),
             settles=False,
         )
     alice.patience_s = 15

@@ -60,6 +60,15 @@ async def refused(call: Any) -> Refusal:
     return caught.value
 
 
+async def accepted(web: WebUser, content: str, key: str) -> None:
+    """A message is taken, and nothing is decided yet: nobody waits for it."""
+    web.patience_s = 0
+    with pytest.raises(Undecided):
+        await web.through(
+            lambda desk: desk.post(web.caller, web.war_room, web.act(key), Draft(content=content)), settles=False
+        )
+
+
 # --- saying -----------------------------------------------------------------------------------------------
 
 
@@ -471,12 +480,7 @@ async def test_a_refusal_is_the_answer_to_its_key_too(alice: WebUser) -> None:
 
 
 async def test_what_was_accepted_before_a_crash_is_done_after_it(alice: WebUser) -> None:
-    alice.patience_s = 0
-    with pytest.raises(Undecided):
-        await alice.through(
-            lambda desk: desk.post(alice.caller, alice.war_room, alice.act("k"), Draft(content="Hello")),
-            settles=False,
-        )
+    await accepted(alice, "Hello", "k")
     await alice.house.crash()
     await alice.house.settle()
     assert [say.content for say in said(alice.house)] == ["Hello"]
@@ -488,15 +492,8 @@ async def test_what_was_accepted_before_a_crash_is_done_after_it(alice: WebUser)
 @pytest.mark.parametrize("before", [True, False])
 async def test_whatever_crashes_every_act_happens_once(alice: WebUser, before: bool) -> None:
     house = alice.house
-    alice.patience_s = 0
     for number in range(3):
-        with pytest.raises(Undecided):
-            await alice.through(
-                lambda desk, n=number: desk.post(  # type: ignore[misc]
-                    alice.caller, alice.war_room, alice.act(str(n)), Draft(content=str(n))
-                ),
-                settles=False,
-            )
+        await accepted(alice, str(number), str(number))
     await house.die_again_and_again([1, 2, 3], before=before)
     await house.settle()
     await house.die_no_more()

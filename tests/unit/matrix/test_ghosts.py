@@ -1,6 +1,7 @@
 """Ghosts: made once whatever dies in between, kept few, emptied, retired, and in step with the bot."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -355,7 +356,5 @@ class _Mortal(DictKeepsakes):
 
 
 def _later() -> Callable[[], float]:
-    import time  # noqa: PLC0415 - before it is replaced
-
-    now = time.monotonic
+    now = time.monotonic  # before it is replaced
     return lambda: now() + 3600

@@ -121,3 +121,4 @@ async def test_a_download_that_nobody_takes_is_closed() -> None:
     async with media.fetch(file, len(CONTENT)) as content, aclosing(content._spool.pieces()) as pieces:
         async for _ in pieces:
             break
+    assert content._spool._file.closed

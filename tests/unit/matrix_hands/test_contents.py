@@ -14,7 +14,7 @@ from etb_appservice.matrix.results import Decrypted
 from etb_appservice.ports import Nothing
 from tests.unit.matrix_hands.test_codec import GHOST, event, read, relating, said
 
-SEALED = {
+SEALED: dict[str, Any] = {
     "url": "mxc://x.org/abc",
     "key": {"kty": "oct", "alg": "A256CTR", "ext": True, "k": "aWF6-32KGYaC3A", "key_ops": ["encrypt", "decrypt"]},
     "iv": "w+sE15fzSc0AAAAAAAAAAA",
@@ -83,7 +83,7 @@ def test_a_thumbnail_is_kept_with_its_own_key() -> None:
         {**SEALED, "url": "https://evil.example/a"},
         {**SEALED, "url": "mxc://x.org/../a"},
         {**SEALED, "key": None},
-        {**SEALED, "key": {**SEALED["key"], "alg": "none"}},  # type: ignore[dict-item]
+        {**SEALED, "key": {**SEALED["key"], "alg": "none"}},
         {**SEALED, "iv": 5},
         {**SEALED, "hashes": []},
         {**SEALED, "hashes": {"sha256": "\n"}},
