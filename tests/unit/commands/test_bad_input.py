@@ -10,7 +10,7 @@ from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.policy import CommandPolicy
 from tests.harness.kit import ALICE, BOB, BOT, OPERATOR, STRANGER, MakeHouse, policy_of
 
-GHOST = UserId("@_etb_alice:x.org")
+GHOST = UserId("@_etb_u_alice:x.org")
 NOT_LINKED = "Your Matrix account is not linked to an ETB user. Ask an operator to link it."
 ASSIGN = "\n\nUsage: `!assign <username>`"
 LISTS = "`!help` lists what I can do."

@@ -79,7 +79,7 @@ async def test_an_answer_stands_in_the_thread_of_its_question(house: House) -> N
         (ALICE, {"replaces": "$0"}),
         (ALICE, {"msgtype": "m.notice"}),
         (BOT, {}),
-        ("@_etb_alice:x.org", {}),
+        ("@_etb_u_alice:x.org", {}),
     ],
     ids=["an edit", "a notice", "the bot", "a ghost"],
 )

@@ -228,6 +228,20 @@ async def test_a_reaction_to_nothing_comes_to_nothing(open_house: House) -> None
     assert open_house.news.of(ReactionChanged) == []
 
 
+async def test_of_reactions_without_number_only_so_many_are_kept_and_told(
+    open_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etb_appservice.flows.marks._MOST_REACTIONS", 2)
+    await says(open_house, "hello", "$1")
+    made = [await open_house.reacts(BOB, "$1", emoji) for emoji in ("👍", "👀", "🎉")]
+    reactions = (await message(open_house, "$1")).details.reactions
+    assert [one.event_id for one in reactions] == made[:2]
+    assert [one.emoji for one in open_house.news.of(ReactionChanged)] == ["👍", "👀"]
+    await open_house.redacts(BOB, made[0])
+    await open_house.reacts(BOB, "$1", "🎉")
+    assert [one.emoji for one in (await message(open_house, "$1")).details.reactions] == ["👀", "🎉"]
+
+
 async def test_what_a_ghost_does_was_recorded_before(open_house: House) -> None:
     await says(open_house, "hello", "$1")
     await open_house.reacts(GHOST, "$1", "👍")

@@ -398,6 +398,15 @@ async def test_what_is_not_one_emoji_is_no_reaction(alice: WebUser, emoji: str) 
     assert (no.code, no.field) == ("validation_error", "emoji")
 
 
+async def test_a_message_takes_only_so_many_reactions(alice: WebUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etb_appservice.flows.webmarks._MOST_REACTIONS", 1)
+    message_id = await alice.post("Hello")
+    await alice.react(message_id, THUMB)
+    no = await refused(alice.react(message_id, CHECK))
+    assert (no.code, no.field) == ("validation_error", "emoji")
+    assert len(done(alice.house, React)) == 1
+
+
 async def test_pins_at_the_same_time_are_all_kept_in_order(alice: WebUser, bob: WebUser) -> None:
     one, two = await alice.post("one"), await bob.post("two")
     await asyncio.gather(alice.pin(one), bob.pin(two), bob.pin(one))
