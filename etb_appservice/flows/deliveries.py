@@ -1,6 +1,6 @@
 """What became in Matrix of what web users did: events get their names, and what isn't delivered says so.
 
-    say ─► Done: "~id" is this event from now on, also among pins; deleted meanwhile: Redact
+    say ─► Done: "~id" is this event from now on, also among pins and for its readers; deleted meanwhile: Redact
         └► NotDone: the message is marked, its readers see it, the operators are told; a retry takes the mark away
     react ─► Done: named; what was withdrawn meanwhile is taken away      └► refused: it goes
     pin ─► refused: it goes                                               edit, file ─► NotDone: marked
@@ -65,6 +65,7 @@ async def _said(
     if isinstance(sent, SendFile):
         await _file_sent(turn, sent, sent.document, event_id, found)
     await _mark(turn, sent.room_id, message, "message", is_set=False)
+    _tell(turn, room, message)
 
 
 async def _file_sent(
@@ -101,7 +102,14 @@ async def _mark(turn: Turn, room_id: RoomId, message: Message | None, mark: str,
     await turn.work.messages.put(replace(message, details=details))
     room = await turn.work.rooms.by_id(room_id)
     if room is not None:
-        turn.tell(MessageUpdated(war_room=room.war_room, message_id=message.id))
+        _tell(turn, room, message)
+
+
+def _tell(turn: Turn, room: Room, message: Message) -> None:
+    """Once a decision, whatever it changed of the message."""
+    news = MessageUpdated(war_room=room.war_room, message_id=message.id)
+    if news not in turn.news:
+        turn.tell(news)
 
 
 async def _reacted(turn: Turn, react: React, act: str, event_id: EventId) -> None:

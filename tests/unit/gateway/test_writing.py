@@ -21,7 +21,7 @@ from etb_appservice.domain.news import (
     ReadUpTo,
     Typing,
 )
-from etb_appservice.domain.outcomes import Later, Refused
+from etb_appservice.domain.outcomes import Broken, Later, Refused
 from etb_appservice.domain.past import Levels, Step
 from etb_appservice.gateway.desk import Draft, Refusal, Undecided
 from tests.harness.kit import ALICE, BOB, GHOSTS, NO_1, STRANGER, House, MakeHouse
@@ -264,7 +264,8 @@ async def test_ones_own_message_is_edited_by_the_same_ghost(alice: WebUser) -> N
     assert kept.details.edited_ms is not None
     edit = said(alice.house)[-1]
     assert (edit.edits, edit.speaker, edit.mentions) == (event_id, "alice", (ALICE,))
-    assert [one.message_id for one in alice.house.news.of(MessageUpdated)] == [message_id]
+    # Named by Matrix, and edited.
+    assert [one.message_id for one in alice.house.news.of(MessageUpdated)] == [message_id] * 2
 
 
 async def test_somebody_elses_message_is_edited_by_nobody(alice: WebUser, bob: WebUser) -> None:
@@ -431,6 +432,32 @@ async def test_a_pin_is_taken_away(alice: WebUser) -> None:
     event_id = (await alice.message(message_id)).event_id
     assert event_id not in alice.house.world.pinned[room.room_id]
     assert [one.is_pinned for one in alice.house.news.of(MessagePinned)] == [True, False]
+
+
+# --- what Matrix does -------------------------------------------------------------------------------------
+
+
+async def test_clients_are_told_once_when_matrix_has_named_a_message(alice: WebUser) -> None:
+    alice.house.world.fail(Say, Later("away"), only=lambda say: say.speaker == "alice")
+    message_id = await alice.post("Hello")
+    assert alice.house.news.of(MessageUpdated) == []
+    await alice.house.advance(3600)
+    assert (await alice.message(message_id)).event_id.startswith("$")
+    assert [one.message_id for one in alice.house.news.of(MessageUpdated)] == [message_id]
+
+
+async def test_clients_are_told_once_when_a_retry_delivers_what_was_marked(alice: WebUser) -> None:
+    alice.house.world.fail(Say, Broken("no"), only=lambda say: say.speaker == "alice")
+    message_id = await alice.post("Hello")
+    assert (await alice.message(message_id)).details.undelivered == "message"
+    before = len(alice.house.news.of(MessageUpdated))
+    async with alice.house.store.work() as work:
+        [parked] = await work.outbox.parked()
+        await work.outbox.retry(parked.seq)
+    await alice.house.settle()
+    kept = await alice.message(message_id)
+    assert (kept.details.undelivered, kept.event_id[:1]) == ("", "$")
+    assert [one.message_id for one in alice.house.news.of(MessageUpdated)[before:]] == [message_id]
 
 
 # --- what Matrix refuses ----------------------------------------------------------------------------------
