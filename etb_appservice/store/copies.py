@@ -45,10 +45,11 @@ _RETIRE = text(
     "UPDATE rooms SET is_current = false WHERE war_room = :war_room AND generation <> :generation AND is_current"
 )
 _SINCE = "(SELECT min(first.created_ms) FROM rooms first WHERE first.war_room = rooms.war_room) AS since_ms"
-_OF_INCIDENT = text(f"SELECT {_ROOM}, {_SINCE}, shown FROM rooms WHERE incident_id = :incident_id AND is_current")  # noqa: S608
-_BY_WAR_ROOM = text(f"SELECT {_ROOM}, {_SINCE}, shown FROM rooms WHERE war_room = :war_room AND is_current")  # noqa: S608
-_BY_ID = text(f"SELECT {_ROOM}, {_SINCE}, shown FROM rooms WHERE room_id = :room_id")  # noqa: S608 - constants
-_ALL = text(f"SELECT {_ROOM}, {_SINCE} FROM rooms WHERE is_current ORDER BY created_ms, war_room")  # noqa: S608
+_READ = f"SELECT {_ROOM}, {_SINCE}, shown FROM rooms"  # noqa: S608 - constants
+_OF_INCIDENT = text(f"{_READ} WHERE incident_id = :incident_id AND is_current")
+_BY_WAR_ROOM = text(f"{_READ} WHERE war_room = :war_room AND is_current")
+_BY_ID = text(f"{_READ} WHERE room_id = :room_id")
+_ALL = text(f"SELECT {_ROOM}, {_SINCE} FROM rooms WHERE is_current ORDER BY created_ms, war_room")  # noqa: S608 - constants
 _COUNT = text("SELECT count(*) FROM rooms WHERE is_current")
 _MEMBERSHIP = text("SELECT membership FROM members WHERE room_id = :room_id AND user_id = :user_id")
 _SET_MEMBER = text(
