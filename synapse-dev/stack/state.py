@@ -56,7 +56,7 @@ class State:
         state = cls(
             ports={part: free_port() for part in PARTS},
             etb_token=secrets.token_hex(20),
-            control_key=secrets.token_urlsafe(16),
+            control_key=secrets.token_hex(20),  # an argument may not begin with a dash
         )
         state.save()
         return state, False
