@@ -29,6 +29,7 @@ from etb_appservice.config.load import secrets_of
 from etb_appservice.config.places import NotHere
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.rotation import Secret
+from etb_appservice.flows.mistakes import told
 from etb_appservice.ops import logs
 from etb_appservice.store.errors import StoreError
 
@@ -363,11 +364,9 @@ def explain(error: BaseException) -> tuple[str, int]:
             # The store has words of its own, so this is mautrix's database.
             return f"the crypto database failed: {(str(error).splitlines() or [''])[0][:200]}", _FAILED
         case _:
-            # The message of an unforeseen error may quote anything, a secret included: only its type is shown.
-            return (
-                f"stopped by an error of the program itself ({type(error).__name__}); `--debug` shows where",
-                _FAILED,
-            )
+            # The message of an unforeseen error may quote anything, a secret included.
+            mistake = told(error)
+            return f"stopped by an error of the program itself ({mistake['error']} at {mistake['where']})", _FAILED
 
 
 def _serve(work: Callable[[], Coroutine[Any, Any, None]], *, debug: bool) -> None:

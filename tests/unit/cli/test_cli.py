@@ -245,9 +245,12 @@ def test_a_second_signal_does_not_wait(config: Path) -> None:
     assert ended(process)[0] == 1
 
 
-def test_explaining_never_shows_the_message_of_an_unforeseen_error() -> None:
-    message, status = cli.explain(ValueError(SECRET))
+def test_explaining_an_unforeseen_error_says_where_and_never_its_message() -> None:
+    with pytest.raises(ValueError, match=SECRET) as failed:
+        raise ValueError(SECRET)
+    message, status = cli.explain(failed.value)
     assert SECRET not in message
+    assert "(ValueError at test_cli.py:" in message
     assert status == 1
 
 
