@@ -32,9 +32,9 @@ async def delivered(turn: Turn, fact: EffectAnswered, policy: Policy) -> None:
             await _said(turn, sent, of, event_id, found)
         case SendFile() as sent, Done(event_id=event_id, found=found), "file" if event_id:
             await _file_sent(turn, sent, of, event_id, found)
-        case Say() | SendFile() as sent, answer, _:
-            mark = {"say": "message", "edit": "edit", "file": "file"}[what]
+        case Say() | SendFile() as sent, answer, "say" | "edit" | "file":
             message = await _message_of(turn, what, of)
+            mark = "message" if what == "say" else what
             await _mark(turn, sent.room_id, message, mark, is_set=isinstance(answer, NotDone))
         case React() as react, Done(event_id=event_id), _ if event_id:
             await _reacted(turn, react, act, event_id)

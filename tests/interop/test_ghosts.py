@@ -33,7 +33,7 @@ async def web_says(scene: Scene, incident: str, room: str, *said: tuple[str, str
     async with tables(scene) as store, store.work() as work:
         for name, text in said:
             say = Say(room_id=RoomId(room), content=text, speaker=Username(name))
-            await work.outbox.add(f"web/{new_id(0)}", IncidentId(incident), say)
+            await work.outbox.add(f"web/{new_id(0)}/say/{new_id(0)}", IncidentId(incident), say)
 
 
 async def read_clean(person: JsClient, room: str, sender: str, text: str) -> None:
