@@ -84,6 +84,8 @@ class Circle:
     standing: Sequence[Standing]
     names: Mapping[Username, Sequence[str]] | None = None
     """Whom ETB or the room's own case names, and as what; None: found for each who is asked about."""
+    only: Username | None = None
+    """Whom alone the names are about; None: everybody."""
 
     def level(self, policy: Policy) -> Classification:
         """The level that somebody must reach: see `level_here`."""
@@ -91,17 +93,24 @@ class Circle:
 
     def held_by(self, username: Username) -> Sequence[str]:
         """As what somebody belongs to the incident; empty where they don't."""
-        if self.names is not None:
+        if self.names is not None and self.only in (None, username):
             return self.names.get(username, ())
-        if self.incident is None:
-            return ()
-        return named(self.incident, self.on_call, self.standing, by_role=False, only=username).get(username, ())
+        return self._names(username).get(username, ())
 
     def for_many(self) -> "Circle":
         """The same, for asking about more people than one."""
+        return replace(self, names=self._names(), only=None)
+
+    def about(self, username: Username) -> "Circle":
+        """The same, for asking about one person more than once."""
+        names = self._names(username)
+        # Each command asks this: dataclasses.replace would cost more than what is saved.
+        return Circle(self.room, self.incident, self.on_call, self.standing, names, username)
+
+    def _names(self, only: Username | None = None) -> Mapping[Username, Sequence[str]]:
         if self.incident is None:
-            return self
-        return replace(self, names=named(self.incident, self.on_call, self.standing, by_role=False))
+            return {}
+        return named(self.incident, self.on_call, self.standing, by_role=False, only=only)
 
     def grant(self, user_id: UserId, now_ms: int) -> BreakGlass | None:
         """By what somebody is let in for now, whatever ETB says."""
@@ -136,7 +145,7 @@ async def permission(
     if known is None:
         known = await circle_of(work, room), await work.incidents.user(username) if username else None
     circle, copy = known
-    found = judge(circle, user_id, copy, work.now_ms(), policy)
+    found = judge(circle, user_id, username, copy, work.now_ms(), policy)
     if username and _might_stay(found, circle, policy):
         guest = await work.cases.get(room.war_room, Guest, username)
         return _staying(found, guest, _own_id(user_id, username, policy))
@@ -152,7 +161,7 @@ async def permissions(
     copies = await work.incidents.users([name for name in usernames.values() if name is not None])
     now_ms = work.now_ms()
     found = {
-        user_id: judge(circle, user_id, copies.get(name) if name else None, now_ms, policy)
+        user_id: judge(circle, user_id, name, copies.get(name) if name else None, now_ms, policy)
         for user_id, name in usernames.items()
     }
     if any(usernames[user_id] and _might_stay(one, circle, policy) for user_id, one in found.items()):
@@ -163,8 +172,13 @@ async def permissions(
     return found
 
 
-def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, policy: Policy) -> Permission:
-    """The rule, but for whether somebody who doesn't belong may stay. Pure; `known` None: there is no copy."""
+def judge(
+    circle: Circle, user_id: UserId, username: Username | None, known: Copy | None, now_ms: int, policy: Policy
+) -> Permission:
+    """The rule, but for whether somebody who doesn't belong may stay. Pure.
+
+    `username`: who that is in ETB, as the mapping says; `known`: ETB's word on them, None where there is no copy.
+    """
     room = circle.room
     ghost_of = policy.ghosts.username(user_id)
     if ghost_of is None and (policy.is_ours(user_id) or user_id in policy.rooms.additional_creators):
@@ -176,7 +190,6 @@ def judge(circle: Circle, user_id: UserId, known: Copy | None, now_ms: int, poli
     grant = circle.grant(_own_id(user_id, ghost_of, policy) if ghost_of else user_id, now_ms)
     if grant is not None:
         return Permission("break-glass", level, grant.until_ms)
-    username = policy.people.username(user_id)
     if username is None:
         return _as_partner(circle, user_id, level, policy)
     if ghost_of is None and not policy.is_at_home(user_id):

@@ -41,7 +41,7 @@ async def actor_of(
     """
     username = policy.people.username(user_id)
     copy = await work.incidents.user(username) if username else None
-    actor = _known(user_id, copy, work.now_ms(), policy)
+    actor = _known(user_id, username, copy, work.now_ms(), policy)
     barred, is_let_in = "", False
     if room.incident_id is None:
         if actor.username is None and policy.partners:
@@ -50,6 +50,8 @@ async def actor_of(
             actor = replace(partner, is_responder=False, roles=frozenset())
     else:
         circle = await circle_of(work, room)
+        if username:
+            circle = circle.about(username)
         if actor.username and circle.incident is not None:
             actor = _toward(actor, circle.incident, circle.held_by(actor.username), policy)
         elif actor.username is None and policy.partners:
@@ -77,7 +79,7 @@ def web_actor(
 ) -> Actor:
     """Who acts by ETB's web pages, where `user` is ETB's word of now and they were found permitted there."""
     actor = replace(
-        _known(user_id, (user, now_ms), now_ms, policy), username=user.username, is_joined=True, is_operator=False
+        _known(user_id, user.username, (user, now_ms), now_ms, policy), is_joined=True, is_operator=False
     )
     toward = _toward(actor, incident, circle.held_by(user.username), policy)
     return replace(toward, is_let_in=circle.grant(user_id, now_ms) is not None)
@@ -161,7 +163,7 @@ async def _if_permitted(
     return incident if may_know(actor, level).allowed else None
 
 
-def _known(user_id: UserId, known: Copy | None, now_ms: int, policy: Policy) -> Actor:
+def _known(user_id: UserId, username: Username | None, known: Copy | None, now_ms: int, policy: Policy) -> Actor:
     """Somebody without regard to any room. ETB's word on them holds for a while only."""
     if known and now_ms - known[1] > policy.clearance.hold_s * 1000:
         known = None
@@ -173,7 +175,7 @@ def _known(user_id: UserId, known: Copy | None, now_ms: int, policy: Policy) -> 
     also = [*(roles if is_active else ()), *(("operator",) if is_operator else ())]
     return Actor(
         user_id=user_id,
-        username=policy.people.username(user_id) if known else None,
+        username=username if known else None,
         clearance=known[0].clearance if known else None,
         is_active=is_active,
         is_operator=is_operator,
