@@ -18,7 +18,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from etb_appservice.config.environment import Override, SeedVariables, overrides, seed_variables
 from etb_appservice.config.guarded import Unguarded, check_mode, read_secret
-from etb_appservice.config.settings import Section, Settings
+from etb_appservice.config.sections.section import Section
+from etb_appservice.config.settings import Settings
 from etb_appservice.config.shape import model_at, sections
 from etb_appservice.config.source import Path as KeyPath
 from etb_appservice.config.source import Source, Unreadable, read_yaml, spell

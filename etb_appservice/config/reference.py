@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from etb_appservice.config.environment import OWN_NAMES, PREFIX
-from etb_appservice.config.settings import Section, Settings
+from etb_appservice.config.sections.section import Section
+from etb_appservice.config.settings import Settings
 from etb_appservice.config.shape import section_in
 from etb_appservice.config.values import Address
 from etb_appservice.domain.classification import Classification

@@ -6,7 +6,8 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from etb_appservice.config.settings import Section, Settings
+from etb_appservice.config.sections.section import Section
+from etb_appservice.config.settings import Settings
 
 
 def sections(model: type[Section]) -> Iterator[tuple[str, type[Section]]]:

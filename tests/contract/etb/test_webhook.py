@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from standardwebhooks import Webhook
 
-from etb_appservice.config.settings import Retention
+from etb_appservice.config.sections.upkeep import Retention
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.connection import EtbConnection
 from etb_appservice.etb.webhook import PATH, WebhookIntake

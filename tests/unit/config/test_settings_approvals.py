@@ -2,7 +2,7 @@
 
 import pytest
 
-from etb_appservice.config.settings import Approvals
+from etb_appservice.config.sections.work import Approvals
 
 
 def test_a_command_that_does_not_exist_would_never_be_held() -> None:

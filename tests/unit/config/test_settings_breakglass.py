@@ -2,7 +2,7 @@
 
 import pytest
 
-from etb_appservice.config.settings import BreakGlassSettings
+from etb_appservice.config.sections.rooms import BreakGlassSettings
 
 
 def test_it_is_off_unless_both_roles_have_holders() -> None:
