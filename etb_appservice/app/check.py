@@ -10,6 +10,7 @@ from etb_appservice.app.ages import ages
 from etb_appservice.app.foundation import Foundation, foundation
 from etb_appservice.app.promoted import promoted
 from etb_appservice.app.run import listen
+from etb_appservice.app.vitals import TYPING
 from etb_appservice.config import Settings
 from etb_appservice.config.values import Address
 from etb_appservice.domain.outcomes import Failure
@@ -71,7 +72,9 @@ async def _homeserver(base: Foundation) -> list[Finding]:
     )
     findings: list[Finding] = []
     runner: web.AppRunner | None = None
-    if not await is_running(settings.appservice.listen):
+    if await is_running(settings.appservice.listen):
+        findings += await typing_found(settings.appservice.listen)
+    else:
         try:
             runner = await _answer_pings(settings, base.secrets.of("hs_token"))
         except OSError as error:
@@ -99,15 +102,30 @@ async def _etb(base: Foundation) -> list[Finding]:
 
 async def is_running(listen: Address) -> bool:
     """Whether the service itself answers on its private listener, and not another program."""
+    return await _asked(listen, "/health") == ALIVE
+
+
+async def _asked(listen: Address, path: str) -> object:
+    """What the private listener answers; None where nothing does, or not in JSON."""
     host = _REACHED_BY.get(listen.host, listen.host)
     try:
         async with (
             ClientSession(timeout=ClientTimeout(total=2)) as http,
-            http.get(f"http://{Address(host, listen.port)}/health", allow_redirects=False) as response,
+            http.get(f"http://{Address(host, listen.port)}{path}", allow_redirects=False) as response,
         ):
-            return bool(await response.json(content_type=None) == ALIVE)
+            return await response.json(content_type=None)
     except (TimeoutError, ClientError, OSError, ValueError):
-        return False
+        return None
+
+
+async def typing_found(listen: Address) -> list[Finding]:
+    """Whether the homeserver tells who types: only the service sees that, in what it is sent."""
+    found = await _asked(listen, "/ready")
+    parts = found.get("parts") if isinstance(found, dict) else None
+    part = parts.get(TYPING) if isinstance(parts, dict) else None
+    if not isinstance(part, dict):
+        return []
+    return [Finding(TYPING, is_well=part.get("well") is True, text=str(part.get("text")))]
 
 
 async def _answer_pings(settings: Settings, tokens: Sequence[str]) -> web.AppRunner:

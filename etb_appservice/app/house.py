@@ -23,6 +23,7 @@ from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.effects import is_etb, urgency_of
 from etb_appservice.domain.facts import ServiceStarted, Troubled
 from etb_appservice.domain.ids import EventId, RoomId, UserId, Username, new_id
+from etb_appservice.domain.text import plain
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.poll import Poller
@@ -52,6 +53,7 @@ from etb_appservice.flows.missing import Missing
 from etb_appservice.flows.outbox import Outbox
 from etb_appservice.flows.pages import by_reaction
 from etb_appservice.flows.papers import Papers
+from etb_appservice.flows.passing import Passing
 from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.replies import Replies
@@ -153,6 +155,7 @@ class House:
         self.sockets: Sockets | None = None
         """Set once the chat API is served."""
         self.signals = LateSignals()
+        self.passing = Passing(base.store, base.policy, self.hub, base.clock)
         self.waiting = Waiting()
         self.codec = FactJson()
         self.own = loops.Own(base.store, self.codec, base.clock, self.wake_inbox)
@@ -184,7 +187,10 @@ class House:
             secrets.of("hs_token"),
             user_exists=self._user_exists,
             alias_exists=self._alias_exists,
+            passing=self.passing.offer if self.base.settings.gateway.enabled else None,
         )
+        if self.base.settings.gateway.enabled:
+            self.vitals.tells_passing = lambda: endpoint.tells_passing
         secrets.given_to("hs_token", endpoint.accept)
         secrets.hs_token_used = lambda: endpoint.last_token
         return endpoint
@@ -318,6 +324,7 @@ class House:
             group.create_task(self.watch.run(), name="etb")
             if self.sockets is not None:
                 group.create_task(self.sockets.run(), name="sockets")
+                group.create_task(self.passing.run(), name="passing")
             if (relay := relay_of(base, self.hub)) is not None:
                 group.create_task(relay.run(), name="relay")
             group.create_task(loops.keep_secrets(base.secrets, base.door.identity, self.own), name="secrets")
@@ -553,7 +560,11 @@ class House:
         )
 
         async def prove_events(control: RoomId) -> Vital:
-            return await test.prove_events(control, self.arrivals)
+            found = await test.prove_events(control, self.arrivals)
+            if (missed := self.vitals.missed_signs()) is not None:
+                text = f"**{missed.name}**: {plain(missed.text)}"
+                await self.own.accept(Troubled(key=missed.name, text=text), "self-test", missed.name, missed.text)
+            return found
 
         async def run() -> tuple[Vital, ...]:
             found = await test.run()

@@ -8,6 +8,11 @@ from etb_appservice.etb.probe import ModuleReport, Presence
 from etb_appservice.ports import Clock, Vital
 
 _STALE_S = 120.0
+TYPING = "typing"
+_NOT_TOLD = (
+    "the homeserver doesn't tell who types and who has read, so that ETB's pages don't show it: set "
+    "`receive_ephemeral: true` in the registration and restart the homeserver"
+)
 
 
 @dataclass(slots=True)
@@ -27,6 +32,8 @@ class HouseVitals:
     refused_devices: int = 0
     key_requests_refused: int = 0
     events_fetched: int = 0
+    tells_passing: Callable[[], bool | None] | None = None
+    """Whether the homeserver tells who types and who has read; None where nobody wants to know, or not yet."""
     is_leading: bool = False
     started_s: float = field(default=0.0)
 
@@ -49,6 +56,7 @@ class HouseVitals:
                 else "every device was given its keys",
             ),
             self._etb(),
+            *self._typing(),
             *(vital for vital in self.self_test if not vital.is_well),
         )
 
@@ -59,6 +67,16 @@ class HouseVitals:
         if age_s > _STALE_S:
             return Vital(name, is_well=False, text=f"the homeserver has not answered for {age_s:.0f} s")
         return Vital(name, is_well=True, text=well)
+
+    def missed_signs(self) -> Vital | None:
+        """That the homeserver doesn't tell who types and who has read, where it is to."""
+        return next((one for one in self._typing() if not one.is_well), None)
+
+    def _typing(self) -> Sequence[Vital]:
+        tells = self.tells_passing() if self.tells_passing is not None else None
+        if tells is None:
+            return ()
+        return (Vital(TYPING, tells, "is told by the homeserver" if tells else _NOT_TOLD),)
 
     def _refused_requests(self) -> str:
         """Whoever asks for keys instead of waiting for them is worth a look."""

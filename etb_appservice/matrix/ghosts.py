@@ -129,13 +129,13 @@ class GhostActors:
 
     async def typing(self, room_id: RoomId, username: Username, *, is_typing: bool) -> None:
         """See ports.Signals."""
-        if (voice := self._present(username)) is not None:
-            await _quietly(voice.server.typing(room_id, _TYPING_MS if is_typing else 0))
+        if (server := await self._seen_as(username)) is not None:
+            await _quietly(server.typing(room_id, _TYPING_MS if is_typing else 0))
 
     async def read_up_to(self, room_id: RoomId, username: Username, event_id: EventId) -> None:
         """See ports.Signals."""
-        if (voice := self._present(username)) is not None:
-            await _quietly(voice.server.read_up_to(room_id, event_id))
+        if (server := await self._seen_as(username)) is not None:
+            await _quietly(server.read_up_to(room_id, event_id))
 
     async def run(self) -> Never:
         """Empty and retire, for ever."""
@@ -260,9 +260,14 @@ class GhostActors:
         else:
             self._noted.pop(user_id, None)
 
-    def _present(self, username: Username) -> Voice | None:
+    async def _seen_as(self, username: Username) -> Homeserver | None:
+        """The homeserver as their ghost sees it, where they ever spoke; none is made for what passes.
+
+        Where the ghost isn't in the room the homeserver refuses.
+        """
         user_id = self._ids.user_id(username)
-        return None if user_id is None else self._voices.get(user_id)
+        voice = None if user_id is None else self._voices.get(user_id)
+        return await self.without_device(username) if voice is None else voice.server
 
     def _lock(self, user_id: UserId) -> asyncio.Lock:
         lock = self._locks.get(user_id)

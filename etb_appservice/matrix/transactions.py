@@ -1,8 +1,10 @@
 """What the homeserver calls: transactions, the ping, and questions about users and aliases of ours.
 
-    PUT transaction ──> token ──> JSON ──> one commit to the inbox ──> 200
+    PUT transaction ──> token ──> JSON ──> one commit to the inbox ──> 200 ──> who types, who has read: told on
                           │         │             └─ fails: 503, the homeserver tries again
                         401/403  400 M_NOT_JSON
+
+Who types and who has read is stored nowhere and holds nothing up: a transaction with nothing else costs no commit.
 
 A transaction that was answered with anything but 200 is sent again for ever and stalls everything behind it. So it
 must never be refused for what is in it: the odd event alone is parked. Must never answer 200 before the commit,
@@ -21,7 +23,9 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from etb_appservice.domain.passing import Sign
 from etb_appservice.matrix.arrivals import Intake, parked
+from etb_appservice.matrix.passing import part_of, signs_of
 from etb_appservice.ports import Arrival
 
 _log = structlog.get_logger(__name__)
@@ -33,13 +37,17 @@ _PARTS = frozenset({"events", "ephemeral", "to_device"})
 _PREFIXES = ("de.sorunome.msc2409.", "org.matrix.msc3202.", "org.matrix.msc")
 _LONG_NUMBER = 4000
 _BEARER = "bearer "
+_TOO_DEEP = object()
 
 Exists = Callable[[str], Awaitable[bool]]
 """Whether a user id or an alias in our namespaces stands for something that exists."""
 
 
 class Transactions:
-    """The handlers. `tokens` are the accepted hs_tokens: more than one while they are being rotated."""
+    """The handlers. `tokens` are the accepted hs_tokens: more than one while they are being rotated.
+
+    `passing` is told who types and who has read, where somebody wants to know; it must neither wait nor raise.
+    """
 
     def __init__(
         self,
@@ -48,8 +56,10 @@ class Transactions:
         *,
         user_exists: Exists,
         alias_exists: Exists,
+        passing: Callable[[Sequence[Sign]], None] | None = None,
     ) -> None:
         self.accept(tokens)
+        self._passing = passing
         self._intake = intake
         self._user_exists = user_exists
         self._alias_exists = alias_exists
@@ -57,6 +67,8 @@ class Transactions:
         self.received = 0
         """Transactions acknowledged since the start; the self-test looks whether it grows."""
         self.pings = 0
+        self.tells_passing: bool | None = None
+        """Whether any transaction had a part for who types and who has read; None before the first of all."""
         self.last_token = 0
         """Which of the accepted tokens came with the last transaction, in their order."""
 
@@ -88,9 +100,12 @@ class Transactions:
         if digest in self._done:
             return web.json_response({})
         try:
-            arrivals = self._arrivals(body)
+            content = _read_json(body)
+        except RecursionError:
+            content = _TOO_DEEP
         except ValueError:
             return _error(400, "M_NOT_JSON", "The transaction's body is not JSON.")
+        arrivals = self._arrivals(content, body)
         try:
             new = await self._intake.accept_arrivals(arrivals)
         except Exception as error:  # noqa: BLE001 - whatever keeps us from storing it, the homeserver must keep it
@@ -100,6 +115,7 @@ class Transactions:
         if len(self._done) > _REMEMBERED:
             self._done.popitem(last=False)
         self.received += 1
+        self._pass_on(content)
         odd = sum(1 for arrival in arrivals if arrival.park_reason is not None)
         if odd:
             _log.warning("odd events parked", events=odd, reason=_first_reason(arrivals))
@@ -136,11 +152,17 @@ class Transactions:
             self.last_token = fits.index(True)
         return None
 
-    def _arrivals(self, body: bytes) -> list[Arrival]:
-        """The rows of a transaction; ValueError for what isn't JSON."""
-        try:
-            content = _read_json(body)
-        except RecursionError:
+    def _pass_on(self, content: object) -> None:
+        if not isinstance(content, dict):
+            return
+        part = part_of(content)
+        self.tells_passing = self.tells_passing or part is not None
+        if self._passing is not None and part and (signs := signs_of(part)):
+            self._passing(signs)
+
+    def _arrivals(self, content: object, body: bytes) -> list[Arrival]:
+        """The rows of a transaction."""
+        if content is _TOO_DEEP:
             return [parked(body, "the transaction is nested too deeply to be read")]
         if isinstance(content, dict):
             events = content.get("events", [])

@@ -18,9 +18,9 @@ from etb_appservice.ops.metrics import Metrics
 from etb_appservice.ports import Vital
 
 _log = structlog.get_logger(__name__)
-OPTIONAL = frozenset({"etb", "devices"})
+OPTIONAL = frozenset({"etb", "devices", "typing"})
 """Parts without which the service goes on: while ETB is away, work waits and copies are shown with their age; a
-device that can't be given keys is its owner's trouble."""
+device that can't be given keys is its owner's trouble; that somebody types is nice to see."""
 ALIVE = {"status": "alive"}
 """What `/health` answers; `check` knows the service by it."""
 _MEASURE_S = 5.0

@@ -103,7 +103,7 @@ class HomeserverAdmin(Protocol):
 class Signals(Protocol):
     """What is true of somebody for a moment only, shown in Matrix by their ghost; never worth a second try.
 
-    Of whoever has said nothing since the service started nothing is shown: no ghost is made for it. No outcome.
+    Of whoever has never said anything nothing is shown: no ghost is made for it. No outcome.
     """
 
     async def typing(self, room_id: RoomId, username: Username, *, is_typing: bool) -> None:

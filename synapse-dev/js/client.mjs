@@ -330,6 +330,19 @@ const operations = {
         return { event_id: (await client.redactEvent(room, eventId, undefined, { reason })).event_id };
     },
 
+    async typing({ room, isTyping }) {
+        await client.sendTyping(room, isTyping, 30_000);
+        return {};
+    },
+
+    /** A receipt of everything so far, or of one `thread` (its root, or `main`); `private`: told to nobody else. */
+    async read({ room, eventId, thread, private: isPrivate }) {
+        const event = client.getRoom(room)?.findEventById(eventId) ?? events.get(eventId)?.event;
+        const body = thread === undefined ? {} : { thread_id: thread };
+        await client.sendReceipt(event, isPrivate ? "m.read.private" : "m.read", body, true);
+        return {};
+    },
+
     async mark() {
         return { seq: arrivals };
     },

@@ -354,6 +354,13 @@ class JsClient:
     async def redact(self, room: str, event_id: str, reason: str | None = None) -> str:
         return str((await self.call("redact", room=room, eventId=event_id, reason=reason))["event_id"])
 
+    async def typing(self, room: str, *, is_typing: bool = True) -> None:
+        await self.call("typing", room=room, isTyping=is_typing)
+
+    async def read(self, room: str, event_id: str, *, thread: str | None = None, private: bool = False) -> None:
+        """Send a receipt of everything up to an event that has arrived, or of one thread: its root, or `main`."""
+        await self.call("read", room=room, eventId=event_id, thread=thread, private=private)
+
     async def mark(self) -> int:
         """A position in what has arrived, for `since` of `wait_for`."""
         return int((await self.call("mark"))["seq"])

@@ -139,3 +139,24 @@ def test_a_device_without_keys_and_a_failed_self_test_are_shown(clock: MovedCloc
     assert part(house, "devices") == Vital("devices", False, "2 devices could not be given a key")
     assert part(house, "events").text == "did not come back"
     assert "sync" not in [vital.name for vital in house.look()]
+
+
+@pytest.mark.parametrize(("tells", "is_well"), [(True, True), (False, False)])
+def test_an_old_registration_is_told_of_with_what_to_do(
+    clock: MovedClock, good: PollerState, tells: bool, is_well: bool
+) -> None:
+    house = vitals(clock, good)
+    house.tells_passing = lambda: tells
+    found = part(house, "typing")
+    assert found.is_well is is_well
+    assert (house.missed_signs() is None) is is_well
+    assert is_well or "set `receive_ephemeral: true` in the registration" in found.text
+
+
+def test_before_anything_came_and_where_nobody_wants_to_know_nothing_is_said_of_it(
+    clock: MovedClock, good: PollerState
+) -> None:
+    house = vitals(clock, good)
+    assert "typing" not in {vital.name for vital in house.look()}
+    house.tells_passing = lambda: None
+    assert "typing" not in {vital.name for vital in house.look()}

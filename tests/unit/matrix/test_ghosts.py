@@ -338,6 +338,22 @@ async def test_signals_are_sent_for_whoever_has_spoken_and_cost_no_ghost(
         assert len(server.requests) == before + 3
 
 
+async def test_a_ghost_that_has_not_spoken_since_a_restart_types_without_a_device(
+    actor: MakeActor, server: KeyServer
+) -> None:
+    bot = await actor("bot")
+    async with house(bot) as ghosts:
+        await ghosts.voice(BEA)
+    async with house(bot) as ghosts:
+        before = len(server.requests)
+        await ghosts.typing(RoomId(ROOM), BEA, is_typing=True)
+        await ghosts.read_up_to(RoomId(ROOM), BEA, EventId("$e"))
+        assert [asked.split("/")[5] for asked in server.requests[before:]] == ["typing", "receipt"]
+        await ghosts.typing(RoomId(ROOM), CARL, is_typing=True)
+        assert len(server.requests) == before + 2
+        assert await devices(server, CARL) == []
+
+
 class _Mortal(DictKeepsakes):
     """Dies at the n-th put, before or after it is durable."""
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from etb_appservice.domain.ids import EventId, UserId
+from etb_appservice.domain.ids import EventId, RoomId, UserId
+from etb_appservice.domain.passing import Sign, TypingSeen
 from etb_appservice.matrix.arrivals import ODD_LANE, Intake
 from etb_appservice.matrix.transactions import BODY_LIMIT, Transactions
 from etb_appservice.ports import Work
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.enable_socket
 TOKEN = {"Authorization": "Bearer right"}
 TXN = "/_matrix/app/v1/transactions/"
 BOT = UserId("@etb:x")
+TYPING = [{"type": "m.typing", "room_id": "!room", "content": {"user_ids": ["@a:x"]}}]
 Client = TestClient[Any, Any]
 
 
@@ -59,10 +61,17 @@ class Broken:
 
 class Fixture:
     def __init__(
-        self, client: Client, store: Broken, woken: list[str], transactions: Transactions, intake: Intake
+        self,
+        client: Client,
+        store: Broken,
+        woken: list[str],
+        transactions: Transactions,
+        intake: Intake,
+        passed: list[Sign],
     ) -> None:
         self.client, self.store, self.woken, self.transactions = client, store, woken, transactions
         self.intake = intake
+        self.passed = passed
 
     async def put(
         self, body: bytes | Any, txn: str = "1", headers: dict[str, str] | None = None
@@ -100,9 +109,16 @@ async def hs(tmp_path: Path) -> AsyncIterator[Fixture]:
         store, woken = Broken(real), list[str]()
         lanes = {"!known": "incident-1"}
         intake = Intake(store, lambda room_id: lanes.get(room_id, room_id), woken.extend, bot=BOT)
-        transactions = Transactions(intake, ["right", "next"], user_exists=only_the_bot, alias_exists=only_the_bot)
+        passed: list[Sign] = []
+        transactions = Transactions(
+            intake,
+            ["right", "next"],
+            user_exists=only_the_bot,
+            alias_exists=only_the_bot,
+            passing=passed.extend,
+        )
         async with TestClient(TestServer(transactions.app())) as client:
-            yield Fixture(client, store, woken, transactions, intake)
+            yield Fixture(client, store, woken, transactions, intake, passed)
 
 
 async def test_events_are_stored_in_order_and_their_lanes_woken(hs: Fixture) -> None:
@@ -258,12 +274,46 @@ async def test_a_body_over_the_limit_is_refused_with_its_limit(hs: Fixture) -> N
     assert (status, body["errcode"]) == (413, "M_TOO_LARGE")
 
 
-async def test_ephemeral_and_to_device_parts_are_ignored(hs: Fixture) -> None:
+async def test_ephemeral_and_to_device_parts_are_not_stored(hs: Fixture) -> None:
     part = [{"type": "m.room_key", "content": {"a": 1}}]
     for number, name in enumerate(("ephemeral", "to_device", "de.sorunome.msc2409.to_device"), start=1):
         assert (await hs.put({"events": [an_event(number)], name: part}, str(number)))[0] == 200
         assert (await hs.put({name: part}, f"only-{number}"))[0] == 200
     assert [event["event_id"] for event in await hs.rows()] == ["$e1", "$e2", "$e3"]
+    assert await hs.parked() == []
+
+
+async def test_who_types_and_who_has_read_is_passed_on_without_a_commit(hs: Fixture) -> None:
+    assert hs.transactions.tells_passing is None
+    assert (await hs.put({"events": []}, "0"))[0] == 200
+    assert hs.transactions.tells_passing is False
+    hs.store.broken = True
+    for number, name in enumerate(("ephemeral", "de.sorunome.msc2409.ephemeral"), start=1):
+        assert (await hs.put({"events": [], name: TYPING}, str(number)))[0] == 200, "nothing was to be stored"
+        assert hs.passed == [TypingSeen(room_id=RoomId("!room"), user_ids=frozenset({UserId("@a:x")}))]
+        hs.passed.clear()
+        assert (await hs.put({"events": [], name: TYPING}, str(number)))[0] == 200
+        assert hs.passed == [], "the same transaction again"
+    assert hs.transactions.tells_passing is True
+    assert (await hs.put({"events": [], "ephemeral": []}, "3"))[0] == 200
+    assert hs.passed == []
+
+
+async def test_an_event_beside_who_types_is_stored_first(hs: Fixture) -> None:
+    both = {"events": [an_event()], "ephemeral": TYPING}
+    hs.store.broken = True
+    assert (await hs.put(both))[0] == 503
+    assert hs.passed == []
+    hs.store.broken = False
+    assert (await hs.put(both))[0] == 200
+    assert (len(hs.passed), len(await hs.rows())) == (1, 1)
+
+
+@pytest.mark.parametrize("part", [None, 5, "x", {}, [5], [{"type": 5}], [{"type": "m.typing", "content": 7}]])
+async def test_whatever_the_passing_part_is_the_events_are_taken(hs: Fixture, part: Any) -> None:
+    assert (await hs.put({"events": [an_event()], "ephemeral": part}))[0] == 200
+    assert len(await hs.rows()) == 1
+    assert hs.passed == []
     assert await hs.parked() == []
 
 
