@@ -87,6 +87,7 @@ from etb_appservice.matrix.transactions import Transactions
 from etb_appservice.matrix.vouching import Vouching
 from etb_appservice.ops.metrics import Metrics
 from etb_appservice.ports import Broadcast, Signals, Vital
+from etb_appservice.render.face import face
 from etb_appservice.render.press import PaperPress
 from etb_appservice.render.render import fits, render
 from etb_appservice.store.codec import FactJson
@@ -353,6 +354,7 @@ class House:
                 drain_every_s=settings.ghosts.drain_every_s,
                 most_devices=settings.ghosts.most_devices,
             ),
+            face_of=face if settings.ghosts.avatars else None,
         )
 
     def _hands(self, server: Homeserver, established: Established, ghosts: GhostActors) -> Hands:

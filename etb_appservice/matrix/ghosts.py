@@ -10,6 +10,7 @@ an identity anew over one that the homeserver knows.
 """
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -33,6 +34,9 @@ _ROSTER = "matrix.ghosts"
 _NOTE_EVERY_MS = 3_600_000
 """How exactly it is remembered when a ghost was last used."""
 _NAME_EVERY_MS = 600_000
+_FACE = "matrix.face"
+_FACE_S = 5.0
+"""How long a word waits for the picture of whoever says it; it is tried again at a later one."""
 _JUST_USED_MS = 600_000
 """Whoever spoke so lately isn't retired, however many devices there are."""
 _TYPING_MS = 30_000
@@ -66,8 +70,20 @@ class _Place:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Face:
+    """What was uploaded as somebody's picture. Kept beside the roster: it outlives the device."""
+
+    digest: str = ""
+    mxc: str = ""
+    is_shown: bool = False
+
+
 class GhostActors:
-    """All ghosts of a running service. `name_of` says what an ETB user is called."""
+    """All ghosts of a running service. `name_of` says what an ETB user is called.
+
+    `face_of` draws a PNG for a name and a username, where ghosts are to have a picture.
+    """
 
     def __init__(
         self,
@@ -79,6 +95,7 @@ class GhostActors:
         name_of: Callable[[Username], Awaitable[str]],
         clock: Clock,
         rules: GhostRules,
+        face_of: Callable[[str, Username], bytes] | None = None,
     ) -> None:
         self._identity_of = identity_of
         self._bot = bot
@@ -87,11 +104,14 @@ class GhostActors:
         self._name_of = name_of
         self._clock = clock
         self._rules = rules
+        self._face_of = face_of
         self._voices: dict[UserId, Voice] = {}
         self._roster: dict[UserId, _Place] | None = None
         self._noted: dict[UserId, int] = {}
         """When each one's place was last written down."""
         self._named: dict[UserId, int] = {}
+        self._faced: dict[UserId, str] = {}
+        """For which name each one's picture stands."""
         self._positions: dict[UserId, str] = {}
         self._locks: dict[UserId, asyncio.Lock] = {}
         self._roster_lock = asyncio.Lock()
@@ -189,7 +209,33 @@ class GhostActors:
                 _log.warning("a ghost could not be given its name", user=user_id, error=str(failure))
                 return
             await self._put(user_id, replace(place, name=name))
+        if self._faced.get(user_id) != name:
+            await self._face(user_id, username, name, voice.server)
         self._named[user_id] = now_ms
+
+    async def _face(self, user_id: UserId, username: Username, name: str, server: Homeserver) -> None:
+        """A picture, since ETB has none. That this fails holds nobody up either."""
+        if self._face_of is None:
+            return
+        try:
+            async with asyncio.timeout(_FACE_S):
+                await self._show(user_id, await asyncio.to_thread(self._face_of, name, username), server)
+        except (Failure, TimeoutError) as failure:
+            _log.warning("a ghost could not be given its picture", user=user_id, error=str(failure) or "no answer")
+            if not isinstance(failure, Refused):
+                return
+        self._faced[user_id] = name
+
+    async def _show(self, user_id: UserId, picture: bytes, server: Homeserver) -> None:
+        """Upload it unless it was, and say so in the profile."""
+        key, digest = f"{_FACE}.{user_id}", hashlib.sha256(picture).hexdigest()
+        face = _Face(**json.loads(await self._keepsakes.get(key) or b"{}"))
+        if face.digest != digest:
+            face = _Face(digest, await server.upload(picture, "image/png"))
+            await self._keepsakes.put(key, json.dumps(asdict(face)).encode())
+        if not face.is_shown:
+            await server.picture(face.mxc)
+            await self._keepsakes.put(key, json.dumps(asdict(replace(face, is_shown=True))).encode())
 
     # --- the devices --------------------------------------------------------------------------------------
 
@@ -213,7 +259,7 @@ class GhostActors:
             if (await self._places()).get(user_id) != seen:
                 return  # it has spoken meanwhile
             self._bot.unfollow(user_id)
-            for memory in (self._voices, self._positions, self._named):
+            for memory in (self._voices, self._positions, self._named, self._faced):
                 memory.pop(user_id, None)
             await self._identity_of(user_id).retire()
             await self._put(user_id, None)

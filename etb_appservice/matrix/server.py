@@ -93,17 +93,17 @@ class Homeserver:
         content = {"reason": reason} if reason else {}
         return EventId(_text(await self.ask(Method.PUT, path, content), "event_id"))
 
-    async def upload(self, content: bytes) -> str:
-        """Put encrypted bytes into the media store; their `mxc:` address. A repetition makes another one.
+    async def upload(self, content: bytes, mime: str = "application/octet-stream") -> str:
+        """Put bytes into the media store; their `mxc:` address. A repetition makes another one.
 
-        Without a name and a type: the homeserver learns nothing of what it keeps but its size.
+        What is encrypted goes without a name and a type: the homeserver learns nothing of it but its size.
         """
         with outcomes():
             answer = await self._api.request(
                 Method.POST,
                 "_matrix/media/v3/upload",
                 content,
-                headers={"Content-Type": "application/octet-stream"},
+                headers={"Content-Type": mime},
             )
         return _text(answer, "content_uri")
 
@@ -133,6 +133,11 @@ class Homeserver:
         """What the actor is called."""
         content = {"displayname": displayname}
         await self.ask(Method.PUT, f"{_CLIENT}/profile/{_q(self.user_id)}/displayname", content)
+
+    async def picture(self, mxc: str) -> None:
+        """The actor's picture, which lies at this address for everybody."""
+        path = f"{_CLIENT}/profile/{_q(self.user_id)}/avatar_url"
+        await self.ask(Method.PUT, path, {"avatar_url": mxc})
 
     async def typing(self, room_id: RoomId, timeout_ms: int) -> None:
         """The actor types for so long, or with 0 no more."""

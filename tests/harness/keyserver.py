@@ -36,6 +36,7 @@ class KeyServer:
         self.taken: dict[tuple[str, str], int] = defaultdict(int)
         """How many to-device events were given and are gone."""
         self.names: dict[str, str] = {}
+        self.pictures: dict[str, str] = {}
         self.media: dict[str, bytes] = {}
         self.changed: dict[str, list[str]] = defaultdict(list)
         self.requests: list[str] = []
@@ -112,6 +113,9 @@ class KeyServer:
                 return self.account_data[user, name]
             case Method.PUT, ["profile", user, "displayname"]:
                 self.names[user] = body["displayname"]
+                return {}
+            case Method.PUT, ["profile", user, "avatar_url"]:
+                self.pictures[user] = body["avatar_url"]
                 return {}
             case (Method.PUT, ["rooms", _, "typing", _]) | (Method.POST, ["rooms", _, "receipt", "m.read", _]):
                 return {}

@@ -87,3 +87,5 @@ class GhostSettings(Section):
     """How often what other people's clients have sent to these devices is thrown away."""
     most_devices: Count = 500
     """How many of them have a device at once; those unused for the longest time lose theirs first."""
+    avatars: bool = True
+    """Whether each has a picture: initials on a colour of their own. Like their names, homeservers see it."""

@@ -37,6 +37,7 @@ async def house(
     *,
     keepsakes: DictKeepsakes | None = None,
     names: dict[str, str] | None = None,
+    face_of: Callable[[str, Username], bytes] | None = None,
 ) -> AsyncIterator[GhostActors]:
     """The ghosts of one process; the bot's database and keepsakes outlive it."""
     if bot.established is None:
@@ -62,6 +63,7 @@ async def house(
         name_of=name_of,
         clock=clock or MovedClock(),
         rules=rules or GhostRules(),
+        face_of=face_of,
     )
     await bot.close()
 
@@ -310,6 +312,60 @@ async def test_a_name_is_given_anew_when_etb_has_another(actor: MakeActor, serve
         clock.advance(3600)
         await ghosts.voice(BEA)
         assert server.names[id_of(BEA)] == "Beatrix"
+
+
+def drawn(name: str, username: str) -> bytes:
+    return f"{name[:1]} of {username}".encode()
+
+
+async def test_a_ghost_s_picture_is_uploaded_once_also_over_restarts_and_retirement(
+    actor: MakeActor, server: KeyServer
+) -> None:
+    bot, clock, names = await actor("bot"), MovedClock(), dict[str, str]()
+    for _ in range(2):
+        async with house(bot, clock, names=names, face_of=drawn) as ghosts:
+            await ghosts.voice(BEA)
+            assert server.media == {server.pictures[id_of(BEA)]: b"B of bea"}
+            clock.advance(31 * DAY_MS / 1000)
+            await ghosts.tend()
+            assert await devices(server, BEA) == []
+            await ghosts.voice(BEA)
+            assert len(server.media) == 1
+    shown = [asked for asked in server.requests if asked.endswith("avatar_url")]
+    assert len(shown) == 1
+    async with house(bot, clock, names=names, face_of=drawn) as ghosts:
+        names["bea"] = "Beatrix"
+        await ghosts.voice(BEA)
+        assert len(server.media) == 1, "the same picture for another name"
+        names["bea"] = "Zoe"
+        clock.advance(3600)
+        await ghosts.voice(BEA)
+        assert server.media[server.pictures[id_of(BEA)]] == b"Z of bea"
+        assert len(server.media) == 2
+
+
+@pytest.mark.parametrize("part", ["media/v3/upload", "avatar_url"])
+async def test_a_picture_that_can_not_be_given_holds_nobody_up_and_is_tried_again(
+    actor: MakeActor, server: KeyServer, part: str
+) -> None:
+    clock = MovedClock()
+    async with house(await actor("bot"), clock, face_of=drawn) as ghosts:
+        server.unreachable.add(part)
+        await ghosts.voice(BEA)
+        assert (server.names[id_of(BEA)], server.pictures) == ("Bea", {})
+        server.unreachable.clear()
+        await ghosts.voice(BEA)
+        assert server.pictures == {}, "not at each word"
+        clock.advance(3600)
+        await ghosts.voice(BEA)
+        assert server.media[server.pictures[id_of(BEA)]] == b"B of bea"
+        assert len(server.media) == 1
+
+
+async def test_without_pictures_none_is_drawn(actor: MakeActor, server: KeyServer) -> None:
+    async with house(await actor("bot")) as ghosts:
+        await ghosts.voice(BEA)
+    assert (server.media, server.pictures) == ({}, {})
 
 
 async def test_a_name_that_makes_no_id_speaks_for_nobody(actor: MakeActor) -> None:
