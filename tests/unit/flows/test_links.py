@@ -66,6 +66,15 @@ async def test_whoever_types_the_code_is_linked_and_invited_where_they_belong(wi
     assert "person.linked" in await wide.tags()
 
 
+async def test_a_code_outlives_a_restart(wide: House) -> None:
+    await offered(wide)
+    await chat(wide)
+    await wide.crash()
+    assert "linked to your ETB user now" in await types(wide, f"!link {CODE}")
+    await wide.crash()
+    assert "That is no code" in await types(wide, f"!link {CODE}"), "nor is a used one good again"
+
+
 async def test_a_link_outlives_a_restart(wide: House) -> None:
     await offered(wide)
     await chat(wide)
