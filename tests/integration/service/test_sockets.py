@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+from PIL import Image
 
 from etb_appservice.domain.ids import IncidentId, war_room_id
 from etb_appservice.gateway.links import PREFIXES
@@ -35,11 +36,12 @@ def of_text(text: str) -> Holds:
 
 
 class Socket:
-    """ETB's page at an open socket. What it was told and nobody has asked for is kept."""
+    """ETB's page at an open socket."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._ws = ws
-        self._kept: list[dict[str, Any]] = []
+        self.rest: list[dict[str, Any]] = []
+        """What it was told and nobody has asked for."""
         self.order: list[str] = []
         """Ids of messages, as they were told of."""
 
@@ -53,16 +55,16 @@ class Socket:
     async def hears(self, kind: str | Collection[str], holds: Holds = bool) -> Any:
         """The first frame of a kind that fits, also one that came before others that were asked for."""
         kinds = {kind} if isinstance(kind, str) else kind
-        for number, frame in enumerate(self._kept):
+        for number, frame in enumerate(self.rest):
             if frame["type"] in kinds and holds(frame):
-                return self._kept.pop(number)
+                return self.rest.pop(number)
         try:
             async with asyncio.timeout(WAIT_S):
                 while (frame := await self._next())["type"] not in kinds or not holds(frame):
                     assert frame["type"] != "error", frame
-                    self._kept.append(frame)
+                    self.rest.append(frame)
         except TimeoutError:
-            raise AssertionError(f"waited in vain for {kind}; there came {self._kept}") from None
+            raise AssertionError(f"waited in vain for {kind}; there came {self.rest}") from None
         return frame
 
     async def hears_message(self, text: str) -> Any:
@@ -209,13 +211,10 @@ async def test_what_is_asked_for_by_frames_is_done_in_matrix(scene: Scene) -> No
             await bob.says("typing", is_typing=True)
             assert (await hers.hears("typing"))["is_typing"]
 
-            async def typing(who: list[str]) -> bool:
-                return bool((await passing(alice, room)).get("m.typing", {"user_ids": []})["user_ids"] == who)
-
-            await eventually(lambda: typing([both.ghost]), "bob to type in the room")
+            await eventually(lambda: shows_typing(alice, room, [both.ghost]), "bob to type in the room")
             await bob.says("typing", is_typing=False)
             assert not (await hers.hears("typing"))["is_typing"]
-            await eventually(lambda: typing([]), "bob to type no more")
+            await eventually(lambda: shows_typing(alice, room, []), "bob to type no more")
 
             await bob.says("read", message_id=below["id"])
             told = await hers.hears("read")
@@ -309,6 +308,97 @@ async def test_what_a_client_does_in_matrix_is_told_on_the_socket(scene: Scene) 
             await alice.redact(room, sent)
             told = await bob.hears("message_deleted")
             assert (told["message_id"], told["deleted_by_username"]) == (one, "alice")
+
+
+async def test_who_types_and_reads_in_matrix_is_told_on_the_socket(scene: Scene) -> None:
+    async with web(scene) as page:
+        both = await ready(scene, page, "Backup is late")
+        alice, room = both.alice, both.room
+        async with seated(scene, "bob", both.war_room) as bob, seated(scene, "alice", both.war_room) as hers:
+            await bob.says("chat_message", content="look at this")
+            one = (await hers.hears_message("look at this"))["id"]
+            heard = await both.heard("look at this")
+            below = await both.post("and at this", reply_to_id=one)
+            threaded = await both.heard("and at this")
+
+            await alice.typing(room)
+            told = await bob.hears("typing")
+            assert told == {"type": "typing", "user": person("alice"), "is_typing": True}
+            await alice.typing(room, is_typing=False)
+            assert not (await bob.hears("typing"))["is_typing"]
+
+            await alice.read(room, heard.event_id, private=True)
+            await alice.read(room, threaded.event_id, thread=heard.event_id)
+            told = await bob.hears("read")
+            assert told == {"type": "read", "user": person("alice"), "message_id": below["id"]}
+            await alice.read(room, heard.event_id, thread="main")
+            assert (await bob.hears("read"))["message_id"] == one
+
+            # What bob does goes to Matrix as his ghost's, and must not come back from there as somebody's.
+            await bob.says("typing", is_typing=True)
+            assert (await hers.hears("typing"))["user"] == person("bob")
+            await eventually(lambda: shows_typing(alice, room, [both.ghost]), "bob to type in the room")
+            await bob.says("read", message_id=below["id"])
+            await hers.hears("read", lambda one: one["user"] == person("bob"))
+            await bob.says("typing", is_typing=False)
+            await eventually(lambda: shows_typing(alice, room, []), "bob to type no more")
+            last = await alice.send(room, "the end")
+            end = (await bob.hears_message("the end"))["id"]
+            await alice.read(room, last)
+            for socket in (bob, hers):
+                told = await socket.hears("read", lambda one: one["message_id"] == end)
+                assert told["user"] == person("alice")
+            assert [
+                one for one in bob.rest if one["type"] in {"typing", "read"} and one["user"] != person("bob")
+            ] == []
+            typed = [one for one in hers.rest if one["type"] == "typing"]
+            assert [(one["user"]["username"], one["is_typing"]) for one in typed] == [("bob", False)], (
+                "not told of herself, and of bob by his socket alone"
+            )
+        status, text = await scene.service.get("/ready")
+        assert (status, json.loads(text)["parts"]["typing"]["well"]) == (200, True)
+
+
+async def test_a_ghost_that_was_made_before_a_restart_types_and_reads_at_once(scene: Scene) -> None:
+    async with web(scene) as page:
+        both = await ready(scene, page, "Cache is cold")
+        said = await both.post("before the restart")
+        heard = await both.heard("before the restart")
+        picture = await picture_of(both.alice, both.ghost)
+        with Image.open(io.BytesIO(await both.alice.download({"url": picture}))) as image:
+            assert (image.format, image.size) == ("PNG", (256, 256))
+        await scene.idle()
+    await scene.service.stop()
+    await scene.service.run()
+    async with seated(scene, "bob", both.war_room) as bob, seated(scene, "alice", both.war_room) as hers:
+        await bob.says("typing", is_typing=True)
+        await eventually(lambda: shows_typing(both.alice, both.room, [both.ghost]), "bob to type in the room")
+        await bob.says("read", message_id=said["id"])
+        await hers.hears("read")
+
+        async def read() -> bool:
+            receipts = (await passing(both.alice, both.room)).get("m.receipt", {})
+            return both.ghost in receipts.get(heard.event_id, {}).get("m.read", {})
+
+        await eventually(read, "bob's receipt in the room")
+        await hers.says("typing", is_typing=True)
+        await bob.hears("typing", lambda one: one["user"] == person("alice"))
+        assert await shows_typing(both.alice, both.room, [both.ghost]), "alice has no ghost and gets none for that"
+        await bob.says("chat_message", content="after the restart")
+        await both.heard("after the restart")
+        assert await picture_of(both.alice, both.ghost) == picture
+
+
+async def picture_of(client: JsClient, user_id: str) -> str:
+    return str((await client.http("GET", f"/profile/{quote(user_id)}"))["avatar_url"])
+
+
+def person(username: str) -> dict[str, str]:
+    return {"id": seeded_id("user", username), "username": username}
+
+
+async def shows_typing(client: JsClient, room: str, who: list[str]) -> bool:
+    return bool((await passing(client, room)).get("m.typing", {"user_ids": []})["user_ids"] == who)
 
 
 async def pins(scene: Scene, client: JsClient, room: str, event_id: str) -> None:
