@@ -114,6 +114,7 @@ def test_synapse_accepts_the_registration(tmp_path: Path) -> None:
     assert service.is_exclusive_alias("#_etb_1:example.org")
     assert not service.is_interested_in_user("@etbx:example.org")
     assert service.msc4190_device_management
+    assert service.supports_ephemeral
 
 
 def commands() -> str:

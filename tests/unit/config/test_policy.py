@@ -59,6 +59,7 @@ def test_a_registration_reserves_our_names_and_escapes_them(tmp_path: Path) -> N
     assert made["namespaces"]["aliases"] == [{"exclusive": True, "regex": r"#_etb_.*:example\.org"}]
     assert made["sender_localpart"] != "etb"
     assert made["io.element.msc4190"] is True
+    assert made["receive_ephemeral"] is True
     assert made["rate_limited"] is False
 
 
