@@ -87,6 +87,17 @@ def has_reacted(reactions: Iterable[Reacted], person: Person, emoji: str) -> boo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """An edit that came before what it edits could be read; it takes effect with that."""
+
+    body: str
+    at_ms: int
+    mentions: tuple[UserId, ...] = ()
+    mentioned: tuple[Username, ...] = ()
+    mentions_room: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDetails:
     """What is sealed of a message together with its text."""
 
@@ -107,6 +118,8 @@ class MessageDetails:
     """What its sender's socket called it."""
     undelivered: str = ""
     """What of it Matrix doesn't show though it is decided, such as `message` or `edit`; empty: nothing."""
+    awaiting: Edited | None = None
+    """The last edit of a message that can't be read yet."""
 
     def with_reaction(self, reaction: Reacted) -> "MessageDetails":
         """The same event once; of one Matrix id and emoji, the first that stands."""

@@ -21,7 +21,16 @@ from etb_appservice.domain.ids import EventId, new_id, short_hash
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows import files, marks, polls
-from etb_appservice.flows.record import details_of, person_of, put_edit, put_new, put_ours, take_away, text_of
+from etb_appservice.flows.record import (
+    details_of,
+    free_place,
+    person_of,
+    put_edit,
+    put_new,
+    put_ours,
+    take_away,
+    text_of,
+)
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import ASK_AGAIN, SHOWN, KeyMissing, Message, MessageState, Room
 
@@ -48,10 +57,13 @@ class Conversation:
         """
         if fact.effect_key is not None and self._policy.is_ours(fact.sender):
             return
-        original = await turn.work.messages.by_event(fact.replaces) if fact.replaces else None
-        if original is not None and original.sender == fact.sender and original.state == "open":
-            await put_edit(turn, room, original, fact, self._policy)
-        elif fact.replaces is None:
+        if fact.replaces is not None:
+            original = await turn.work.messages.by_event(fact.replaces)
+            is_theirs = original is not None and original.sender == fact.sender
+            if original is not None and is_theirs and original.state in {"open", "sealed"}:
+                await put_edit(turn, room, original, fact, self._policy)
+            await free_place(turn, room, fact, self._policy)
+        else:
             body = await polls.begun(turn, room, fact, fact.poll) if fact.poll else text_of(fact)
             message = replace(
                 self._message(turn, room, fact, "open"),

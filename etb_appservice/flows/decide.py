@@ -109,6 +109,7 @@ from etb_appservice.flows.listening import Asked
 from etb_appservice.flows.missing import doubt
 from etb_appservice.flows.papers import Paper, Papers
 from etb_appservice.flows.reactions import Reactions
+from etb_appservice.flows.record import free_place
 from etb_appservice.flows.removals import learned
 from etb_appservice.flows.replies import Replies
 from etb_appservice.flows.roomlife import LifeLook, RoomLife
@@ -428,6 +429,7 @@ class Decider:
                 await marks.pins_set(turn, room, fact, self.rights)
             case PollVoted() | PollEnded():
                 await polls.decided(turn, room, fact, self.rights)
+                await free_place(turn, room, fact, self.rights)
             case EventRedacted():
                 await self.conversation.redacted(turn, room, fact)
                 await self.reactions.redacted(turn, room, fact)

@@ -1,6 +1,7 @@
 """What a message becomes in the record: its text, its kind, whom it means, its file. And how it goes from there.
 
     said ─► Message, ChatFile ─► MessageAdded, FileShared, Notified       edited ─► MessageUpdated
+                                                       its original can't be read yet ─► kept with it until then
     redacted ─► text, details and files go, the place stays ─► MessageDeleted
 
 Whoever speaks is one person, by their own Matrix id or through their ghost (domain/people.py).
@@ -8,9 +9,9 @@ Whoever speaks is one person, by their own Matrix id or through their ghost (dom
 
 from dataclasses import replace
 
-from etb_appservice.domain.conversation import FileDetails, MessageDetails, MessageType, Person
+from etb_appservice.domain.conversation import Edited, FileDetails, MessageDetails, MessageType, Person
 from etb_appservice.domain.effects import Redact, Say, SendFile
-from etb_appservice.domain.facts import MessageReceived
+from etb_appservice.domain.facts import MessageReceived, Origin
 from etb_appservice.domain.ids import NOBODY, EventId, UserId, Username, new_id
 from etb_appservice.domain.news import (
     FileShared,
@@ -87,6 +88,7 @@ async def put_new(
     if before is not None:
         details = replace(message.details, reactions=before.details.reactions, files=before.details.files)
         message = replace(message, id=before.id, lane=before.lane, position=before.position, details=details)
+        message = _with_edit(message, before.details.awaiting)
         turn.tell(MessageUpdated(war_room=room.war_room, message_id=before.id))
     else:
         turn.tell(MessageAdded(war_room=room.war_room, message_id=message.id, client_id=message.details.client_id))
@@ -97,19 +99,43 @@ async def put_new(
 
 
 async def put_edit(turn: Turn, room: Room, original: Message, fact: MessageReceived, policy: Policy) -> None:
-    """Its own sender has changed it."""
+    """Its own sender has changed it; at once where it can be read, else as soon as it can."""
     named = _named(fact.mentions, policy)
-    details = replace(
-        original.details,
-        edited_ms=turn.now_ms,
+    edit = Edited(
+        body=text_of(fact),
+        at_ms=turn.now_ms,
         mentions=fact.mentions,
         mentioned=named,
         mentions_room=fact.mentions_room,
     )
-    edited = replace(original, body=text_of(fact), decided_ms=turn.now_ms, details=details)
+    if original.state == "sealed":
+        await turn.work.messages.put(replace(original, details=replace(original.details, awaiting=edit)))
+        return
+    edited = replace(_with_edit(original, edit), decided_ms=turn.now_ms)
     await turn.work.messages.put(edited)
     turn.tell(MessageUpdated(war_room=room.war_room, message_id=original.id))
     tell_mentioned(turn, room, edited, tuple(one for one in named if one not in original.details.mentioned))
+
+
+async def free_place(turn: Turn, room: Room, fact: Origin, policy: Policy) -> None:
+    """A place was kept for an event whose key came late, and it turned out to be no message."""
+    place = await turn.work.messages.by_event(fact.event_id)
+    if place is not None and place.state == "sealed":
+        await take_away(turn, room, place, person_of(fact.sender, policy))
+
+
+def _with_edit(message: Message, edit: Edited | None) -> Message:
+    if edit is None or message.state != "open":
+        return message
+    details = replace(
+        message.details,
+        edited_ms=edit.at_ms,
+        mentions=edit.mentions,
+        mentioned=edit.mentioned,
+        mentions_room=edit.mentions_room,
+        awaiting=None,
+    )
+    return replace(message, body=edit.body, details=details)
 
 
 async def take_away(turn: Turn, room: Room, message: Message, by: Person) -> None:

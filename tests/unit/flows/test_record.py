@@ -159,6 +159,54 @@ async def test_a_place_that_was_kept_is_filled_with_what_came_to_it_meanwhile(op
     assert [one.message_id for one in open_house.news.of(MessageUpdated)] == [place.id]
 
 
+async def test_an_edit_of_a_message_that_waits_for_its_key_takes_effect_with_it(open_house: House) -> None:
+    await says(open_house, "late @bob", "$1", CAROL, session="late", mentions=[BOB])
+    for number, (who, text) in enumerate(((CAROL, "later"), (ALICE, "forged"), (CAROL, "latest @alice"))):
+        await open_house.says(who, text, event_id=f"$e{number}", replaces="$1", mentions=[ALICE])
+    await open_house.settle()
+    place = await message(open_house, "$1")
+    assert (place.state, place.body, place.details.edited_ms) == ("sealed", None, None)
+    await open_house.key_comes("late")
+    opened = await message(open_house, "$1")
+    assert (opened.id, opened.state, opened.body) == (place.id, "open", "latest @alice")
+    assert (opened.details.mentioned, opened.details.awaiting) == (("alice",), None)
+    assert opened.details.edited_ms is not None
+    assert [one.usernames for one in open_house.news.of(Notified)] == [("alice",)]
+
+
+async def test_what_is_done_to_a_message_that_waits_for_its_key_holds_when_it_comes(open_house: House) -> None:
+    await says(open_house, "late", "$1", BOB, session="late")
+    await says(open_house, "regretted", "$2", BOB, session="late")
+    await open_house.says(BOB, "changed", event_id="$e", replaces="$2")
+    await open_house.redacts(BOB, "$2")
+    below = await says(open_house, "below", "$3", thread_root="$1")
+    await happens(open_house, "pins", ALICE, "$p", pinned=["$1"])
+    await open_house.reacts(ALICE, "$1", "👀")
+    await open_house.key_comes("late")
+    opened = await message(open_house, "$1")
+    assert (opened.body, len(opened.details.reactions)) == ("late", 1)
+    assert (below.parent, await pins(open_house)) == ("$1", [("$1", "alice")])
+    gone = await message(open_house, "$2")
+    assert (gone.state, gone.body, gone.details.awaiting) == ("redacted", None, None)
+
+
+async def test_an_edit_whose_own_key_was_late_leaves_no_place_behind(open_house: House) -> None:
+    said = await says(open_house, "helo", "$1", BOB)
+    place = await says(open_house, "hello", "$e", BOB, session="late", replaces="$1")
+    assert place.state == "sealed"
+    await open_house.key_comes("late")
+    assert (await message(open_house, "$1")).body == "hello"
+    assert (await message(open_house, "$e")).state == "redacted"
+    assert [one.message_id for one in open_house.news.of(MessageDeleted)] == [place.id]
+    await open_house.advance(24 * 3600)
+    assert [one.id for one in await _shown(open_house)][-1] == said.id
+
+
+async def _shown(house: House) -> list[Message]:
+    async with house.db.view() as view:
+        return list(await view.messages.page(NO_1, only_shown=True))
+
+
 async def test_clear_text_is_no_news(open_house: House) -> None:
     await open_house.says(ALICE, "hello", event_id="$1", what="plain")
     await open_house.settle()
