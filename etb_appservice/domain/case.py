@@ -8,7 +8,7 @@ from etb_appservice.domain.approvals import Approval
 from etb_appservice.domain.breakglass import BreakGlass, GlassReview
 from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.closing import Closing
-from etb_appservice.domain.conversation import Pins, Poll
+from etb_appservice.domain.conversation import Poll
 from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.devices import UnsignedDevice
 from etb_appservice.domain.guests import Guest
@@ -19,6 +19,7 @@ from etb_appservice.domain.media import Media
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.past import Levels
+from etb_appservice.domain.pins import Pins
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Question
 from etb_appservice.domain.reactions import Reaction

@@ -1,13 +1,13 @@
-"""What a message of a war room carries besides its text: who is meant, what it answers, reactions, files, pins.
+"""What a message of a war room carries besides its text: who is meant, what it answers, reactions, files.
 
     Message (ports) ── details: MessageDetails ── reactions: Reacted
                                                └─ files: ids of ChatFile (ports) ── details: FileDetails
-    war room ── Pins ── pinned: Pinned         war room ── Poll ── votes: Vote
+    war room ── Poll ── votes: Vote            war room ── Pins (pins.py)
 
 All of it is stored sealed, so new fields get a default. Pure: functions answer changed copies.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -235,65 +235,6 @@ def file_type_of(mime: str, name: str) -> FileType:
     if kind == "text" or what in {"pdf", "json", "rtf", "msword"} or what.startswith(("vnd.oasis", "vnd.ms-")):
         return "DOCUMENT"
     return "DOCUMENT" if what.startswith("vnd.openxmlformats") else "OTHER"
-
-
-# --- pins -------------------------------------------------------------------------------------------------
-
-PINS = "pins"
-"""The id of a war room's one entry."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pinned:
-    """A pinned message and who pinned it."""
-
-    event_id: EventId
-    user_id: UserId
-    username: Username = NOBODY
-    at_ms: int
-    is_settled: bool = True
-    """False until the room's state has shown it: an older state that lacks it doesn't take it away."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pins:
-    """What is pinned in a war room, in the room's order."""
-
-    kind: Literal["Pins"] = "Pins"
-    id: str = PINS
-    pinned: tuple[Pinned, ...] = ()
-    is_open: bool = True
-
-    def of(self, event_id: EventId) -> Pinned | None:
-        """The pin of a message."""
-        return next((one for one in self.pinned if one.event_id == event_id), None)
-
-    def with_pin(self, pin: Pinned) -> "Pins":
-        """One more; who has pinned it first stays named."""
-        return self if self.of(pin.event_id) else replace(self, pinned=(*self.pinned, pin))
-
-    def without(self, event_id: EventId) -> "Pins":
-        """It is pinned no longer."""
-        return replace(self, pinned=tuple(one for one in self.pinned if one.event_id != event_id))
-
-    def naming(self, before: EventId, event_id: EventId) -> "Pins":
-        """The event of a pinned message is known by now."""
-        named = (replace(one, event_id=event_id) if one.event_id == before else one for one in self.pinned)
-        return replace(self, pinned=tuple(named))
-
-    def shown(self, events: Sequence[EventId], by: Person, now_ms: int) -> "Pins":
-        """After the room's state has shown these, set by somebody: what was pinned before keeps who and when."""
-        standing = {one.event_id: one for one in self.pinned}
-        found: dict[EventId, Pinned] = {}
-        for event_id in events:
-            before = standing.get(event_id)
-            found[event_id] = (
-                replace(before, is_settled=True)
-                if before
-                else Pinned(event_id=event_id, user_id=by.user_id, username=by.username, at_ms=now_ms)
-            )
-        found |= {one.event_id: one for one in self.pinned if not one.is_settled and one.event_id not in found}
-        return replace(self, pinned=tuple(found.values()))
 
 
 # --- polls ------------------------------------------------------------------------------------------------

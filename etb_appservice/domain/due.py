@@ -250,6 +250,22 @@ class AclsDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PinsDue:
+    """What is pinned in a war room's room isn't what it shall be."""
+
+    kind: Literal["PinsDue"] = "PinsDue"
+    war_room: WarRoomId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnersDue:
+    """Rooms made before members could pin are looked at, those behind `after`."""
+
+    kind: Literal["PinnersDue"] = "PinnersDue"
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileDue:
     """The time is over in which a message could have named an uploaded file."""
 

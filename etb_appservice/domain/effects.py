@@ -127,6 +127,24 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MendPins:
+    """Let a room show these as pinned, in this order, and not those. What else it shows stays, behind them."""
+
+    kind: Literal["MendPins"] = "MendPins"
+    room_id: RoomId
+    pinned: tuple[EventId, ...]
+    gone: tuple[EventId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetMembersPin:
+    """Let members pin in a room whose level for that is still the one that rooms were made with once."""
+
+    kind: Literal["LetMembersPin"] = "LetMembersPin"
+    room_id: RoomId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
     """Send an encrypted message."""
 
@@ -349,6 +367,8 @@ RoomEffect = (
     | SetVoice
     | FollowUpgrade
     | Pin
+    | MendPins
+    | LetMembersPin
     | Spoken
     | AcceptIdentity
 )
@@ -417,6 +437,8 @@ def target_of(effect: Effect) -> str:
             | RestoreState(room_id=room_id)
             | SetVoice(room_id=room_id)
             | Pin(room_id=room_id)
+            | MendPins(room_id=room_id)
+            | LetMembersPin(room_id=room_id)
             | Say(room_id=room_id)
             | SendFile(room_id=room_id)
             | React(room_id=room_id)

@@ -29,6 +29,8 @@ from etb_appservice.domain.due import (
     KeptOutDue,
     LetterDue,
     PeopleDue,
+    PinnersDue,
+    PinsDue,
     QuestionEnds,
     ReadOnlyDue,
     RightsDue,
@@ -85,6 +87,8 @@ __all__ = [  # those of due.py, talk.py and web.py; what stands here needs no me
     "MessageUnreadable",
     "Origin",
     "PeopleDue",
+    "PinnersDue",
+    "PinsDue",
     "PinsSet",
     "PlainMessageReceived",
     "PollAsked",
@@ -462,6 +466,8 @@ Fact = (
     | BreakGlassReviewDue
     | ServiceStarted
     | AclsDue
+    | PinsDue
+    | PinnersDue
     | Troubled
     | LetterDue
     | QuestionEnds

@@ -30,8 +30,9 @@ _MEMBER = 0
 _OPERATOR = 50
 _BOT_ONLY = 100
 _ABOVE_ALL = 150
+_PINS = "m.room.pinned_events"
 _VOICES: Mapping[str, int] = {
-    "m.room.pinned_events": _OPERATOR,
+    _PINS: _MEMBER,
     "m.reaction": _MEMBER,
     "m.room.redaction": _MEMBER,
 }
@@ -338,6 +339,20 @@ def voiced(present: Mapping[str, Any], *, is_read_only: bool) -> dict[str, Any]:
         "redact": _BOT_ONLY if is_read_only else _OPERATOR,
         "events": {**(events if isinstance(events, dict) else {}), **changed},
     }
+
+
+def pinnable(present: Mapping[str, Any]) -> dict[str, Any]:
+    """A room's power levels, but that members may pin where nobody has changed the level that this once needed.
+
+    >>> pinnable({"events": {"m.room.pinned_events": 50, "m.reaction": 0}})["events"]
+    {'m.room.pinned_events': 0, 'm.reaction': 0}
+    >>> pinnable({"events": {"m.room.pinned_events": 100}})["events"]
+    {'m.room.pinned_events': 100}
+    """
+    events = present.get("events")
+    if not isinstance(events, dict) or events.get(_PINS) != _OPERATOR:
+        return dict(present)
+    return {**present, "events": {**events, _PINS: _MEMBER}}
 
 
 def only_the_bot_sets(event_type: str) -> bool:

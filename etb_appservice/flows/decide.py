@@ -58,6 +58,8 @@ from etb_appservice.domain.facts import (
     NotDone,
     OnCallSeen,
     PeopleDue,
+    PinnersDue,
+    PinsDue,
     PinsSet,
     PlainMessageReceived,
     PollEnded,
@@ -108,6 +110,7 @@ from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.listening import Asked
 from etb_appservice.flows.missing import doubt
 from etb_appservice.flows.papers import Paper, Papers
+from etb_appservice.flows.pinners import let_members_pin
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.record import free_place
 from etb_appservice.flows.removals import learned
@@ -221,6 +224,8 @@ class Decider:
                 | LetterDue()
                 | KeptOutDue()
                 | AclsDue()
+                | PinsDue()
+                | PinnersDue()
             ):
                 await self._fell_due(turn, fact, looked)
             case (
@@ -316,7 +321,9 @@ class Decider:
         | CatchUpDue
         | LetterDue
         | KeptOutDue
-        | AclsDue,
+        | AclsDue
+        | PinsDue
+        | PinnersDue,
         looked: Looked,
     ) -> None:
         match fact:
@@ -341,6 +348,10 @@ class Decider:
                 await look_where_kept_out(turn, after)
             case AclsDue():
                 await self.rooms.acls_due(turn, fact)
+            case PinsDue():
+                await marks.pins_due(turn, fact)
+            case PinnersDue(after=after):
+                await let_members_pin(turn, after)
             case _:
                 assert_never(fact)
 

@@ -11,11 +11,11 @@ The homeserver shows our own events to us as well; that changes nothing here.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etb_appservice.domain.conversation import PINS, Pins
 from etb_appservice.domain.effects import Pin, React, Redact, Say, SendFile
 from etb_appservice.domain.facts import Done, EffectAnswered, NotDone
 from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.news import MessagePinned, MessageUpdated, ReactionChanged
+from etb_appservice.domain.pins import PINS, Pins
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.record import person_of
 from etb_appservice.flows.sharing import place_in, stands
@@ -156,6 +156,6 @@ async def _not_pinned(turn: Turn, pin: Pin, message_id: str, policy: Policy) -> 
     stands = pins.of(message.event_id) if pins is not None else None
     if pins is None or stands is None or stands.is_settled:
         return
-    await turn.work.cases.put(room.war_room, pins.without(message.event_id))
+    await turn.work.cases.put(room.war_room, pins.without(message.event_id, turn.now_ms))
     by = person_of(policy.rooms.bot, policy)
     turn.tell(MessagePinned(war_room=room.war_room, message_id=message_id, is_pinned=False, by=by))

@@ -4,6 +4,7 @@
                      └► its message isn't there yet (the bot's, a moment ago) ─► ReactionTooEarly, once
     EventRedacted (the reaction) ─► it goes ─► ReactionChanged
     PinsSet ─► the case's Pins, in the room's order; whoever pinned first stays named ─► MessagePinned
+             └► over what its setter hadn't seen, without the card, by who may not: PinsDue ─► MendPins
 
 None of it is encrypted or names a device: it is shown, and nothing counts by it. What our own ghosts do was
 decided before it was sent; its echo changes nothing. What a reaction does besides, reactions.py decides.
@@ -11,15 +12,21 @@ decided before it was sent; its echo changes nothing. What a reaction does besid
 
 from dataclasses import replace
 
-from etb_appservice.domain.conversation import PINS, Pins, Reacted
-from etb_appservice.domain.facts import EventRedacted, PinsSet, ReactionReceived, ReactionTooEarly
+from etb_appservice.domain.conversation import Reacted
+from etb_appservice.domain.effects import MendPins
+from etb_appservice.domain.facts import EventRedacted, PinsDue, PinsSet, ReactionReceived, ReactionTooEarly
+from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.news import MessagePinned, ReactionChanged
+from etb_appservice.domain.pins import PINS, Pins, PinsShown, Setter
 from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.permitted import PUT_OUT, permission
 from etb_appservice.flows.record import person_of
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import Room
+from etb_appservice.ports import Room, unsent
 
 _TOO_EARLY_MS = 2_000
+_MEND_EVERY_MS = 1_000
+"""A room's pins are mended no more often, whatever is done to them."""
 _MOST_REACTIONS = 1000
 """On one message: a bound for what a stranger's server can make us keep."""
 
@@ -84,15 +91,31 @@ async def withdrawn(turn: Turn, room: Room, fact: EventRedacted, policy: Policy)
 
 
 async def pins_set(turn: Turn, room: Room, fact: PinsSet, policy: Policy) -> None:
-    """The room shows these as pinned."""
+    """The room shows these as pinned. What its setter can't have meant, or may not do, is soon undone."""
     if not room.is_current:
         return
     by = person_of(fact.sender, policy)
     before = await turn.work.cases.get(room.war_room, Pins, PINS) or Pins()
-    now = before.shown(fact.pinned, by, turn.received_ms or turn.now_ms)
+    state = PinsShown(
+        room_id=fact.room_id,
+        events=fact.pinned,
+        by=by,
+        at_ms=turn.received_ms or turn.now_ms,
+        setter=await _setter(turn, room, fact.sender, policy),
+        card=room.card_event,
+    )
+    now, is_to_be_mended = before.shown(state)
     if not policy.is_ours(fact.sender):
-        details = {"type": "m.room.pinned_events", "event": fact.event_id}
-        await turn.note("state.changed", actor=fact.sender, subject=fact.room_id, details=details)
+        await turn.note(
+            "state.changed",
+            actor=fact.sender,
+            subject=fact.room_id,
+            details={"type": "m.room.pinned_events", "event": fact.event_id, "mended": is_to_be_mended},
+        )
+    if is_to_be_mended:
+        slot = turn.now_ms // _MEND_EVERY_MS + 1
+        key = ("pins", room.war_room, str(slot))
+        await turn.follow(PinsDue(war_room=room.war_room), key, due_ms=slot * _MEND_EVERY_MS)
     if now == before:
         return
     await turn.work.cases.put(room.war_room, now)
@@ -104,3 +127,21 @@ async def pins_set(turn: Turn, room: Room, fact: PinsSet, policy: Policy) -> Non
             for event_id, message_id in ids.items()
         )
     )
+
+
+async def pins_due(turn: Turn, fact: PinsDue) -> None:
+    """Have the room show what the record says; what it shows besides, nobody has decided about yet."""
+    room = await turn.work.rooms.by_war_room(fact.war_room)
+    pins = await turn.work.cases.get(fact.war_room, Pins, PINS)
+    if room is None or room.room_id is None or pins is None or pins.room_id != room.room_id:
+        return
+    wanted = tuple(one.event_id for one in pins.pinned if not one.event_id.startswith(unsent("")))
+    gone = tuple(one.event_id for one in pins.gone if not one.is_settled)
+    await turn.emit("pins", MendPins(room_id=room.room_id, pinned=wanted, gone=gone))
+
+
+async def _setter(turn: Turn, room: Room, sender: UserId, policy: Policy) -> Setter:
+    """For want of ETB's word nobody's pins are undone: an outage must not empty every list."""
+    if policy.is_ours(sender):
+        return "service"
+    return "nobody" if (await permission(turn.work, room, sender, policy)).why in PUT_OUT else "member"

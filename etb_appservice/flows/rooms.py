@@ -30,6 +30,7 @@ from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
 from etb_appservice.flows.links import is_offered
 from etb_appservice.flows.opening import ask_for
+from etb_appservice.flows.pinners import let_members_pin
 from etb_appservice.flows.record import tell_of_move
 from etb_appservice.flows.removals import came, put_out_whom_it_must, sweep_rooms
 from etb_appservice.flows.standing import is_let_in
@@ -69,6 +70,7 @@ class Rooms:
     async def look_at_acls(self, turn: Turn) -> None:
         """Which homeservers may take part is looked at in every room."""
         await look_at_acls(turn, self._policy)
+        await let_members_pin(turn)
 
     async def acls_due(self, turn: Turn, fact: AclsDue) -> None:
         """The same, later."""

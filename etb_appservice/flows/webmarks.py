@@ -7,18 +7,18 @@ WebPinned ─► the case's Pins ─► Pin, which the hands merge with what the
 
 from dataclasses import replace
 
-from etb_appservice.domain.conversation import PINS, Pinned, Pins, Reacted, has_reacted
+from etb_appservice.domain.conversation import Reacted, has_reacted
 from etb_appservice.domain.effects import Pin, React, Redact
 from etb_appservice.domain.emoji import MOST_EMOJI_BYTES, is_emoji
 from etb_appservice.domain.ids import NOBODY
 from etb_appservice.domain.news import MessagePinned, ReactionChanged
+from etb_appservice.domain.pins import MOST_PINS, PINS, Pinned, Pins
 from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.web import WebPinned, WebReacted
 from etb_appservice.flows.visitor import No, Visitor
 from etb_appservice.ports import Message, unsent
 
 _MOST_REACTIONS = 1000
-_MOST_PINS = 100
 
 
 async def reacted(visitor: Visitor, fact: WebReacted) -> None:
@@ -90,8 +90,8 @@ async def pinned(visitor: Visitor, fact: WebPinned) -> None:
     if (pins.of(message.event_id) is not None) is fact.is_pinned:
         return
     if fact.is_pinned:
-        if len(pins.pinned) >= _MOST_PINS:
-            raise No("validation_error", f"At most {_MOST_PINS} messages can be pinned: unpin one first.")
+        if len(pins.pinned) >= MOST_PINS:
+            raise No("validation_error", f"At most {MOST_PINS} messages can be pinned: unpin one first.")
         pin = Pinned(
             event_id=message.event_id,
             user_id=visitor.ghost,
@@ -100,8 +100,10 @@ async def pinned(visitor: Visitor, fact: WebPinned) -> None:
             is_settled=False,
         )
         pins = pins.with_pin(pin)
+    elif message.event_id == room.card_event:
+        raise No("forbidden", "The incident's card stays pinned.")
     else:
-        pins = pins.without(message.event_id)
+        pins = pins.without(message.event_id, turn.now_ms)
     await turn.work.cases.put(room.war_room, pins)
     turn.tell(
         MessagePinned(war_room=room.war_room, message_id=message.id, is_pinned=fact.is_pinned, by=visitor.person)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.conversation import FileDetails, Pins, grouped
+from etb_appservice.domain.conversation import FileDetails, grouped
 from etb_appservice.domain.files import RETENTION_DAYS, kept_until_ms, level_of
 from etb_appservice.domain.ids import NOBODY, EventId, RoomId, UserId, Username
 from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.pins import Pins
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.timeline import TimelineItem

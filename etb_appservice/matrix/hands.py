@@ -15,7 +15,9 @@ from etb_appservice.domain.effects import (
     FollowUpgrade,
     Invite,
     LeaveRoom,
+    LetMembersPin,
     MatrixEffect,
+    MendPins,
     OpenRoom,
     Pin,
     PurgeHistory,
@@ -31,7 +33,7 @@ from etb_appservice.domain.effects import (
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.outcomes import Broken, Failure, Later, Refused, Unsure
-from etb_appservice.domain.rooms import INSIDE, voiced
+from etb_appservice.domain.rooms import INSIDE, pinnable, voiced
 from etb_appservice.flows.admin import carry_out
 from etb_appservice.matrix.audience import AudienceOf, Recipients
 from etb_appservice.matrix.files import Attachments
@@ -95,7 +97,7 @@ class Hands:
                 return await self._rooms.open(spec, was_tried=_was_tried(attempt))
             case Say() | SendFile() | React() | Redact():
                 return await self._speech.say(effect, attempt)
-            case Pin():
+            case Pin() | MendPins():
                 return await self._pin(effect)
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
                 return Done(event_id=await self._server.put_state(room_id, event_type, state_key, content))
@@ -103,6 +105,8 @@ class Hands:
                 return await restored(self._server, effect)
             case SetVoice():
                 return await self._set_voice(effect)
+            case LetMembersPin(room_id=room_id):
+                return await self._let_pin(room_id)
             case FollowUpgrade():
                 return await self._upgrades.follow(effect, attempt)
             case Invite():
@@ -136,15 +140,19 @@ class Hands:
 
     # --- state --------------------------------------------------------------------------------------------
 
-    async def _pin(self, pin: Pin) -> Done:
+    async def _pin(self, pin: Pin | MendPins) -> Done:
+        """What comes in between reading and writing is lost by it; whoever reads the room's state tells us so."""
         content = await self._server.state_content(pin.room_id, _PINS) or {}
         listed = content.get("pinned")
         pinned = [event for event in listed if isinstance(event, str)] if isinstance(listed, list) else []
-        wanted = (
-            merged_pins(pinned, pin.event_id, pin.instead_of)
-            if pin.is_pinned
-            else [one for one in pinned if one != pin.event_id]
-        )
+        match pin:
+            case MendPins():
+                others = [one for one in pinned if one not in pin.pinned and one not in pin.gone]
+                wanted: list[str] = [*pin.pinned, *others]
+            case Pin(is_pinned=True):
+                wanted = merged_pins(pinned, pin.event_id, pin.instead_of)
+            case Pin():
+                wanted = [one for one in pinned if one != pin.event_id]
         if wanted == pinned:
             return Done(detail="so already")
         return Done(event_id=await self._server.put_state(pin.room_id, _PINS, "", {"pinned": wanted}))
@@ -159,6 +167,13 @@ class Hands:
         if wanted == present:
             return Done(detail="so already")
         return Done(event_id=await self._server.put_state(voice.room_id, _POWER, "", wanted))
+
+    async def _let_pin(self, room_id: RoomId) -> Done:
+        present = await self._server.state_content(room_id, _POWER) or {}
+        wanted = pinnable(present)
+        if wanted == present:
+            return Done(detail="so already")
+        return Done(event_id=await self._server.put_state(room_id, _POWER, "", wanted))
 
     # --- people -------------------------------------------------------------------------------------------
 

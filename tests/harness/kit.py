@@ -35,7 +35,9 @@ from etb_appservice.domain.effects import (
     FollowUpgrade,
     Invite,
     LeaveRoom,
+    LetMembersPin,
     MatrixEffect,
+    MendPins,
     OpenRoom,
     Pin,
     PutState,
@@ -330,18 +332,8 @@ class World:
                 found = self.history.get(user_id, {}) if effect.history_up_to is not None else {}
                 self._push(member(room_id, user_id, "invite", sender=BOT, event_id=f"$invite{number}"))
                 return Done(detail="invited", found=found)
-            case Pin(room_id=room_id, event_id=unpinned, is_pinned=False):
-                pins = self.pinned.setdefault(room_id, [])
-                pins[:] = [pin for pin in pins if pin != unpinned]
-                return Done(event_id=event_id)
-            case Pin(room_id=room_id, event_id=pinned, instead_of=before):
-                pins = self.pinned.setdefault(room_id, [])
-                if pinned in pins:
-                    pins[:] = [pin for pin in pins if pin == pinned or pin != before]
-                elif before in pins:
-                    pins[pins.index(before)] = pinned
-                else:
-                    pins.append(pinned)
+            case Pin() | MendPins() | LetMembersPin():
+                self._pin(effect)
                 return Done(event_id=event_id)
             case PutState(room_id=room_id, event_type=event_type, state_key=state_key, content=content):
                 self.state[room_id, event_type, state_key] = content
@@ -362,6 +354,22 @@ class World:
                 self.ghosts.get(room_id, set()).discard(user_id)
                 self._push(member(room_id, user_id, "leave", sender=BOT, event_id=f"$kick{number}"))
                 return Done(detail="removed")
+
+    def _pin(self, effect: Pin | MendPins | LetMembersPin) -> None:
+        pins = self.pinned.setdefault(effect.room_id, [])
+        match effect:
+            case Pin(event_id=unpinned, is_pinned=False):
+                pins[:] = [pin for pin in pins if pin != unpinned]
+            case Pin(event_id=pinned, instead_of=before) if pinned in pins:
+                pins[:] = [pin for pin in pins if pin == pinned or pin != before]
+            case Pin(event_id=pinned, instead_of=before) if before in pins:
+                pins[pins.index(before)] = pinned
+            case Pin(event_id=pinned):
+                pins.append(pinned)
+            case MendPins(pinned=wanted, gone=gone):
+                pins[:] = [*wanted, *(pin for pin in pins if pin not in wanted and pin not in gone)]
+            case LetMembersPin():
+                pass
 
     def _speak(self, effect: Spoken, event_id: EventId, number: int) -> Done:
         if effect.speaker and not isinstance(effect, Redact):

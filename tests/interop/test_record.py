@@ -5,8 +5,9 @@ import hashlib
 from collections.abc import Sequence
 
 from etb_appservice.config import load
-from etb_appservice.domain.conversation import PINS, Pins, grouped
+from etb_appservice.domain.conversation import grouped
 from etb_appservice.domain.ids import EventId, RoomId
+from etb_appservice.domain.pins import PINS, Pins
 from etb_appservice.ops.clock import SystemClock
 from etb_appservice.ports import Message
 from etb_appservice.store.sql import open_store

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from etb_appservice.domain.conversation import Pins
 from etb_appservice.domain.ids import IncidentId, Username, WarRoomId
+from etb_appservice.domain.pins import Pins
 from etb_appservice.flows.past import past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.objects import Message as MessageObject

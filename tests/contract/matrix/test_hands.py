@@ -8,7 +8,9 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import (
     Invite,
     LeaveRoom,
+    LetMembersPin,
     MatrixEffect,
+    MendPins,
     OpenRoom,
     Pin,
     PutState,
@@ -105,6 +107,22 @@ async def test_pins_keep_their_order_and_a_new_one_takes_the_place_of_the_old(si
     for _ in range(2):
         await do(side, swap)
         assert await side.pins(room_id) == ["$c", "$b"]
+
+
+async def test_pins_are_mended_and_what_came_in_between_stays(side: Side) -> None:
+    room_id = await room_of(side)
+    for name in ("$a", "$b", "$new"):
+        await do(side, Pin(room_id=room_id, event_id=EventId(name)))
+    mend = MendPins(room_id=room_id, pinned=(EventId("$lost"), EventId("$a")), gone=(EventId("$b"),))
+    for _ in range(2):
+        await do(side, mend)
+        assert await side.pins(room_id) == ["$lost", "$a", "$new"]
+
+
+async def test_members_are_let_pin_as_often_as_is_asked(side: Side) -> None:
+    room_id = await room_of(side)
+    for _ in range(2):
+        await do(side, LetMembersPin(room_id=room_id))
 
 
 async def test_state_may_be_put_twice(side: Side) -> None:

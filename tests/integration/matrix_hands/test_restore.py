@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.effects import RestoreState, SetVoice
+from etb_appservice.domain.effects import LetMembersPin, RestoreState, SetVoice
 from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.outcomes import Refused
@@ -94,8 +94,9 @@ async def test_power_is_never_set_back_to_nothing(shared: Workbench) -> None:
             await shared.do(effect, "restore/nothing")
 
 
-async def test_a_moderator_pins_and_sets_nothing_else(shared: Workbench) -> None:
-    async with a_room(shared, 222, "12", power=50) as (room_id, _, mod):
+@pytest.mark.parametrize("power", [0, 50])
+async def test_a_member_pins_and_sets_nothing_else(shared: Workbench, power: int) -> None:
+    async with a_room(shared, 222 + 10 * power, "12", power=power) as (room_id, _, mod):
         await mod.put_state(room_id, "m.room.pinned_events", {"pinned": []})
         for kind, content in (
             (NAME, {"name": "x"}),
@@ -107,6 +108,26 @@ async def test_a_moderator_pins_and_sets_nothing_else(shared: Workbench) -> None
             with pytest.raises(MatrixError) as refusal:
                 await mod.put_state(room_id, kind, content)
             assert refusal.value.status == 403
+
+
+@pytest.mark.parametrize("version", ["10", "12"])
+async def test_members_may_pin_in_a_room_from_before_unless_somebody_chose_otherwise(
+    shared: Workbench, version: str
+) -> None:
+    pins = "m.room.pinned_events"
+    async with a_room(shared, 225 + int(version), version, power=0) as (room_id, glass, mod):
+        made = await glass.get_state(room_id, POWER)
+        assert made["events"][pins] == 0
+        for level, then in ((100, 100), (25, 25), (50, 0)):
+            before = {**made, "users_default": 0, "events": {**made["events"], pins: level}}
+            await glass.put_state(room_id, POWER, before)
+            await shared.do(LetMembersPin(room_id=room_id), f"pinners/{room_id}/{level}")
+            assert (await glass.get_state(room_id, POWER))["events"] == {**made["events"], pins: then}
+        assert (await glass.get_state(room_id, POWER))["users"] == made["users"]
+        await mod.put_state(room_id, pins, {"pinned": ["$a"]})
+        await shared.do(SetVoice(room_id=room_id, is_read_only=True), f"silence/{room_id}")
+        with pytest.raises(MatrixError):
+            await mod.put_state(room_id, pins, {"pinned": []})
 
 
 async def test_a_member_can_not_raise_their_own_power(shared: Workbench) -> None:

@@ -7,7 +7,6 @@ import pytest
 from etb_appservice.domain.conversation import (
     MessageDetails,
     Person,
-    Pins,
     Poll,
     Reacted,
     Vote,
@@ -97,29 +96,6 @@ def test_a_long_name_is_cut_but_keeps_its_ending() -> None:
 )
 def test_the_kind_of_a_file(mime: str, name: str, kind: str) -> None:
     assert file_type_of(mime, name) == kind
-
-
-def test_pins_take_the_rooms_order_and_keep_who_pinned_first() -> None:
-    one, two, three = EventId("$1"), EventId("$2"), EventId("$3")
-    pins = Pins().shown([one, two], Person(ALICE, NAME), 5).shown([three, two, one], Person(BOB), 9)
-    assert [(pin.event_id, pin.user_id, pin.at_ms) for pin in pins.pinned] == [
-        (three, BOB, 9),
-        (two, ALICE, 5),
-        (one, ALICE, 5),
-    ]
-    assert pins.shown([two], Person(BOB), 11).of(one) is None
-
-
-def test_a_pin_that_the_room_has_not_shown_yet_is_not_lost_to_an_older_state() -> None:
-    first = Pins().shown([EventId("$1")], Person(ALICE), 5)
-    [pin] = first.pinned
-    ours = replace(pin, event_id=EventId("$ours"), username=NAME, is_settled=False)
-    waiting = replace(first, pinned=(*first.pinned, ours))
-    other = waiting.shown([EventId("$1"), EventId("$2")], Person(BOB), 6)
-    assert [one.event_id for one in other.pinned] == ["$1", "$2", "$ours"]
-    shown = other.shown([EventId("$1"), EventId("$2"), EventId("$ours")], Person(BOB), 7)
-    assert shown.of(EventId("$ours")) == replace(ours, is_settled=True)
-    assert shown.shown([], Person(BOB), 8).pinned == ()
 
 
 def vote(user: str, *answers: str, event: str = "") -> Vote:

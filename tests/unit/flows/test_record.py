@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.conversation import PINS, Pins, Poll, grouped
+from etb_appservice.domain.conversation import Poll, grouped
 from etb_appservice.domain.effects import Pin
 from etb_appservice.domain.ids import EventId, UserId, Username
 from etb_appservice.domain.news import (
@@ -22,6 +22,7 @@ from etb_appservice.domain.news import (
     ReactionChanged,
     RightsChanged,
 )
+from etb_appservice.domain.pins import PINS, Pins
 from etb_appservice.ports import Message
 from tests.harness.kit import ALICE, BOB, BOT, CAROL, NO_1, STRANGER, House, MakeHouse, event, incident, policy_of
 
@@ -353,6 +354,7 @@ async def test_pins_follow_the_room_in_its_order(open_house: House) -> None:
     await happens(open_house, "pins", ALICE, "$p1", pinned=["$1"])
     await happens(open_house, "pins", BOB, "$p2", pinned=["$2", "$1", "$unknown"])
     assert await pins(open_house) == [("$2", "bob"), ("$1", "alice"), ("$unknown", "bob")]
+    await open_house.advance(60)
     await happens(open_house, "pins", BOB, "$p3", pinned=["$2"])
     told = open_house.news.of(MessagePinned)
     assert [(one.message_id, one.is_pinned, one.by.username) for one in told] == [

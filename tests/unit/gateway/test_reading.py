@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.conversation import FileDetails, MessageDetails, Pinned, Pins, Reacted
+from etb_appservice.domain.conversation import FileDetails, MessageDetails, Reacted
 from etb_appservice.domain.ids import EventId, Username, new_id, war_room_id
 from etb_appservice.domain.past import Levels
+from etb_appservice.domain.pins import Pinned, Pins
 from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.links import PREFIXES
 from etb_appservice.gateway.reading import SCAN

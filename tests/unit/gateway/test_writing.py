@@ -8,7 +8,6 @@ import pytest
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing
-from etb_appservice.domain.conversation import Pins
 from etb_appservice.domain.effects import Pin, React, Redact, Say, SendFile
 from etb_appservice.domain.ids import EventId, Username
 from etb_appservice.domain.news import (
@@ -23,6 +22,7 @@ from etb_appservice.domain.news import (
 )
 from etb_appservice.domain.outcomes import Broken, Later, Refused
 from etb_appservice.domain.past import Levels, Step
+from etb_appservice.domain.pins import Pins
 from etb_appservice.gateway.desk import Draft, Refusal, Undecided
 from tests.harness.kit import ALICE, BOB, GHOSTS, NO_1, STRANGER, House, MakeHouse
 from tests.harness.web import WebUser
@@ -432,6 +432,16 @@ async def test_a_pin_is_taken_away(alice: WebUser) -> None:
     event_id = (await alice.message(message_id)).event_id
     assert event_id not in alice.house.world.pinned[room.room_id]
     assert [one.is_pinned for one in alice.house.news.of(MessagePinned)] == [True, False]
+
+
+async def test_the_card_stays_pinned(alice: WebUser) -> None:
+    room = await alice.house.room()
+    assert room.card_event is not None
+    async with alice.house.db.view() as view:
+        card = await view.messages.by_event(room.card_event)
+    assert card is not None
+    await alice.pin(card.id)
+    assert (await refused(alice.pin(card.id, is_pinned=False))).code == "forbidden"
 
 
 # --- what Matrix does -------------------------------------------------------------------------------------

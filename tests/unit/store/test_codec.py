@@ -12,7 +12,7 @@ from etb_appservice.domain.cadence import Cadence
 from etb_appservice.domain.case import Entry
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.closing import Closing
-from etb_appservice.domain.conversation import EncryptedFile, FileDetails, Pinned, Pins, Poll, Vote
+from etb_appservice.domain.conversation import EncryptedFile, FileDetails, Poll, Vote
 from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.devices import SeenDevice, UnsignedDevice
 from etb_appservice.domain.effects import (
@@ -26,6 +26,8 @@ from etb_appservice.domain.effects import (
     FollowUpgrade,
     Invite,
     LeaveRoom,
+    LetMembersPin,
+    MendPins,
     MoveEscalation,
     OpenRoom,
     Pin,
@@ -84,6 +86,8 @@ from etb_appservice.domain.facts import (
     NotDone,
     OnCallSeen,
     PeopleDue,
+    PinnersDue,
+    PinsDue,
     PinsSet,
     PlainMessageReceived,
     PollAsked,
@@ -122,6 +126,7 @@ from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.pages import EscalationSeen, Page, Shift, Watch
 from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.past import Levels, Step
+from etb_appservice.domain.pins import Gone, Pinned, Pins
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.reactions import Reaction
@@ -178,6 +183,8 @@ EFFECTS: list[Effect] = [
     Redact(room_id=ROOM, event_id=EVENT, reason="a slip", speaker=Username("alice")),
     AcceptIdentity(user_id=USER),
     SetVoice(room_id=ROOM, is_read_only=True),
+    MendPins(room_id=ROOM, pinned=(EventId("$a"),), gone=(EventId("$b"),)),
+    LetMembersPin(room_id=ROOM),
     RestoreState(room_id=ROOM, event_type="m.room.name", state_key="", entitled=(USER,)),
     FollowUpgrade(
         room_id=ROOM,
@@ -346,7 +353,11 @@ ENTRIES: list[Entry] = [
     Linked(id=Username("a"), user_id=USER, at_ms=1),
     Guesses(id=USER, count=2, since_ms=1),
     Rotated(id="hs_token", current="c", former=(Former(value="f", digest="00", until_ms=2),), since_ms=1),
-    Pins(pinned=(Pinned(event_id=EventId("$p"), user_id=UserId("@a:b"), at_ms=1, is_settled=False),)),
+    Pins(
+        pinned=(Pinned(event_id=EventId("$p"), user_id=UserId("@a:b"), at_ms=1, is_settled=False),),
+        gone=(Gone(event_id=EventId("$g"), at_ms=1, is_settled=False),),
+        room_id=ROOM,
+    ),
     Poll(
         id="$poll",
         by=UserId("@a:b"),
@@ -364,6 +375,8 @@ FACTS: list[Fact] = [
     WebPinned(**_ACT, message_id="m", is_pinned=False),
     WebRan(**_ACT, text="/status", message_id="m", new_message="n"),
     AclsDue(war_room=WarRoomId("w"), after="v"),
+    PinsDue(war_room=WarRoomId("w")),
+    PinnersDue(after="v"),
     MessageReceived(
         **ORIGIN,
         device_id="D",

@@ -1,0 +1,188 @@
+"""What is pinned in a war room, and what becomes of it when somebody sets the room's state. Pure.
+
+    the state as set ─► shown ─┬► what one pin or unpin can have meant: it stands
+                               └► what it can't have meant, or its setter may not do ─► the state is to be mended
+
+Whoever pins writes the whole list, over one that they may not have seen yet: Matrix has no compare-and-set. A
+client adds one event or takes one away. A list that differs in more was written over another one, so what is fresh
+of that difference is kept (pins) or left out (what was unpinned). What the bot writes follows the record, so that
+all of a difference is the room's. The card is the bot's: nobody takes it away.
+
+All of it is stored sealed, so new fields get a default.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from etb_appservice.domain.conversation import Person
+from etb_appservice.domain.ids import NOBODY, EventId, RoomId, UserId, Username
+
+PINS = "pins"
+"""The id of a war room's one entry."""
+MOST_PINS = 100
+FRESH_MS = 10_000
+"""For how long a pin may be unknown to a client that pins something else."""
+_UNDER_WAY_MS = 3_600_000
+_MOST_GONE = 1000
+
+Setter = Literal["service", "member", "nobody"]
+"""Who set a state: the bot; somebody who may be there; somebody who may not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """A pinned message and who pinned it."""
+
+    event_id: EventId
+    user_id: UserId
+    username: Username = NOBODY
+    at_ms: int
+    is_settled: bool = True
+    """False until the room's state has shown it: an older state that lacks it doesn't take it away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """What is pinned no longer."""
+
+    event_id: EventId
+    at_ms: int
+    is_settled: bool = True
+    """False until the room's state was without it: an older state that has it doesn't bring it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinsShown:
+    """The room's state as somebody has set it."""
+
+    room_id: RoomId
+    events: Sequence[EventId]
+    by: Person
+    at_ms: int
+    setter: Setter = "member"
+    card: EventId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """What is pinned in a war room, in the room's order."""
+
+    kind: Literal["Pins"] = "Pins"
+    id: str = PINS
+    pinned: tuple[Pinned, ...] = ()
+    is_open: bool = True
+    gone: tuple[Gone, ...] = ()
+    """Of late, the latest last."""
+    room_id: RoomId | None = None
+    """The room whose state was seen last; a room that replaces it begins anew."""
+
+    def of(self, event_id: EventId) -> Pinned | None:
+        """The pin of a message."""
+        return next((one for one in self.pinned if one.event_id == event_id), None)
+
+    def with_pin(self, pin: Pinned) -> "Pins":
+        """One more; who has pinned it first stays named."""
+        if self.of(pin.event_id):
+            return self
+        gone = tuple(one for one in self.gone if one.event_id != pin.event_id)
+        return replace(self, pinned=(*self.pinned, pin), gone=gone)
+
+    def without(self, event_id: EventId, now_ms: int) -> "Pins":
+        """It is pinned no longer, as soon as the room knows."""
+        kept = tuple(one for one in self.pinned if one.event_id != event_id)
+        gone = Gone(event_id=event_id, at_ms=now_ms, is_settled=False)
+        return replace(self, pinned=kept, gone=(*self.gone, gone))
+
+    def naming(self, before: EventId, event_id: EventId) -> "Pins":
+        """The event of a pinned message, or of one that was, is known by now."""
+        named = (replace(one, event_id=event_id) if one.event_id == before else one for one in self.pinned)
+        gone = (replace(one, event_id=event_id) if one.event_id == before else one for one in self.gone)
+        return replace(self, pinned=tuple(named), gone=tuple(gone))
+
+    def shown(self, state: PinsShown) -> tuple["Pins", bool]:
+        """After the room has shown a state; and whether the state is to be mended.
+
+        What was pinned before keeps who and when.
+        """
+        is_here = self.room_id in {None, state.room_id}
+        before = {one.event_id: one for one in self.pinned if is_here or not one.is_settled}
+        gone = {one.event_id: one for one in self.gone}
+        events = dict.fromkeys(state.events)
+        under_way = {one for one in events if one not in before and one in gone and not gone[one].is_settled}
+        added = [one for one in events if one not in before and one not in under_way]
+        missing = [one for one in before.values() if one.is_settled and one.event_id not in events]
+        is_torn = len(added) + len(missing) > 1
+        kept = {one.event_id for one in missing if _stays(one, state, is_torn=is_torn)}
+        undone = {one for one in added if _is_undone(gone.get(one), state, is_torn=is_torn)}
+        room = MOST_PINS - sum(one in before for one in events)
+        new = [one for one in added if one not in undone and one != state.card]
+        undone |= set(new[max(room, 0) :])
+        pinned = [
+            replace(before[one], is_settled=True)
+            if one in before
+            else Pinned(event_id=one, user_id=state.by.user_id, username=state.by.username, at_ms=state.at_ms)
+            for one in events
+            if one not in under_way and one not in undone
+        ]
+        waits = {one.event_id for one in before.values() if not one.is_settled} - events.keys()
+        for place, one in enumerate(before.values()):
+            if one.event_id in kept or (one.event_id in waits and one.event_id == state.card):
+                pinned.insert(place, replace(one, is_settled=False))
+            elif one.event_id in waits:
+                pinned.append(one)
+        left = [one for one in missing if one.event_id not in kept]
+        return replace(
+            self,
+            pinned=tuple(pinned),
+            gone=_gone(gone, events, [one.event_id for one in left], undone, pinned, state.at_ms),
+            room_id=state.room_id,
+        ), bool(kept or undone)
+
+
+def _stays(pin: Pinned, state: PinsShown, *, is_torn: bool) -> bool:
+    """Whether a pin that a state lacks is kept."""
+    if pin.event_id == state.card:
+        return True
+    match state.setter:
+        case "service":
+            return pin.user_id != state.by.user_id  # a card that was replaced
+        case "member":
+            return is_torn and state.at_ms - pin.at_ms < FRESH_MS
+        case "nobody":
+            return True
+
+
+def _is_undone(gone: Gone | None, state: PinsShown, *, is_torn: bool) -> bool:
+    """Whether a pin that a state has anew is taken away again."""
+    was_there = gone is not None and state.at_ms - gone.at_ms < FRESH_MS
+    match state.setter:
+        case "service":
+            return was_there
+        case "member":
+            return is_torn and was_there
+        case "nobody":
+            return True
+
+
+def _gone(
+    before: dict[EventId, Gone],
+    events: dict[EventId, None],
+    left: Sequence[EventId],
+    undone: set[EventId],
+    pinned: Sequence[Pinned],
+    now_ms: int,
+) -> tuple[Gone, ...]:
+    """What is gone after a state was shown, without what that was so long ago that it no longer counts."""
+    stands = {one.event_id for one in pinned}
+    found = {
+        name: replace(one, is_settled=one.is_settled or name not in events)
+        for name, one in before.items()
+        if name not in stands
+    }
+    found |= {one: Gone(event_id=one, at_ms=now_ms) for one in left}
+    found |= {one: Gone(event_id=one, at_ms=now_ms, is_settled=False) for one in events if one in undone}
+    lasting = (
+        one for one in found.values() if now_ms - one.at_ms < (FRESH_MS if one.is_settled else _UNDER_WAY_MS)
+    )
+    return tuple(lasting)[-_MOST_GONE:]
