@@ -282,8 +282,20 @@ class Shows:
             external_data={
                 "url": self._links.to(f"chat-files/{file.id}/"),
                 **self._permalink(room_id, file.event_id),
+                **_as_shown(details),
             },
         )
+
+
+def _as_shown(details: FileDetails) -> dict[str, JsonValue]:
+    """What whoever shows a picture or plays a sound wants to know of it, as far as anybody said."""
+    said: dict[str, JsonValue] = {
+        "width": details.width,
+        "height": details.height,
+        "duration_ms": details.duration_ms,
+        "is_voice": details.is_voice,
+    }
+    return {name: value for name, value in said.items() if value}
 
 
 def file_level(details: FileDetails, room: Room) -> Classification:

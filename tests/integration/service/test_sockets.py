@@ -60,7 +60,7 @@ class Socket:
                 return self.rest.pop(number)
         try:
             async with asyncio.timeout(WAIT_S):
-                while (frame := await self._next())["type"] not in kinds or not holds(frame):
+                while (frame := await self.next())["type"] not in kinds or not holds(frame):
                     assert frame["type"] != "error", frame
                     self.rest.append(frame)
         except TimeoutError:
@@ -80,7 +80,8 @@ class Socket:
         assert message.type is aiohttp.WSMsgType.CLOSE, message
         return int(message.data)
 
-    async def _next(self) -> dict[str, Any]:
+    async def next(self) -> dict[str, Any]:
+        """The next frame, whatever it is."""
         message = await self._ws.receive()
         assert message.type is aiohttp.WSMsgType.TEXT, (message, self._ws.close_code)
         frame: dict[str, Any] = json.loads(message.data)

@@ -395,6 +395,15 @@ async def test_a_poll_reads_as_it_stands(open_house: House) -> None:
     assert {one.message_id for one in open_house.news.of(MessageUpdated)} == {begun.id}
 
 
+async def test_a_vote_whose_key_was_late_counts_and_leaves_no_place_behind(open_house: House) -> None:
+    await says(open_house, "Where?", "$poll", poll=POLL)
+    await happens(open_house, "vote", BOB, "$v1", session="late", poll="$poll", answers=["2"])
+    assert (await message(open_house, "$v1")).state == "sealed"
+    await open_house.key_comes("late")
+    assert "2. there (1)" in str((await message(open_house, "$poll")).body)
+    assert (await message(open_house, "$v1")).state == "redacted"
+
+
 async def test_nothing_of_a_redacted_poll_is_kept(open_house: House) -> None:
     await says(open_house, "Where?", "$poll", msgtype="m.poll.start", poll=POLL)
     await happens(open_house, "vote", BOB, "$v1", poll="$poll", answers=["2"])
