@@ -56,8 +56,8 @@ async def _said(
     if message is None or room is None:
         return
     pins = await turn.work.cases.get(room.war_room, Pins, PINS)
-    if pins is not None and pins.of(unsent(message_id)) is not None:
-        await turn.work.cases.put(room.war_room, pins.naming(unsent(message_id), event_id))
+    if pins is not None and (named := pins.naming(unsent(message_id), event_id)) != pins:
+        await turn.work.cases.put(room.war_room, named)
     if message.state == "redacted":
         redact = Redact(room_id=sent.room_id, event_id=event_id, speaker=sent.speaker)
         await turn.emit_as(f"{WEB}{message_id}/late/{event_id}", redact)
