@@ -116,7 +116,7 @@ async def test_frames_that_are_none_or_name_what_is_not_there(stand: Stand) -> N
         ),
         ({"type": "chat_message", "content": "x", "reply_to_id": stand.elsewhere}, "not_found"),
         ({"type": "history", "before": stand.elsewhere}, "not_found"),
-        ({"type": "command", "command_text": "/no such thing"}, "validation_error"),
+        ({"type": "command", "message_id": stand.hers}, "validation_error"),
     ]
     for number in range(0, len(bad), 15):  # a socket takes twenty frames in ten seconds
         async with connected(scene, "bob", one) as bob:
