@@ -25,8 +25,8 @@ T = TypeVar("T")
 PASSWORD = "correct horse battery staple"
 OPERATOR = "olivia"
 _LOOK_EVERY_S = 0.05
-ALWAYS_ALLOWED = (r"nobody has seen the bot's recovery key",)
-"""Warnings that any start may write."""
+ALWAYS_ALLOWED = (r"nobody has seen the bot's recovery key", r'took [\d.]+ seconds", "logger": "mau\.db"')
+"""Warnings that any start may write, or any busy machine causes."""
 
 
 async def eventually(
