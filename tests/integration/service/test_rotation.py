@@ -161,7 +161,7 @@ async def until_told(scene: Scene, words: str) -> None:
         said = [one.body.replace("*", "") for one in await operator.timeline(control, last=200)]
         return any(words in one for one in said)
 
-    await eventually(look, f"the control room to read: {words}", timeout=45)
+    await eventually(look, f"the control room to read: {words}", timeout=90)
 
 
 @pytest.mark.complaints(AWAY)
