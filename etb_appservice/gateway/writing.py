@@ -37,7 +37,7 @@ from etb_appservice.gateway.orders import typed
 from etb_appservice.gateway.shows import clean
 from etb_appservice.ports import Arrival, Broadcast, Clock, FactCodec, Signals, Store, Work
 
-_SAME_KEY_MS = 86_400_000
+SAME_KEY_MS = 86_400_000
 """For how long a key answers what was done first (docs/etb-contract.md 4.2)."""
 _LOOK_EVERY_S = 0.5
 """How soon a ruling is seen that another process has given."""
@@ -178,7 +178,7 @@ class WebDesk:
             if room is None or room.incident_id is None:
                 raise Refusal("not_found", "There is no such war room.")
             lane = room.incident_id
-            first = await work.acts.accept(fact.act, key, work.now_ms() - _SAME_KEY_MS)
+            first = await work.acts.accept(fact.act, key, work.now_ms() - SAME_KEY_MS)
             if first == fact.act:
                 arrival = Arrival(source="web", lane=lane, key=short_hash("web", fact.act), payload=payload)
                 await work.inbox.accept([arrival])

@@ -14,8 +14,9 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, file_type_of, safe_name
 from etb_appservice.domain.facts import FileUploaded
-from etb_appservice.domain.ids import new_id
+from etb_appservice.domain.ids import new_id, short_hash
 from etb_appservice.domain.outcomes import Failure, Refused
+from etb_appservice.domain.web import Ruling
 from etb_appservice.flows.closings import closing_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
@@ -28,6 +29,7 @@ from etb_appservice.gateway.routes.messages import known_message
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.table import Answer, Body, Call, Nothing, Route, route
 from etb_appservice.gateway.uploads import Form, too_large
+from etb_appservice.gateway.writing import SAME_KEY_MS
 from etb_appservice.ports import HEAD, Incoming, Seen, TooBig, TooManyPixels
 
 _LONGEST_NAME = 1000
@@ -58,7 +60,14 @@ class Upload(Body):
     """Send it at once as a message of its own, instead of waiting for a message that names it."""
 
 
-@route("POST", "chat-files/", answers={201: File}, errors=(400, 403, 404, 409, 413, 415, 503), form=Upload)
+@route(
+    "POST",
+    "chat-files/",
+    answers={201: File},
+    errors=(400, 403, 404, 409, 413, 415, 503),
+    takes_key=True,
+    form=Upload,
+)
 async def upload_file(call: Call[Nothing, Nothing]) -> Answer:
     """Upload a file.
 
@@ -70,8 +79,10 @@ async def upload_file(call: Call[Nothing, Nothing]) -> Answer:
         raise Problem(415, "unsupported_media_type", "Send multipart/form-data.")
     most, caller = gate.policy.files.most_bytes, call.caller
     async with gate.files.place(caller.user.username), gate.files.media.incoming(most) as incoming:
-        file_id = new_id(gate.clock.now_ms())
         asked, sight, details = await _received(call, form, incoming)
+        file_id = await _named(call, sight)
+        if call.key and (known := await _shown(call, sight, file_id)) is not None:
+            return known
         seen = await _look(gate, incoming, details.mime)
         try:
             details = await _uploaded(gate, incoming, details, seen)
@@ -93,11 +104,34 @@ async def upload_file(call: Call[Nothing, Nothing]) -> Answer:
         is_sent=asked.send_now,
     )
     await gate.asking.ask(fact, sight.incident_id)
-    async with gate.store.view() as work:
+    answer = await _shown(call, sight, file_id)
+    if answer is None:  # the right to it went meanwhile
+        raise not_found()
+    return answer
+
+
+async def _named(call: Call[Nothing, Nothing], sight: Sight) -> str:
+    """The file's id: a new one, or that of the first upload of theirs to this room with the same key.
+
+    So what is uploaded again, since nobody heard how it ended, is the same file, however far the first one came.
+    """
+    file_id = new_id(call.gate.clock.now_ms())
+    if not call.key:
+        return file_id
+    key = short_hash("act", call.caller.user.username, sight.room.war_room, "upload", call.key)
+    async with call.gate.store.work() as work:
+        first = await work.acts.accept(file_id, key, work.now_ms() - SAME_KEY_MS)
+        # All that a key has to tell of an upload. Whether there is such a file, the files say.
+        await work.acts.decide(first, Ruling(result=first))
+    return first
+
+
+async def _shown(call: Call[Nothing, Nothing], sight: Sight, file_id: str) -> Answer | None:
+    async with call.gate.store.view() as work:
         kept = await work.files.get(file_id)
-        if kept is None:  # the right to it went meanwhile
-            raise not_found()
-        return Answer((await Shows(gate.policy, call.links).files(work, sight.room, [kept]))[0], 201)
+        if kept is None:
+            return None
+        return Answer((await Shows(call.gate.policy, call.links).files(work, sight.room, [kept]))[0], 201)
 
 
 async def _received(

@@ -55,14 +55,20 @@ async def api(make_house: MakeHouse) -> AsyncIterator[Api]:
 
 
 async def upload(
-    api: Api, who: str, content: bytes = TEXT, name: str = "mail.log", mime: str = "text/plain", **fields: str
+    api: Api,
+    who: str,
+    content: bytes = TEXT,
+    name: str = "mail.log",
+    mime: str = "text/plain",
+    key: str = "",
+    **fields: str,
 ) -> Answered:
     form = aiohttp.FormData(quote_fields=False)
-    for key, value in ({"war_room_id": ROOM} | fields).items():
+    for field, value in ({"war_room_id": ROOM} | fields).items():
         if value:
-            form.add_field(key, value)
+            form.add_field(field, value)
     form.add_field("file", io.BytesIO(content), filename=name, content_type=mime)
-    return await api.call("POST", who, FILES, data=form)
+    return await api.call("POST", who, FILES, data=form, headers={"Idempotency-Key": key} if key else None)
 
 
 async def download(api: Api, who: str, file_id: str) -> Answered:
@@ -116,6 +122,24 @@ async def test_an_upload_is_kept_encrypted_and_told_as_it_is(api: Api) -> None:
     assert api.house.media.plain(file.details.file) == TEXT
     assert all(b"connection refused" not in blob for blob in api.house.media.blobs.values())
     assert "file.uploaded" in await api.house.tags()
+
+
+async def test_an_upload_with_the_same_key_is_the_first_file(api: Api) -> None:
+    first = await upload(api, "alice", key="k")
+    before = await left(api.house)
+    again = await upload(api, "alice", key="k")
+    assert (again.status, again.body["id"]) == (201, first.body["id"])
+    assert await left(api.house) == before
+    assert (await upload(api, "bob", key="k")).body["id"] != first.body["id"]
+    assert (await upload(api, "alice", key="l")).body["id"] != first.body["id"]
+
+
+async def test_an_upload_of_which_nothing_came_is_done_by_its_second_try(api: Api) -> None:
+    api.house.media.server.trouble = Later("away")
+    assert (await upload(api, "alice", key="k")).status == 503
+    api.house.media.server.trouble = None
+    assert (await upload(api, "alice", key="k")).status == 201
+    assert (await left(api.house))[0] == 1
 
 
 async def test_what_was_uploaded_comes_back_as_something_to_save_and_it_is_written_down(api: Api) -> None:
