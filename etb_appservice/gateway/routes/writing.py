@@ -18,7 +18,7 @@ from etb_appservice.gateway.desk import Act, Draft
 from etb_appservice.gateway.objects import Message as MessageObject
 from etb_appservice.gateway.objects import Object, Reaction, moment
 from etb_appservice.gateway.problems import Problem, invalid, not_found
-from etb_appservice.gateway.routes.messages import one_message
+from etb_appservice.gateway.routes.messages import known_message, one_message
 from etb_appservice.gateway.shows import Shows, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Call, Nothing, Route, route
 
@@ -98,7 +98,7 @@ async def delete_message(call: Call[Nothing, Nothing]) -> Answer:
 
     Its content goes here and in Matrix. Answers an empty object. 423 under a legal hold.
     """
-    message_id, war_room = await _seen(call)
+    message_id, war_room = await _seen(call, also_gone=bool(call.key))
     await call.gate.desk.delete(call.caller, war_room, _act(call), message_id)
     return Answer(Gone())
 
@@ -164,10 +164,15 @@ def _act(call: Call[Nothing, B]) -> Act:
     return Act(new_id(call.gate.clock.now_ms()), call.key)
 
 
-async def _seen(call: Call[Nothing, B]) -> tuple[str, WarRoomId]:
-    """The message that the path names, and its war room; 404 where the caller may not know of it."""
+async def _seen(call: Call[Nothing, B], *, also_gone: bool = False) -> tuple[str, WarRoomId]:
+    """The message that the path names, and its war room; 404 where the caller may not know of it.
+
+    `also_gone`: what was deleted may be named too. Whoever asks again with the same key has deleted it themselves.
+    """
     async with call.gate.store.view() as work:
-        sight, message = await one_message(call, work)
+        sight, message = await (
+            known_message(call, work, call.path["id"]) if also_gone else one_message(call, work)
+        )
     return message.id, sight.room.war_room
 
 

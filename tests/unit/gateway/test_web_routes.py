@@ -98,6 +98,15 @@ async def test_a_deleted_message_is_gone(api: Api) -> None:
     assert (await api.call("DELETE", "alice", path)).status == 404
 
 
+async def test_a_delete_of_which_nobody_heard_the_end_is_asked_again_by_its_key(api: Api) -> None:
+    path = f"{MESSAGES}{(await post(api, 'alice', 'Hello'))['id']}/"
+    for _ in range(2):
+        answer = await api.call("DELETE", "alice", path, headers={"Idempotency-Key": "k"})
+        assert (answer.status, answer.body) == (200, {})
+    api.house.know("dave")
+    assert (await api.call("DELETE", "dave", path, headers={"Idempotency-Key": "k"})).status == 404
+
+
 async def test_a_reaction_is_given_once_and_withdrawn(api: Api) -> None:
     message = await post(api, "alice", "Hello")
     path = f"{MESSAGES}{message['id']}/add_reaction/"
