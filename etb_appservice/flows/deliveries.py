@@ -2,7 +2,8 @@
 
     say ─► Done: "~id" is this event from now on, also among pins and for its readers; deleted meanwhile: Redact
         └► NotDone: the message is marked, its readers see it, the operators are told; a retry takes the mark away
-    react ─► Done: named; what was withdrawn meanwhile is taken away      └► refused: it goes
+    react ─► Done: named; what was withdrawn meanwhile is taken away,     └► refused: it goes
+             or is the one that was given again since: Matrix takes no second one
     pin ─► refused: it goes                                               edit, file ─► NotDone: marked
 
 The homeserver shows our own events to us as well; that changes nothing here.
@@ -17,6 +18,7 @@ from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.news import MessagePinned, MessageUpdated, ReactionChanged
 from etb_appservice.domain.pins import PINS, Pins
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.reactions import bare
 from etb_appservice.flows.record import person_of
 from etb_appservice.flows.sharing import place_in, stands
 from etb_appservice.flows.turn import Turn
@@ -116,13 +118,24 @@ async def _reacted(turn: Turn, react: React, act: str, event_id: EventId) -> Non
     message = await turn.work.messages.by_event(react.event_id)
     if message is None:
         return
-    if not any(one.event_id == unsent(act) for one in message.details.reactions):
-        if not any(one.event_id == event_id for one in message.details.reactions):
-            redact = Redact(room_id=react.room_id, event_id=event_id, speaker=react.speaker)
-            await turn.emit_as(f"{WEB}{act}/late/{event_id}", redact)
+    names = [one.event_id for one in message.details.reactions]
+    if event_id in names:
         return
-    details = message.details.reaction_sent(unsent(act), event_id)
-    await turn.work.messages.put(replace(message, details=details))
+    named = unsent(act) if unsent(act) in names else _given_again(message, react)
+    if named is None:
+        redact = Redact(room_id=react.room_id, event_id=event_id, speaker=react.speaker)
+        await turn.emit_as(f"{WEB}{act}/late/{event_id}", redact)
+        return
+    await turn.work.messages.put(replace(message, details=message.details.reaction_sent(named, event_id)))
+
+
+def _given_again(message: Message, react: React) -> EventId | None:
+    """The same reaction of theirs, given after this one was withdrawn, which Matrix hasn't seen yet either."""
+    for one in message.details.reactions:
+        is_theirs = one.username == react.speaker and one.event_id.startswith(unsent(""))
+        if is_theirs and bare(one.emoji) == bare(react.emoji):
+            return one.event_id
+    return None
 
 
 async def _not_reacted(turn: Turn, react: React, act: str, policy: Policy) -> None:

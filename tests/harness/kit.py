@@ -387,7 +387,8 @@ class World:
             case React():
                 self.reacted.append((event_id, effect))
                 return Done(event_id=event_id)
-            case Redact():
+            case Redact(event_id=gone):
+                self.reacted[:] = [one for one in self.reacted if one[0] != gone]
                 return Done(event_id=event_id)
 
     def _let_in(self, room_id: RoomId, speaker: Username, number: int) -> None:

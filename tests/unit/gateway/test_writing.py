@@ -392,6 +392,19 @@ async def test_a_reaction_withdrawn_before_matrix_has_it_is_taken_away_there(ali
     assert len(done(alice.house, Redact)) == 1
 
 
+async def test_a_reaction_given_again_before_matrix_has_it_stands_on_both_sides(alice: WebUser) -> None:
+    message_id = await alice.post("Hello")
+    alice.house.world.fail(React, Later("away"))
+    for is_added in (True, False, True):
+        await alice.react(message_id, THUMB, is_added=is_added)
+    await alice.house.advance(10)
+    [shown] = (await alice.message(message_id)).details.reactions
+    assert [event_id for event_id, _ in alice.house.world.reacted] == [shown.event_id]
+    await alice.react(message_id, THUMB, is_added=False)
+    assert (await alice.message(message_id)).details.reactions == ()
+    assert alice.house.world.reacted == []
+
+
 @pytest.mark.parametrize("emoji", ["", "a", "ok", THUMB * 2, "\N{THUMBS UP SIGN}" + "\u0301" * 40, "\ud83d"])
 async def test_what_is_not_one_emoji_is_no_reaction(alice: WebUser, emoji: str) -> None:
     message_id = await alice.post("Hello")
