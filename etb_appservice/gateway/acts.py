@@ -90,7 +90,7 @@ class Acts:
                 await self.stop_typing(seat)
             case frames.History():
                 await seat.rest()
-                seat.tell(await self._history(seat, frame))
+                await seat.tell_read(self._history(seat, frame))
             case frames.Ping(nonce=nonce):
                 seat.tell(told.Pong(nonce=nonce, server_time=objects.moment(self.clock.now_ms())))
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from aiohttp import WSMsgType
@@ -36,6 +36,7 @@ MOST_WAITING = 256
 MOST_WAITING_BYTES = 1024 * 1024
 _PING = b""
 """Stands for a ping where frames wait: none of them is empty."""
+_TOO_SLOW = "This socket reads too slowly. Connect again and ask for the history."
 _GRACE_S = 3.0
 """How long a socket that is being closed may take to read what it was sent last."""
 
@@ -58,6 +59,7 @@ class Seat:
     __slots__ = (
         "_abort",
         "_bytes",
+        "_held",
         "_queue",
         "_task",
         "_wire",
@@ -88,6 +90,7 @@ class Seat:
         self._wire = wire
         self._abort = abort
         self._queue: deque[bytes] | None = None
+        self._held: deque[bytes] | None = None
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
         self.caller = caller
@@ -131,12 +134,17 @@ class Seat:
         """Write a frame after those that wait; never waits itself. A reader that is too slow is closed."""
         if self.closed_with is not None:
             return
-        if self._queue is None:
+        if self._held is not None:
+            if len(self._held) < MOST_WAITING:
+                self._held.append(frame)
+            else:
+                self.close(TOO_MUCH, _TOO_SLOW)
+        elif self._queue is None:
             self._queue = deque((frame,))
             self._bytes = len(frame)
             self._task = asyncio.get_running_loop().create_task(self._write())
         elif len(self._queue) >= MOST_WAITING or self._bytes + len(frame) > MOST_WAITING_BYTES:
-            self.close(TOO_MUCH, "This socket reads too slowly. Connect again and ask for the history.")
+            self.close(TOO_MUCH, _TOO_SLOW)
         else:
             self._queue.append(frame)
             self._bytes += len(frame)
@@ -154,6 +162,19 @@ class Seat:
     def tell(self, frame: Told) -> None:
         """The same with a frame for this reader alone."""
         self.offer(rendered(frame))
+
+    async def tell_read(self, reading: Awaitable[Told]) -> None:
+        """Tell what is being read of the record, before all that is offered meanwhile, which may be newer.
+
+        What of that is older is told of once more: what has changed before it was read is news still to come.
+        """
+        self._held = held = deque[bytes]()
+        try:
+            held.appendleft(rendered(await reading))
+        finally:
+            self._held = None
+            for frame in held:
+                self.offer(frame)
 
     def close(self, code: int, reason: str) -> None:
         """End it, with nothing of what waited. `reason`: at most 123 bytes, for a person."""

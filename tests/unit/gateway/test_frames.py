@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etb_appservice.domain.ids import new_id
+from etb_appservice.gateway.acts import Acts
 from etb_appservice.gateway.desk import Draft, Order, Refusal, RefusalCode
 from etb_appservice.gateway.frames import CLIENT_TYPES, Unacceptable, read_frame
 from tests.harness.kit import NO_2, House, incident
@@ -238,6 +239,29 @@ async def test_whoever_comes_back_reads_what_they_missed(here: Scene, opened: Ho
     told = await alice.hears("history")
     card, first = told["messages"]
     assert (bool(card["bot"]), first["id"], told["has_more"]) == (True, ids[0], False)
+
+
+async def test_what_changes_while_the_history_is_read_is_told_after_it(
+    alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message_id = await said(bob, "old")
+    await alice.until("chat_message")
+    read, goes_on, history = asyncio.Event(), asyncio.Event(), Acts._history
+
+    async def slow(*args: Any) -> Any:
+        page = await history(*args)
+        read.set()
+        await goes_on.wait()
+        return page
+
+    monkeypatch.setattr(Acts, "_history", slow)
+    await alice.says(type="history", limit=1)
+    await read.wait()
+    await bob.says(type="edit_message", message_id=message_id, content="new")
+    await bob.until("message_updated")
+    goes_on.set()
+    assert [one["content"] for one in (await alice.hears("history"))["messages"]] == ["old"]
+    assert (await alice.hears("message_updated"))["message"]["content"] == "new"
 
 
 async def test_history_of_long_messages_comes_in_pieces(here: Scene, opened: House, alice: Client) -> None:
