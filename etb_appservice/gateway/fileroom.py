@@ -25,10 +25,15 @@ class FileRoom:
     _taken: Counter[Username] = field(default_factory=Counter, init=False)
     _unpacking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PICTURES), init=False)
 
+    @property
+    def taken(self) -> int:
+        """How many files are under way."""
+        return self._taken.total()
+
     @asynccontextmanager
     async def place(self, username: Username) -> AsyncIterator[None]:
         """One of the places; Problem 429 where all are taken, or somebody has a quarter of them already."""
-        if self._taken.total() >= self.places or self._taken[username] >= max(1, self.places // 4):
+        if self.taken >= self.places or self._taken[username] >= max(1, self.places // 4):
             raise Problem(
                 429, "throttled", "Too many files are under way; wait a moment.", headers={"Retry-After": "5"}
             )

@@ -28,8 +28,9 @@ from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.objects import Ticket, moment
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.pages import no_such_page
-from etb_appservice.gateway.problems import Problem, away, invalid, not_found
+from etb_appservice.gateway.problems import Problem, away, invalid, not_found, unauthenticated
 from etb_appservice.gateway.refusals import problem_of
+from etb_appservice.gateway.streaming import given_out, watched
 from etb_appservice.gateway.table import MOST_KEY, Answer, Asked, Nothing, Route, Stream
 from etb_appservice.gateway.uploads import Form
 
@@ -170,41 +171,41 @@ class Frame:
             raise _invalid(error) from None
         except Refusal as no:
             raise problem_of(no) from None
-        return await self._streamed(request, answer) if isinstance(answer, Stream) else _response(answer)
+        return (
+            await self._streamed(request, answer, caller, token)
+            if isinstance(answer, Stream)
+            else _response(answer)
+        )
 
-    async def _streamed(self, request: web.Request, answer: Stream) -> web.StreamResponse:
-        """In pieces. What fails on the way ends the connection, so that nobody takes a part for the whole."""
+    async def _streamed(
+        self, request: web.Request, answer: Stream, caller: Caller, token: str
+    ) -> web.StreamResponse:
         async with answer.held:
             response = web.StreamResponse(headers=answer.headers)
             response.content_length = answer.size
             self._seal(request, response)
             await response.prepare(request)
-            if request.method != "HEAD":
-                try:
-                    async for piece in answer.pieces:
-                        await response.write(piece)
-                except Exception as error:  # noqa: BLE001 - the status is out already
-                    _log.warning("an answer broke off", **told(error))
-                    if request.transport is not None:
-                        request.transport.abort()
-                    return response
-            await response.write_eof()
+            if request.method == "HEAD":
+                await response.write_eof()
+            else:
+                may = watched(answer, caller, token, self.callers, self.gate)
+                await given_out(request, response, answer.pieces, may)
             return response
 
     async def _caller(self, request: web.Request) -> tuple[Caller, str]:
         given = request.headers.getall("Authorization", [])
         if not given:
-            raise _unauthenticated("not_authenticated", "Authentication credentials were not provided.")
+            raise unauthenticated("not_authenticated", "Authentication credentials were not provided.")
         token = token_in(given)
         if token is None:
-            raise _unauthenticated("authentication_failed", "Send one header: Authorization: Token <key>.")
+            raise unauthenticated("authentication_failed", "Send one header: Authorization: Token <key>.")
         try:
             caller = await self.callers.of(token)
         except Unconfirmed:
             detail = "ETB can't be asked whose token this is. Try again in a moment."
             raise away("etb_unavailable", detail) from None
         if caller is None:
-            raise _unauthenticated("authentication_failed", "Invalid token.")
+            raise unauthenticated("authentication_failed", "Invalid token.")
         return caller, token
 
     def _ticket(self, token: str) -> Ticket:
@@ -252,10 +253,6 @@ def _uuid(text: str) -> str:
         return str(uuid.UUID(text))
     except ValueError:
         raise not_found() from None
-
-
-def _unauthenticated(code: str, detail: str) -> Problem:
-    return Problem(401, code, detail, headers={"WWW-Authenticate": "Token"})
 
 
 def _options(request: web.Request, allow: str) -> web.Response:

@@ -39,3 +39,8 @@ def away(code: str, detail: str) -> Problem:
 def invalid(**fields: str) -> Problem:
     """What is wrong with which field."""
     return Problem(400, "invalid", "", fields={name: [text] for name, text in fields.items()})
+
+
+def unauthenticated(code: str, detail: str) -> Problem:
+    """It isn't known who calls."""
+    return Problem(401, code, detail, headers={"WWW-Authenticate": "Token"})

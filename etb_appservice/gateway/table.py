@@ -92,6 +92,9 @@ class Stream:
     size: int
     headers: Mapping[str, str]
     held: AsyncExitStack
+    still: Callable[[Caller], Awaitable[object]]
+    """Whether the caller may still have it, as ETB has them by now; raises Problem where they may not. Asked again
+    and again while it is given out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import hmac
 import re
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
@@ -77,7 +78,8 @@ async def get_file(call: Call[Nothing, Nothing]) -> Answer:
 async def download_file(call: Call[Nothing, Nothing]) -> Stream:
     """Fetch the content of a file.
 
-    It is fetched from the homeserver, checked and decrypted; that it was is in its access log.
+    It is fetched from the homeserver, checked and decrypted; that it was is in its access log. When the right to
+    it goes meanwhile the connection is cut: what came is shorter than `Content-Length` says.
     """
     gate = call.gate
     file, sight = await _known(call)
@@ -108,7 +110,13 @@ async def download_file(call: Call[Nothing, Nothing]) -> Stream:
             "Content-Disposition": disposition(details.name),
             "Content-Security-Policy": "sandbox; default-src 'none'",
         }
-        return Stream(pieces=content.pieces(), size=content.size, headers=headers, held=stack.pop_all())
+        return Stream(
+            pieces=content.pieces(),
+            size=content.size,
+            headers=headers,
+            held=stack.pop_all(),
+            still=lambda caller: _known(replace(call, caller=caller)),
+        )
 
 
 class Access(Body):

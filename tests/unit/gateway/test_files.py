@@ -5,7 +5,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -23,9 +23,10 @@ from etb_appservice.domain.news import FileShared, MessageAdded
 from etb_appservice.domain.outcomes import Later, Refused
 from etb_appservice.domain.policy import FilePolicy, RolePolicy
 from etb_appservice.gateway.routes.files import disposition
+from etb_appservice.gateway.streaming import LOOK_S
 from etb_appservice.ports import ChatFile
 from etb_appservice.render.pictures import MOST_PIXELS
-from tests.harness.api import Answered, Api, api_of
+from tests.harness.api import Answered, Api, api_of, token_of
 from tests.harness.kit import ALICE, NO_1, House, MakeHouse, policy_of
 from tests.harness.web import WebUser
 
@@ -599,6 +600,97 @@ async def test_a_file_is_kept_until_its_retention_ends(api: Api) -> None:
 
 async def test_an_upload_needs_the_callers_token(api: Api) -> None:
     assert (await api.call("POST", None, FILES, data=b"x")).status == 401
+
+
+# --- a right that goes while it is given out --------------------------------------------------------------
+
+BIG = 24 * 1024 * 1024
+"""More than any two sockets of this machine hold between them."""
+
+
+@pytest.fixture
+async def big(make_house: MakeHouse) -> AsyncIterator[Api]:
+    """INC-1's room, in which larger files are taken; alice and bob are known."""
+    house = await make_house(policy=policy_of(files=FilePolicy(most_bytes=2 * BIG, at_once=4)))
+    await house.open_for_alice()
+    async with api_of(house, cache_s=4.0) as served:
+        yield served
+
+
+async def begun(api: Api, who: str, file_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:
+    """A download of which only the beginning was read, and how long it says it is."""
+    reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
+    path, token = f"{api.prefix}{FILES}{file_id}/download/", f"Authorization: Token {token_of(who)}"
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{token}\r\nConnection: close\r\n\r\n".encode())
+    head = b""
+    async with asyncio.timeout(10):
+        while b"\r\n\r\n" not in head:
+            head += await reader.read(1)
+    await asyncio.gather(*api.working)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    return reader, writer, int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+
+
+async def rest(reader: asyncio.StreamReader) -> int:
+    """How much more came before the connection ended, in whatever way."""
+    count = 0
+    async with asyncio.timeout(20):
+        try:
+            while piece := await reader.read(65_536):
+                count += len(piece)
+        except ConnectionError:
+            pass
+    return count
+
+
+async def looked_again(api: Api, most: int = 4) -> None:
+    """Time passes in which it is asked whether the caller still may, `most` times."""
+    for _ in range(most):
+        async with asyncio.timeout(10):
+            while api.frame.gate.files.taken and not api.house.clock.sleeping:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+        api.house.clock.advance(LOOK_S)
+
+
+def lose_clearance(api: Api) -> None:
+    api.house.know("bob", clearance=Classification.PUBLIC)
+
+
+def lose_account(api: Api) -> None:
+    api.profiles.revoked.add("bob")
+
+
+@pytest.mark.parametrize("loses", [lose_clearance, lose_account])
+async def test_a_download_under_way_ends_when_the_right_to_it_goes(big: Api, loses: Callable[[Api], None]) -> None:
+    file_id = await from_the_room(big.house, bytes(BIG))
+    reader, writer, size = await begun(big, "bob", file_id)
+    assert size == BIG
+    loses(big)
+    await looked_again(big)
+    assert await rest(reader) < size
+    writer.close()
+    assert (await big.get("alice", f"{FILES}{file_id}/")).status == 200
+
+
+async def test_a_download_of_a_file_that_is_raised_above_a_clearance_ends(big: Api) -> None:
+    file_id = await from_the_room(big.house, bytes(BIG))
+    reader, writer, size = await begun(big, "bob", file_id)
+    file = await kept(big.house, file_id)
+    async with big.house.db.work() as work:
+        await work.files.put(replace(file, details=replace(file.details, classification="TOP_SECRET")))
+    await looked_again(big, 1)
+    assert await rest(reader) < size
+    writer.close()
+
+
+async def test_a_download_goes_on_while_the_right_to_it_stands_and_etb_is_away(big: Api) -> None:
+    file_id = await from_the_room(big.house, bytes(BIG))
+    reader, writer, size = await begun(big, "bob", file_id)
+    big.profiles.trouble = Later("away")
+    await looked_again(big)
+    assert await rest(reader) == size
+    writer.close()
+    assert not big.frame.gate.files.taken
 
 
 # --- with a message of the web ----------------------------------------------------------------------------
