@@ -272,3 +272,11 @@ class FileDue:
     kind: Literal["FileDue"] = "FileDue"
     file_id: str
     user_id: UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOver:
+    """The time may be over for which a file is kept that was withdrawn."""
+
+    kind: Literal["FileOver"] = "FileOver"
+    file_id: str

@@ -24,6 +24,7 @@ from etb_appservice.domain.due import (
     DutyDue,
     ExportDue,
     FileDue,
+    FileOver,
     HeldDue,
     IncidentDue,
     KeptOutDue,
@@ -77,6 +78,7 @@ __all__ = [  # those of due.py, talk.py and web.py; what stands here needs no me
     "ExportDue",
     "Fact",
     "FileDue",
+    "FileOver",
     "HeldDue",
     "IncidentDue",
     "KeptOutDue",
@@ -484,6 +486,7 @@ Fact = (
     | WebRan
     | FileUploaded
     | FileDue
+    | FileOver
     | FileLookedAt
     | FileClassified
     | FileWithdrawn

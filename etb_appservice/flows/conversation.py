@@ -171,9 +171,9 @@ class Conversation:
         if message is None:
             if not await marks.withdrawn(turn, room, fact, self._policy):
                 await polls.redacted(turn, room, fact)
-                await files.redacted(turn, room, fact.redacts)
+                await files.redacted(turn, room, fact.redacts, self._policy)
         else:
-            await take_away(turn, room, message, person_of(fact.sender, self._policy))
+            await take_away(turn, room, message, person_of(fact.sender, self._policy), self._policy)
             await polls.redacted(turn, room, fact)
             await turn.note(
                 "message.redacted",

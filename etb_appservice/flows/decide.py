@@ -42,6 +42,7 @@ from etb_appservice.domain.facts import (
     FileClassified,
     FileDue,
     FileLookedAt,
+    FileOver,
     FileUploaded,
     FileWithdrawn,
     HeldDue,
@@ -279,6 +280,7 @@ class Decider:
                 | ChartDue()
                 | FileUploaded()
                 | FileDue()
+                | FileOver()
                 | FileLookedAt()
                 | FileClassified()
                 | FileWithdrawn()

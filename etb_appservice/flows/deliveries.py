@@ -23,7 +23,7 @@ from etb_appservice.flows.record import person_of
 from etb_appservice.flows.sharing import place_in, stands
 from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.visitor import WEB
-from etb_appservice.ports import Message, Room, unsent
+from etb_appservice.ports import ChatFile, Message, Room, unsent
 
 
 async def delivered(turn: Turn, fact: EffectAnswered, policy: Policy) -> None:
@@ -63,6 +63,8 @@ async def _said(
     if message.state == "redacted":
         redact = Redact(room_id=sent.room_id, event_id=event_id, speaker=sent.speaker)
         await turn.emit_as(f"{WEB}{message_id}/late/{event_id}", redact)
+        if isinstance(sent, SendFile) and (file := await turn.work.files.get(sent.document)) is not None:
+            await stands(turn, _placed(sent, file, found), event_id)
         return
     if isinstance(sent, SendFile):
         await _file_sent(turn, sent, sent.document, event_id, found)
@@ -75,14 +77,19 @@ async def _file_sent(
 ) -> None:
     """`found`: where its bytes lie, which nobody knew before of those that waited here."""
     file = await turn.work.files.get(file_id)
-    if file is None:  # deleted while it was sent
+    if file is None or file.withdrawn_ms is not None:  # deleted while it was sent
         await turn.emit_as(f"{WEB}{file_id}/late/{event_id}", Redact(room_id=sent.room_id, event_id=event_id))
         return
-    if sent.document and found.get("mxc"):
-        file = replace(file, details=replace(file.details, file=place_in(found)))
-    await stands(turn, file, event_id)
+    await stands(turn, _placed(sent, file, found), event_id)
     message = await turn.work.messages.get(file.message_id) if file.message_id else None
     await _mark(turn, sent.room_id, message, "file", is_set=False)
+
+
+def _placed(sent: SendFile, file: ChatFile, found: Mapping[str, str]) -> ChatFile:
+    """With where its bytes lie."""
+    if sent.document and found.get("mxc"):
+        return replace(file, details=replace(file.details, file=place_in(found)))
+    return file
 
 
 async def _message_of(turn: Turn, what: str, of: str) -> Message | None:

@@ -4,7 +4,7 @@
                           ├─► a message names it in time (`attach`) ─────► SendFile, behind that message
                           └─► nobody does: FileDue ─► a message of its own ─► SendFile
     FileLookedAt ─► one more entry of its access log, never changed        FileClassified ─► its level
-    FileWithdrawn ─► nothing before its time is over; else gone on every side
+    FileWithdrawn ─► nothing before its time is over (keeping.py); else gone on every side
 
 How a file is sent stands in sharing.py. Whether whoever asks may is asked here again, in the commit, by ETB's last
 word on them; what is written down of a look is what was, whoever it was.
@@ -15,21 +15,23 @@ from typing import assert_never
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import Person
-from etb_appservice.domain.effects import DeleteMedia, Redact
+from etb_appservice.domain.effects import Redact
 from etb_appservice.domain.facts import (
     FileClassified,
     FileDue,
     FileLookedAt,
+    FileOver,
     FileUploaded,
     FileWithdrawn,
 )
-from etb_appservice.domain.files import kept_until_ms, level_of
+from etb_appservice.domain.files import level_of
 from etb_appservice.domain.ids import EventId, IncidentId
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.news import MessageUpdated
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.domain.verdicts import Verdict
+from etb_appservice.flows.keeping import forget, let_go, may_go, over
 from etb_appservice.flows.permitted import Copy, circle_of, permission_of
 from etb_appservice.flows.record import take_away
 from etb_appservice.flows.removals import vouched
@@ -37,7 +39,7 @@ from etb_appservice.flows.sharing import attach, send_alone
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import ChatFile, Message, Room, Work, unsent
 
-FileFact = FileUploaded | FileDue | FileLookedAt | FileClassified | FileWithdrawn
+FileFact = FileUploaded | FileDue | FileOver | FileLookedAt | FileClassified | FileWithdrawn
 MODERATES = frozenset({"compliance", "commander", "admin"})
 """Who may delete what others have uploaded."""
 
@@ -49,6 +51,8 @@ async def decided(turn: Turn, fact: FileFact, policy: Policy) -> None:
             _tell(turn, fact.ref, is_done=await _uploaded(turn, fact, policy))
         case FileDue():
             await _due(turn, fact, policy)
+        case FileOver():
+            await over(turn, fact, policy)
         case FileLookedAt():
             await _looked_at(turn, fact)
             _tell(turn, fact.ref)
@@ -189,7 +193,7 @@ async def _withdrawn(turn: Turn, fact: FileWithdrawn, policy: Policy) -> bool:
     copy = await vouched(turn, fact.by, fact.confirmed_ms, policy)
     file = await work.files.get(fact.file_id)
     room = None if file is None else await work.rooms.of_incident(IncidentId(file.lane))
-    if file is None or room is None or not may_withdraw(file, room, turn.now_ms):
+    if file is None or room is None or not may_go(file, room, turn.now_ms):
         return False
     is_own = file.details.uploaded_by == fact.by.username
     if not is_own and policy.roles.of(copy[0].roles).isdisjoint(MODERATES):
@@ -199,29 +203,27 @@ async def _withdrawn(turn: Turn, fact: FileWithdrawn, policy: Policy) -> bool:
     if file.event_id is not None and room.room_id is not None:
         # The bot may take back whatever anybody has said; a ghost only what it has said itself.
         await turn.emit("redact", Redact(room_id=room.room_id, event_id=file.event_id))
-    if policy.administers:
-        for number, one in enumerate((file.details.file, file.details.thumbnail)):
-            if one is not None:
-                await turn.emit(f"media/{number}", DeleteMedia(mxc=one.mxc))
     message = await work.messages.get(file.message_id) if file.message_id else None
     if message is not None and message.event_id in {file.event_id, unsent(message.id)} and is_alone(message, file):
-        await take_away(turn, room, message, Person(fact.user_id, fact.by.username))
-    elif message is not None:
-        await _take_from(turn, room, message, file)
-    await work.files.forget([file.id])
+        await take_away(turn, room, message, Person(fact.user_id, fact.by.username), policy)
+    else:
+        if message is not None:
+            await _take_from(turn, room, message, file)
+        await forget(turn, file, policy)
     await turn.note(
         "file.deleted", actor=fact.by.username, subject=file.id, details={"room": room.war_room, "own": is_own}
     )
     return True
 
 
-async def redacted(turn: Turn, room: Room, event_id: EventId) -> None:
+async def redacted(turn: Turn, room: Room, event_id: EventId, policy: Policy) -> None:
     """The event that carried a file behind a message was taken back in the room."""
-    for file in await turn.work.files.by_event(event_id):
+    found = await turn.work.files.by_event(event_id)
+    for file in found:
         message = await turn.work.messages.get(file.message_id) if file.message_id else None
         if message is not None:
             await _take_from(turn, room, message, file)
-        await turn.work.files.forget([file.id])
+    await let_go(turn, room, found, policy)
 
 
 async def _take_from(turn: Turn, room: Room, message: Message, file: ChatFile) -> None:
@@ -233,11 +235,6 @@ async def _take_from(turn: Turn, room: Room, message: Message, file: ChatFile) -
 def is_alone(message: Message, file: ChatFile) -> bool:
     """Whether a message is a file and nothing besides."""
     return message.details.message_type == "FILE" and message.details.files == (file.id,)
-
-
-def may_withdraw(file: ChatFile, room: Room, now_ms: int) -> bool:
-    """Whether the time is over for which a file must be kept."""
-    return now_ms >= kept_until_ms(file.created_ms, level_of(file.details, room.classification))
 
 
 async def _may(work: Work, room: Room, copy: Copy, level: Classification, policy: Policy) -> bool:

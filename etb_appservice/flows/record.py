@@ -2,7 +2,7 @@
 
     said ─► Message, ChatFile ─► MessageAdded, FileShared, Notified       edited ─► MessageUpdated
                                                        its original can't be read yet ─► kept with it until then
-    redacted ─► text, details and files go, the place stays ─► MessageDeleted
+    redacted ─► text and details go, files once they may, the place stays ─► MessageDeleted
 
 Whoever speaks is one person, by their own Matrix id or through their ghost (domain/people.py).
 """
@@ -23,6 +23,7 @@ from etb_appservice.domain.news import (
     PersonLeft,
 )
 from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.keeping import let_go
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import ChatFile, Message, Room
 
@@ -121,7 +122,7 @@ async def free_place(turn: Turn, room: Room, fact: Origin, policy: Policy) -> No
     """A place was kept for an event whose key came late, and it turned out to be no message."""
     place = await turn.work.messages.by_event(fact.event_id)
     if place is not None and place.state == "sealed":
-        await take_away(turn, room, place, person_of(fact.sender, policy))
+        await take_away(turn, room, place, person_of(fact.sender, policy), policy)
 
 
 def _with_edit(message: Message, edit: Edited | None) -> Message:
@@ -138,15 +139,15 @@ def _with_edit(message: Message, edit: Edited | None) -> Message:
     return replace(message, body=edit.body, details=details)
 
 
-async def take_away(turn: Turn, room: Room, message: Message, by: Person) -> None:
-    """Its content goes, on every side."""
+async def take_away(turn: Turn, room: Room, message: Message, by: Person, policy: Policy) -> None:
+    """Its content goes, on every side; files that must be kept are withdrawn (keeping.py)."""
     await turn.work.messages.redact(message.event_id)
     files = await turn.work.files.by_ids(message.details.files)
     for file in files.values():
         if file.message_id == message.id and file.event_id not in {None, message.event_id}:
             # Said behind the message, in an event of its own.
             await turn.emit(f"redact/{file.id}", Redact(room_id=message.room_id, event_id=file.event_id))
-    await turn.work.files.forget(message.details.files)
+    await let_go(turn, room, files.values(), policy)
     if message.state != "redacted":
         turn.tell(MessageDeleted(war_room=room.war_room, message_id=message.id, by=by))
 

@@ -96,9 +96,10 @@ async def answered(turn: Turn, sent: SendFile, answer: Done | NotDone) -> None:
     """It stands in the room, or could not be sent."""
     file = await turn.work.files.get(sent.file_id)
     room = await turn.work.rooms.by_id(sent.room_id)
-    if file is None and isinstance(answer, Done) and answer.event_id is not None:  # deleted while it was sent
+    is_gone = file is None or file.withdrawn_ms is not None
+    if is_gone and isinstance(answer, Done) and answer.event_id is not None:  # deleted while it was sent
         await turn.emit("late", Redact(room_id=sent.room_id, event_id=answer.event_id))
-    if file is None or room is None:
+    if file is None or is_gone or room is None:
         return
     if isinstance(answer, NotDone):
         await turn.trouble(

@@ -114,7 +114,7 @@ async def deleted(visitor: Visitor, fact: WebDeleted) -> None:
         decision = decide(actor, Right.COMMANDER, Subject(classification=visitor.room.classification))
         if not decision.allowed:
             raise No("forbidden", f"This is somebody else's message. {decision.reason}")
-    await take_away(visitor.turn, visitor.room, message, visitor.person)
+    await take_away(visitor.turn, visitor.room, message, visitor.person, visitor.policy)
     await _note(visitor, "message.redacted", message.id)
     if message.event_id == unsent(message.id):
         return  # deliveries.py takes it away as soon as it is there

@@ -283,6 +283,7 @@ class Shows:
                 "url": self._links.to(f"chat-files/{file.id}/"),
                 **self._permalink(room_id, file.event_id),
                 **_as_shown(details),
+                **({"state": "withdrawn"} if file.withdrawn_ms is not None else {}),
             },
         )
 

@@ -152,7 +152,7 @@ async def _telling_of(
         case FileShared(file_id=file_id, message_id=message_id):
             file = await shows.file(work, room, file_id)
             kept = await work.files.get(file_id)
-            if file is None or kept is None:
+            if file is None or kept is None or kept.withdrawn_ms is not None:
                 return None
             shared = told.FileShared(file=file, message_id=message_id or None)
             return Telling(frame=shared, level=file_was(kept, room, await past_of(work, room)))

@@ -45,8 +45,9 @@ class Attachments:
         async with self._store.view() as view:
             kept = await view.files.get(_file_id(sent))
             document = await view.documents.get(sent.document) if sent.document else None
-        if document is None and kept is not None and kept.details.file is not None:
-            return encrypted(kept.details.file)
+        place = None if kept is None or kept.withdrawn_ms is not None else kept.details.file
+        if document is None and place is not None:
+            return encrypted(place)
         if document is None and sent.file_id:
             raise Refused("the file was deleted before it could be sent", code="deleted")
         if document is None:

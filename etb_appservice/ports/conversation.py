@@ -139,6 +139,8 @@ class ChatFile:
     created_ms: int
     details: FileDetails
     access_count: int = 0
+    withdrawn_ms: int | None = None
+    """When what carried it was taken back, while it must be kept; nothing else shows it then."""
 
 
 class Files(Protocol):
@@ -180,7 +182,7 @@ class Files(Protocol):
     async def count_accesses(self, file_id: str) -> int: ...
 
     async def forget(self, file_ids: Collection[str]) -> None:
-        """Their message was redacted: nothing of them is kept."""
+        """Nothing of them is kept; entries of who looked at them are."""
         ...
 
 

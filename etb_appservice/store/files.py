@@ -12,10 +12,10 @@ from etb_appservice.store.codec import decode_access, decode_file, encode_access
 from etb_appservice.store.desk import Desk, Transaction
 
 _PUT = text(
-    "INSERT INTO files (id, war_room, lane, message_id, event_id, created_ms, details, access_count)"
-    " VALUES (:id, :war_room, :lane, :message_id, :event_id, :created_ms, :details, :access_count)"
+    "INSERT INTO files (id, war_room, lane, message_id, event_id, created_ms, withdrawn_ms, details, access_count)"
+    " VALUES (:id, :war_room, :lane, :message_id, :event_id, :created_ms, :withdrawn_ms, :details, :access_count)"
     " ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, event_id = excluded.event_id,"
-    " details = excluded.details"
+    " withdrawn_ms = excluded.withdrawn_ms, details = excluded.details"
 )
 _GET = text("SELECT * FROM files WHERE id = :id")
 _BY_IDS = text("SELECT * FROM files WHERE id IN :ids").bindparams(bindparam("ids", expanding=True, type_=Text()))
@@ -54,6 +54,7 @@ class SqlFiles:
                 "message_id": file.message_id,
                 "event_id": file.event_id,
                 "created_ms": file.created_ms,
+                "withdrawn_ms": file.withdrawn_ms,
                 "details": transaction.keys.seal(scope, "file", "files", file.id, encode_file(file.details)),
                 "access_count": file.access_count,
             }
@@ -157,6 +158,7 @@ def _file(transaction: Transaction, row: Row[Any]) -> ChatFile:
         created_ms=row.created_ms,
         details=decode_file(transaction.keys.open("files", row.id, bytes(row.details))),
         access_count=row.access_count,
+        withdrawn_ms=row.withdrawn_ms,
     )
 
 

@@ -214,6 +214,7 @@ files = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("details", LargeBinary, nullable=False),
     Column("access_count", Integer, nullable=False),
+    Column("withdrawn_ms", BigInteger),
     Index("ix_files_lane", "lane", "id"),
     Index("ix_files_event", "event_id"),
 )

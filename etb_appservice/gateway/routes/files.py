@@ -14,10 +14,10 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.facts import FileClassified, FileLookedAt, FileWithdrawn
 from etb_appservice.domain.files import FileAccess as Entry
-from etb_appservice.domain.files import kept_until_ms
 from etb_appservice.domain.ids import IncidentId, new_id
 from etb_appservice.domain.outcomes import Failure, Refused
-from etb_appservice.flows.files import MODERATES, may_withdraw
+from etb_appservice.flows.files import MODERATES
+from etb_appservice.flows.keeping import SEES_WITHDRAWN, kept_until, may_go
 from etb_appservice.flows.past import Past, past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
@@ -26,7 +26,7 @@ from etb_appservice.gateway.objects import AccessType, File, FileAccess, FileTyp
 from etb_appservice.gateway.pages import Created, Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.gateway.reading import SCAN, up_to, visible_of
-from etb_appservice.gateway.shows import Shows, clean, file_level, file_was, users_of
+from etb_appservice.gateway.shows import Shows, clean, file_was, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Bytes, Call, Nothing, Q, Route, Stream, route
 from etb_appservice.gateway.uploads import too_large
 from etb_appservice.ports import ChatFile, TooBig, Work
@@ -48,14 +48,15 @@ async def list_files(call: Call[FileQuery, Nothing]) -> Answer:
     """List the files of the war rooms that the caller may enter, the latest first.
 
     Of one war room the latest 5,000 are looked at. Those above the caller's clearance are neither
-    shown nor counted.
+    shown nor counted. A file whose message was deleted is kept until its retention ends, and shown to
+    the auditor and compliance roles alone: `external_data.state` is `withdrawn`.
     """
     gate, query = call.gate, call.query
     sights = await visible_of(gate, call.caller, query.war_room, query.incident)
     async with gate.store.view() as work:
         found: list[tuple[ChatFile, Sight]] = []
         for sight in sights.values():
-            found += [(one, sight) for one in await _of(work, sight) if _is_wanted(one, query)]
+            found += [(one, sight) for one in await _of(call, work, sight) if _is_wanted(one, query)]
         found.sort(key=lambda one: one[0].id, reverse=True)
         page = slice_of(found, query, gate)
         shows, shown = Shows(gate.policy, call.links), dict[str, File]()
@@ -182,8 +183,8 @@ async def delete_file(call: Call[Nothing, Nothing]) -> Answer:
     file, sight = await _known(call)
     if file.details.uploaded_by != user.username and gate.policy.roles.of(user.roles).isdisjoint(MODERATES):
         raise Problem(403, "permission_denied", "Only who uploaded it, or a moderator, may delete a file.")
-    if not may_withdraw(file, sight.room, gate.clock.now_ms()):
-        until = moment(kept_until_ms(file.created_ms, file_level(file.details, sight.room)))
+    if not may_go(file, sight.room, gate.clock.now_ms()):
+        until = moment(kept_until(file, sight.room))
         raise Problem(423, "retention", f"This file is kept until {until}.")
     fact = FileWithdrawn(
         ref=_new(call),
@@ -219,7 +220,7 @@ async def _known(call: Call[Q, B]) -> tuple[ChatFile, Sight]:
         file = await work.files.get(call.path["id"])
         room = None if file is None else await work.rooms.of_incident(IncidentId(file.lane))
         sight = None if room is None else await gate.doors.look(work, call.caller, room)
-        if file is None or sight is None or not _may_know(await past_of(work, sight.room), sight, file):
+        if file is None or sight is None or not _may_know(call, await past_of(work, sight.room), sight, file):
             raise not_found()
         return file, sight
 
@@ -279,21 +280,24 @@ def _new(call: Call[Q, B]) -> str:
     return new_id(call.gate.clock.now_ms())
 
 
-async def _of(work: Work, sight: Sight) -> list[ChatFile]:
+async def _of(call: Call[Q, B], work: Work, sight: Sight) -> list[ChatFile]:
     """The files of one war room that the caller may know of."""
     past = await past_of(work, sight.room)
     found: list[ChatFile] = []
     before = ""
     for _ in range(SCAN // _BATCH):
         batch = await work.files.latest(sight.incident_id, before, _BATCH)
-        found += [one for one in batch if _may_know(past, sight, one)]
+        found += [one for one in batch if _may_know(call, past, sight, one)]
         if len(batch) < _BATCH:
             break
         before = batch[-1].id
     return found
 
 
-def _may_know(past: Past, sight: Sight, file: ChatFile) -> bool:
+def _may_know(call: Call[Q, B], past: Past, sight: Sight, file: ChatFile) -> bool:
+    roles = call.gate.policy.roles.of(call.caller.user.roles)
+    if file.withdrawn_ms is not None and roles.isdisjoint(SEES_WITHDRAWN):
+        return False
     return file_was(file, sight.room, past) <= up_to(sight)
 
 

@@ -96,7 +96,8 @@ async def edit_message(call: Call[Nothing, Edit]) -> Answer:
 async def delete_message(call: Call[Nothing, Nothing]) -> Answer:
     """Delete a message of one's own, or as the incident's commander somebody else's.
 
-    Its content goes here and in Matrix. Answers an empty object. 423 under a legal hold.
+    Its content goes here and in Matrix, and its files with it once their retention ends: until then they are kept
+    and shown to the auditor and compliance roles alone. Answers an empty object. 423 under a legal hold.
     """
     message_id, war_room = await _seen(call, also_gone=bool(call.key))
     await call.gate.desk.delete(call.caller, war_room, _act(call), message_id)

@@ -368,10 +368,11 @@ async def test_a_file_comes_back_as_it_was_put(store: SqlStore, reopen: Reopen) 
         for access in (looked_at(one, "1"), looked_at(one, "2")):
             assert await work.files.log_access(access)
         assert not await work.files.log_access(looked_at(one, "1", reason="another"))
-        await work.files.put(replace(one, message_id="other", details=replace(one.details, name="b.png")))
+        changed = replace(one.details, name="b.png")
+        await work.files.put(replace(one, message_id="other", details=changed, withdrawn_ms=9))
     async with reopen() as again, again.view() as view:
         mended = replace(one.details, name="b.png", original_name="../a.png\N{REPLACEMENT CHARACTER}")
-        expected = replace(one, message_id="other", access_count=2, details=mended)
+        expected = replace(one, message_id="other", access_count=2, details=mended, withdrawn_ms=9)
         assert await view.files.get(one.id) == expected
         assert await view.files.by_ids([one.id, "none"]) == {one.id: expected}
         assert await view.files.by_ids([]) == {}

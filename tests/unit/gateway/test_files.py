@@ -17,13 +17,15 @@ from PIL import Image
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails
 from etb_appservice.domain.effects import DeleteMedia, Redact, SendFile
-from etb_appservice.domain.ids import Username, new_id, war_room_id
+from etb_appservice.domain.ids import RoomId, Username, new_id, war_room_id
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.news import FileShared, MessageAdded
 from etb_appservice.domain.outcomes import Later, Refused
 from etb_appservice.domain.policy import FilePolicy, RolePolicy
+from etb_appservice.flows.sharing import sending
 from etb_appservice.gateway.routes.files import disposition
 from etb_appservice.gateway.streaming import LOOK_S
+from etb_appservice.matrix.files import Attachments
 from etb_appservice.ports import ChatFile
 from etb_appservice.render.pictures import MOST_PIXELS
 from tests.harness.api import Answered, Api, api_of, token_of
@@ -561,18 +563,6 @@ async def test_a_key_that_can_not_be_one_opens_nothing(api: Api, broken: dict[st
     assert (await download(api, "bob", file_id)).status == 502
 
 
-async def test_a_file_whose_event_was_redacted_is_gone(api: Api) -> None:
-    house = api.house
-    said = await house.says(ALICE, "Look at this")
-    await house.settle()
-    [message] = (await api.get("alice", f"war-rooms/{ROOM}/messages/", search="Look at this")).body["results"]
-    assert message["external_message_id"] == said
-    file_id = (await upload(api, "alice", war_room_id="", message_id=message["id"])).body["id"]
-    [(event_id, _)] = house.world.shared
-    await house.redacts(ALICE, event_id)
-    assert (await download(api, "alice", file_id)).status == 404
-
-
 # --- going ------------------------------------------------------------------------------------------------
 
 
@@ -596,6 +586,98 @@ async def test_a_file_is_kept_until_its_retention_ends(api: Api) -> None:
     assert redacted == [event_id]
     assert not any(isinstance(effect, DeleteMedia) for effect in house.world.order)
     assert "file.deleted" in await house.tags()
+
+
+async def withdrawn(api: Api, file_id: str) -> None:
+    """Nobody is shown it but auditors and compliance, and its bytes are there."""
+    one = f"{FILES}{file_id}/"
+    calls = (("GET", one), ("GET", f"{one}download/"), ("POST", f"{one}log_access/"), ("DELETE", one))
+    for who in ("alice", "bob"):
+        for method, path in calls:
+            assert (await api.call(method, who, path)).status == 404
+        assert (await api.get(who, FILES)).body["count"] == 0
+    [shown] = (await api.get("carol", FILES)).body["results"]
+    assert (shown["id"], shown["external_data"]["state"]) == (file_id, "withdrawn")
+    assert (await download(api, "carol", file_id)).raw == TEXT
+    assert (await api.get("carol", f"{one}access_log/")).body["count"] == 1
+
+
+async def years_pass(api: Api) -> None:
+    """Every retention ends, and ETB has just said the same of everybody."""
+    api.house.clock.advance(3651 * 86_400)
+    async with api.house.db.work() as work:
+        for name in ("alice", "carol"):
+            await work.incidents.put_user(api.house.etb.users[Username(name)], api.house.clock.now_ms())
+    await api.house.settle()
+
+
+async def test_a_file_stays_for_auditors_when_its_message_goes_until_its_retention_ends(api: Api) -> None:
+    file_id = (await upload(api, "alice")).body["id"]
+    message_id = await WebUser(api.house, "alice").post("Look at this", attachments=(file_id,))
+    await WebUser(api.house, "alice").delete(message_id)
+    await withdrawn(api, file_id)
+    [(event_id, _)] = api.house.world.shared
+    assert event_id in {one.event_id for one in api.house.world.order if isinstance(one, Redact)}
+    assert "file.withdrawn" in await api.house.tags()
+    await api.house.redacts(ALICE, event_id)
+    await api.house.advance(1094 * 86_400)
+    assert "file.deleted" not in await api.house.tags()
+    await years_pass(api)
+    assert (await api.get("carol", FILES)).body["count"] == 0
+    assert (await api.house.tags()).count("file.deleted") == 1
+
+
+async def test_what_is_classified_anew_while_it_is_kept_is_kept_as_long_as_that_says(api: Api) -> None:
+    file_id = (await upload(api, "alice", send_now="true")).body["id"]
+    [message] = (await api.get("alice", f"war-rooms/{ROOM}/messages/", message_type="FILE")).body["results"]
+    await WebUser(api.house, "alice").delete(message["id"])
+    raised = await api.call("PATCH", "carol", f"{FILES}{file_id}/", json={"data_classification": "RESTRICTED"})
+    assert raised.status == 200
+    await api.house.advance(1100 * 86_400)
+    assert (await kept(api.house, file_id)).withdrawn_ms is not None
+    await years_pass(api)
+    assert await left(api.house) == (0, 1)
+
+
+@pytest.mark.parametrize("what", ["the message", "the file's event"])
+async def test_a_file_stays_by_the_same_rule_whatever_is_redacted_in_matrix(api: Api, what: str) -> None:
+    house = api.house
+    said = await house.says(ALICE, "Look at this")
+    await house.settle()
+    [message] = (await api.get("alice", f"war-rooms/{ROOM}/messages/", search="Look at this")).body["results"]
+    file_id = (await upload(api, "alice", war_room_id="", message_id=message["id"])).body["id"]
+    [(event_id, _)] = house.world.shared
+    await house.redacts(ALICE, said if what == "the message" else event_id)
+    await withdrawn(api, file_id)
+    found = await api.get("bob", f"war-room-messages/{message['id']}/")
+    assert found.status == 404 if what == "the message" else found.body["attachments"] == []
+
+
+async def test_a_file_whose_retention_is_over_goes_with_its_message(api: Api) -> None:
+    house = api.house
+    await upload(api, "alice", send_now="true")
+    [message] = (await api.get("alice", f"war-rooms/{ROOM}/messages/", message_type="FILE")).body["results"]
+    await years_pass(api)
+    await WebUser(house, "alice").delete(message["id"])
+    assert await left(house) == (0, 1)
+
+
+async def test_a_file_that_was_deleted_before_it_could_be_sent_is_kept_and_not_sent(api: Api) -> None:
+    house = api.house
+    house.world.fail(SendFile, Later("away"))
+    file_id = (await upload(api, "alice")).body["id"]
+    message_id = await WebUser(house, "alice").post("Look at this", attachments=(file_id,))
+    await WebUser(house, "alice").delete(message_id)
+    await house.advance(60)
+    redacted = [one.event_id for one in house.world.order if isinstance(one, Redact)]
+    assert [event_id for event_id, _ in house.world.shared if event_id not in redacted] == []
+    assert not any("could not be sent" in text for text in house.troubles())
+    nothing: Any = None
+    with pytest.raises(Refused, match="deleted before it could be sent"):
+        await Attachments(house.db, nothing).encrypted_file(
+            sending(RoomId("!r:x.org"), await kept(house, file_id))
+        )
+    await withdrawn(api, file_id)
 
 
 async def test_an_upload_needs_the_callers_token(api: Api) -> None:

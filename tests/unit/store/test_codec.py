@@ -69,6 +69,7 @@ from etb_appservice.domain.facts import (
     FileClassified,
     FileDue,
     FileLookedAt,
+    FileOver,
     FileUploaded,
     FileWithdrawn,
     HeldDue,
@@ -465,6 +466,7 @@ FACTS: list[Fact] = [
         ),
     ),
     FileDue(file_id="f", user_id=USER),
+    FileOver(file_id="f"),
     FileLookedAt(
         ref="r",
         sha256="00",

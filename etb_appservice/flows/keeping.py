@@ -1,0 +1,73 @@
+"""How long files are kept, whatever becomes of what carried them: one rule, by whichever way a file goes.
+
+    deleted by itself ──────────────────────────┐
+    its message deleted, here or in Matrix ─────┼─► the time is over ─► gone on every side
+    its event redacted ─────────────────────────┘   └─ not yet ─► withdrawn: kept, shown to auditors and compliance
+                                                                     └─ FileOver: the time is over ─► gone
+
+What is said goes at once, and the room loses the event with its key; only this record can still open the bytes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from etb_appservice.domain.clearance import OurRole
+from etb_appservice.domain.effects import DeleteMedia
+from etb_appservice.domain.facts import FileOver
+from etb_appservice.domain.files import kept_until_ms, level_of
+from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.turn import Turn
+from etb_appservice.ports import ChatFile, Room
+
+SEES_WITHDRAWN = frozenset[OurRole]({"auditor", "compliance"})
+"""To whom a file is shown that was withdrawn."""
+
+
+def kept_until(file: ChatFile, room: Room) -> int:
+    """Until when it must be kept, as it is classified now."""
+    return kept_until_ms(file.created_ms, level_of(file.details, room.classification))
+
+
+def may_go(file: ChatFile, room: Room, now_ms: int) -> bool:
+    """Whether the time is over for which a file must be kept."""
+    return now_ms >= kept_until(file, room)
+
+
+async def let_go(turn: Turn, room: Room, files: Iterable[ChatFile], policy: Policy) -> None:
+    """What carried them is gone: they go too, or are kept, withdrawn, until they may."""
+    for file in files:
+        if may_go(file, room, turn.now_ms):
+            await forget(turn, file, policy)
+        elif file.withdrawn_ms is None:
+            await turn.work.files.put(replace(file, withdrawn_ms=turn.now_ms))
+            await _wait(turn, room, file)
+            await turn.note("file.withdrawn", subject=file.id, details={"room": room.war_room})
+
+
+async def forget(turn: Turn, file: ChatFile, policy: Policy) -> None:
+    """Nothing of it stays."""
+    if policy.administers:
+        for number, one in enumerate((file.details.file, file.details.thumbnail)):
+            if one is not None:
+                await turn.emit(f"media/{file.id}/{number}", DeleteMedia(mxc=one.mxc))
+    await turn.work.files.forget([file.id])
+
+
+async def over(turn: Turn, fact: FileOver, policy: Policy) -> None:
+    """The time may be over; whoever classified it anew meanwhile has moved that."""
+    file = await turn.work.files.get(fact.file_id)
+    room = None if file is None else await turn.work.rooms.by_war_room(file.war_room)
+    if file is None or room is None or file.withdrawn_ms is None:
+        return
+    if not may_go(file, room, turn.now_ms):
+        await _wait(turn, room, file)
+        return
+    await forget(turn, file, policy)
+    await turn.note("file.deleted", subject=file.id, details={"room": room.war_room, "own": False})
+
+
+async def _wait(turn: Turn, room: Room, file: ChatFile) -> None:
+    until_ms = kept_until(file, room)
+    await turn.follow(
+        FileOver(file_id=file.id), ("file over", file.id, str(until_ms)), lane=file.lane, due_ms=until_ms
+    )
