@@ -7,7 +7,7 @@ anybody who isn't cleared for everything.
 from dataclasses import dataclass
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.past import Levels
+from etb_appservice.domain.past import Levels, Span
 from etb_appservice.ports import Message, Room, Work
 
 
@@ -30,12 +30,9 @@ class Past:
         found = self.levels.highest(min(from_ms, to_ms), to_ms)
         return Classification.TOP_SECRET if found is None else found
 
-    def hides(self, up_to: Classification) -> bool:
-        """Whether there was a time of which somebody who is cleared so far may know nothing."""
-        if self.levels is None or up_to is Classification.TOP_SECRET:
-            return False
-        steps = self.levels.steps
-        return not steps or steps[0].at_ms > 0 or any(step.level > up_to for step in steps)
+    def hidden(self, up_to: Classification) -> tuple[Span, ...]:
+        """The times of which somebody who is cleared so far may know nothing."""
+        return () if self.levels is None else self.levels.above(up_to)
 
 
 async def past_of(work: Work, room: Room) -> Past:

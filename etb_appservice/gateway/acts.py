@@ -123,7 +123,7 @@ class Acts:
             for _ in range(_MOST_PAGES):
                 # One more than is read shows whether there are more.
                 page = await work.messages.latest(lane, before, size + 1)
-                shown = await self.shows.messages(work, room, page[:size], seat.username)
+                shown = await self.shows.messages(work, room, page[:size], seat.username, seat.up_to)
                 found += [one for one in shown if Classification[one.data_classification] <= seat.up_to]
                 has_more = len(page) > size
                 if not has_more or len(found) >= frame.limit:

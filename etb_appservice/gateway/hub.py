@@ -175,7 +175,7 @@ def _tell(line: _Line, telling: Telling) -> None:
         username = seat.username
         if not seat.is_open or not telling.is_for(username, seat.up_to):
             continue
-        view = telling.view(username)
+        view = telling.view(username, seat.up_to)
         if view not in made:
-            made[view] = rendered(telling.frame_for(username))
+            made[view] = rendered(telling.frame_for(username, seat.up_to))
         seat.offer(made[view])

@@ -4,7 +4,7 @@ Texts are sealed, so whatever asks for more than a place in the conversation ope
 SCAN, and the answer says where it stopped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from etb_appservice.flows.past import Past, past_of
 from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.gate import Gate
-from etb_appservice.ports import Message, Work
+from etb_appservice.ports import Hidden, Message, Work
 
 SCAN = 5000
 _BATCH = 500
@@ -26,11 +26,6 @@ class Found:
 
     messages: Sequence[Message]
     stopped_ms: int | None = None
-
-
-def _all(message: Message) -> bool:
-    del message
-    return True
 
 
 def up_to(sight: Sight) -> Classification:
@@ -54,18 +49,24 @@ async def visible_of(
     }
 
 
-async def readable(work: Work, sight: Sight, keep: Callable[[Message], bool] = _all) -> Found:
+async def hidden_from(work: Work, sights: Iterable[Sight]) -> Hidden:
+    """Of which times of which war rooms the caller may know nothing."""
+    found = {one.incident_id: (await past_of(work, one.room)).hidden(up_to(one)) for one in sights}
+    return {lane: spans for lane, spans in found.items() if spans}
+
+
+async def readable(work: Work, sight: Sight, keep: Callable[[Message], bool]) -> Found:
     """Those of the latest messages that the caller may read and `keep` wants."""
-    past = await past_of(work, sight.room)
+    hidden = await hidden_from(work, [sight])
     found: list[Message] = []
     before: int | None = None
     oldest: Message | None = None
     for _ in range(SCAN // _BATCH):
-        batch = await work.messages.latest(sight.incident_id, before, _BATCH)
-        found += [one for one in batch if may_read(past, sight, one) and keep(one)]
+        batch = await work.messages.latest(sight.incident_id, before, _BATCH, hidden=hidden)
+        found += [one for one in batch if keep(one)]
         if len(batch) < _BATCH:
             return Found(found[::-1])
         oldest = batch[-1]
         before = oldest.position
-    is_all = before is not None and not await work.messages.latest(sight.incident_id, before, 1)
+    is_all = before is not None and not await work.messages.latest(sight.incident_id, before, 1, hidden=hidden)
     return Found(found[::-1], None if is_all or oldest is None else oldest.received_ms)

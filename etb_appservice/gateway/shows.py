@@ -72,16 +72,24 @@ class Shows:
         self._links = links
 
     async def messages(
-        self, work: Work, room: Room, messages: Sequence[Message], reader: Username | None
+        self,
+        work: Work,
+        room: Room,
+        messages: Sequence[Message],
+        reader: Username | None,
+        up_to: Classification,
     ) -> list[objects.Message]:
-        """In this order; `reader`: whose reactions are marked as their own."""
+        """In this order; `reader`: whose reactions are marked as their own; answers above `up_to` don't count."""
         if not messages or room.incident_id is None:
             return []
-        scene = await self._scene(work, room, room.incident_id, messages)
+        scene = await self._scene(work, room, room.incident_id, messages, up_to)
         return [self._message(scene, one, reader) for one in messages]
 
-    async def _scene(self, work: Work, room: Room, incident_id: str, messages: Sequence[Message]) -> _Scene:
+    async def _scene(
+        self, work: Work, room: Room, incident_id: str, messages: Sequence[Message], up_to: Classification
+    ) -> _Scene:
         events = [one.event_id for one in messages]
+        past = await past_of(work, room)
         pins = await work.cases.get(room.war_room, Pins, Pins().id) or Pins()
         items = await work.cases.of(room.war_room, TimelineItem)
         names = {self.speaker(one) for one in messages}
@@ -90,9 +98,9 @@ class Shows:
         return _Scene(
             room=room,
             incident_id=incident_id,
-            past=await past_of(work, room),
+            past=past,
             parents=await work.messages.ids_of({one.parent for one in messages if one.parent is not None}),
-            counts=await work.messages.reply_counts(events),
+            counts=await work.messages.reply_counts(events, {incident_id: past.hidden(up_to)}),
             pins=pins,
             users=await users_of(work, names),
             files=await work.files.by_ids({file_id for one in messages for file_id in one.details.files}),
@@ -327,6 +335,11 @@ def _groups(message: Message, reader: Username | None) -> list[objects.ReactionG
         )
         for one in grouped(message.details.reactions)
     ]
+
+
+def command_type_of(run: CommandRun) -> objects.CommandType:
+    """Which of docs/etb-contract.md 2.4 it is."""
+    return _typed(run)[0]
 
 
 def _typed(run: CommandRun) -> tuple[objects.CommandType, dict[str, JsonValue]]:

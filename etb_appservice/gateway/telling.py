@@ -11,7 +11,7 @@ from typing import Protocol
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import Person
-from etb_appservice.domain.ids import Username
+from etb_appservice.domain.ids import EventId, Username
 from etb_appservice.domain.news import (
     CommandFinished,
     FileShared,
@@ -29,6 +29,7 @@ from etb_appservice.domain.news import (
     RightsChanged,
     Typing,
 )
+from etb_appservice.domain.past import Span
 from etb_appservice.flows.past import past_of
 from etb_appservice.gateway import objects, told
 from etb_appservice.gateway.shows import clean, file_was
@@ -41,9 +42,14 @@ class Shows(Protocol):
     """Makes the API's objects from the record (docs/etb-contract.md 4 and 5), in the caller's view."""
 
     async def messages(
-        self, work: Work, room: Room, messages: Sequence[Message], reader: Username | None
+        self,
+        work: Work,
+        room: Room,
+        messages: Sequence[Message],
+        reader: Username | None,
+        up_to: Classification,
     ) -> list[objects.Message]:
-        """In this order; `reader`: whose reactions are marked as their own."""
+        """In this order; `reader`: whose reactions are marked as their own; answers above `up_to` don't count."""
         ...
 
     async def command(self, work: Work, room: Room, run_id: str) -> objects.Command | None:
@@ -69,32 +75,36 @@ class Telling:
     client_id: str = ""
     own: Mapping[Username, frozenset[str]] = field(default_factory=dict)
     """Whose reactions with which emoji a frame shows."""
+    replies: Mapping[Classification, int] = field(default_factory=dict)
+    """How many answers a reader may know of, by how far they may know."""
 
     def is_for(self, username: Username, up_to: Classification) -> bool:
         """Whether somebody is told at all."""
         return up_to >= self.level and (not self.only or username in self.only) and username not in self.but
 
-    def view(self, username: Username) -> Hashable:
+    def view(self, username: Username, up_to: Classification) -> Hashable:
         """What a reader's frame depends on: equal, the same frame."""
-        return self.own.get(username), bool(self.client_id) and username == self.sender
+        return self.own.get(username), bool(self.client_id) and username == self.sender, self.replies.get(up_to)
 
-    def frame_for(self, username: Username) -> told.ServerFrame:
+    def frame_for(self, username: Username, up_to: Classification) -> told.ServerFrame:
         """The frame as somebody sees it."""
         mine = self.own.get(username, frozenset[str]())
         match self.frame:
             case told.ChatMessage(message=message):
                 client_id = self.client_id if self.client_id and username == self.sender else None
-                return told.ChatMessage(message=_with_own(message, mine), client_id=client_id)
-            case told.MessageUpdated(message=message) if mine:
-                return told.MessageUpdated(message=_with_own(message, mine))
+                return told.ChatMessage(message=self._seen(message, mine, up_to), client_id=client_id)
+            case told.MessageUpdated(message=message):
+                return told.MessageUpdated(message=self._seen(message, mine, up_to))
             case told.Reaction() as reaction if mine:
                 return reaction.model_copy(update={"reactions": _marked(reaction.reactions, mine)})
             case frame:
                 return frame
 
-
-def _with_own(message: objects.Message, mine: frozenset[str]) -> objects.Message:
-    return message.model_copy(update={"reactions": _marked(message.reactions, mine)}) if mine else message
+    def _seen(self, message: objects.Message, mine: frozenset[str], up_to: Classification) -> objects.Message:
+        if not mine and not self.replies:
+            return message
+        reactions = _marked(message.reactions, mine)
+        return message.model_copy(update={"reactions": reactions, "reply_count": self.replies.get(up_to, 0)})
 
 
 def _marked(groups: Sequence[objects.ReactionGroup], mine: frozenset[str]) -> list[objects.ReactionGroup]:
@@ -112,11 +122,39 @@ async def tellings_of(work: Work, room: Room, news: Sequence[News], shows: Shows
 OfMessage = MessageAdded | MessageUpdated | ReactionChanged | MessagePinned | ReadUpTo
 
 
-async def _shown(work: Work, room: Room, ids: Collection[str], shows: Shows) -> Mapping[str, objects.Message]:
-    """Messages of this war room by id, as nobody in particular sees them."""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A message as nobody in particular sees it, and what `Telling.replies` is."""
+
+    message: objects.Message
+    replies: Mapping[Classification, int]
+
+
+async def _shown(work: Work, room: Room, ids: Collection[str], shows: Shows) -> Mapping[str, _Shown]:
+    """Messages of this war room by id."""
     known = await work.messages.by_ids(ids) if ids else {}
     here = [one for one in known.values() if one.lane == lane_of(room)]
-    return {one.id: one for one in await shows.messages(work, room, here, None)} if here else {}
+    if not here:
+        return {}
+    counts = await _counts(work, room, [one.event_id for one in here])
+    return {
+        one.id: _Shown(one, {level: counted.get(known[one.id].event_id, 0) for level, counted in counts.items()})
+        for one in await shows.messages(work, room, here, None, Classification.PUBLIC)
+    }
+
+
+async def _counts(
+    work: Work, room: Room, events: Sequence[EventId]
+) -> Mapping[Classification, Mapping[EventId, int]]:
+    """How many answers each has, by how far a reader may know; nothing where none has any."""
+    every = await work.messages.reply_counts(events)
+    if not every:
+        return {}
+    past = await past_of(work, room)
+    found: dict[tuple[Span, ...], Mapping[EventId, int]] = {(): every}
+    for spans in {past.hidden(level) for level in Classification} - found.keys():
+        found[spans] = await work.messages.reply_counts(events, {lane_of(room): spans})
+    return {level: found[past.hidden(level)] for level in Classification}
 
 
 def lane_of(room: Room) -> str:
@@ -125,13 +163,13 @@ def lane_of(room: Room) -> str:
 
 
 async def _telling_of(
-    work: Work, room: Room, news: News, shows: Shows, shown: Mapping[str, objects.Message]
+    work: Work, room: Room, news: News, shows: Shows, shown: Mapping[str, _Shown]
 ) -> Telling | None:
     now = objects.moment(work.now_ms())
     match news:
         case MessageAdded() | MessageUpdated() | ReactionChanged() | MessagePinned() | ReadUpTo():
-            message = shown.get(news.message_id)
-            return await _of_message(work, news, message, now) if message is not None else None
+            found = shown.get(news.message_id)
+            return await _of_message(work, news, found, now) if found is not None else None
         case MessageDeleted(message_id=message_id, by=by):
             name = by.username or clean(by.user_id)
             gone = told.MessageDeleted(message_id=message_id, deleted_by_username=name, timestamp=now)
@@ -165,7 +203,8 @@ async def _telling_of(
             return None
 
 
-async def _of_message(work: Work, news: OfMessage, message: objects.Message, now: objects.Moment) -> Telling:
+async def _of_message(work: Work, news: OfMessage, shown: _Shown, now: objects.Moment) -> Telling:
+    message = shown.message
     level = Classification[message.data_classification]
     match news:
         case MessageAdded(client_id=client_id):
@@ -175,9 +214,11 @@ async def _of_message(work: Work, news: OfMessage, message: objects.Message, now
                 sender=Username(message.sender_username),
                 client_id=client_id,
                 own=_own(message),
+                replies=shown.replies,
             )
         case MessageUpdated():
-            return Telling(frame=told.MessageUpdated(message=message), level=level, own=_own(message))
+            frame = told.MessageUpdated(message=message)
+            return Telling(frame=frame, level=level, own=_own(message), replies=shown.replies)
         case ReactionChanged(emoji=emoji, is_added=is_added, by=by):
             reaction = told.Reaction(
                 message_id=message.id,

@@ -11,7 +11,6 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import MEGOLM, incident_room
 from etb_appservice.domain.webroom import WebRoom
 from etb_appservice.flows.closings import closing_of
-from etb_appservice.flows.past import past_of
 from etb_appservice.flows.permitted import Permission, permission_of, permissions
 from etb_appservice.flows.webrooms import privacy_of
 from etb_appservice.gateway.doors import Sight
@@ -29,7 +28,7 @@ from etb_appservice.gateway.objects import (
     moment,
     moment_or_none,
 )
-from etb_appservice.gateway.reading import readable, up_to
+from etb_appservice.gateway.reading import hidden_from
 from etb_appservice.gateway.shows import clean, users_of
 from etb_appservice.ports import Tally, Work
 
@@ -68,18 +67,16 @@ class Standing:
         return privacy_of(self.sight.incident, self.sight.level)
 
 
+async def tallies_of(work: Work, sights: Sequence[Sight]) -> Mapping[str, Tally]:
+    """What the caller may read of each, by incident."""
+    return await work.messages.tally([one.incident_id for one in sights], await hidden_from(work, sights))
+
+
 async def standing_of(work: Work, sight: Sight, tallies: Mapping[str, Tally]) -> Standing:
     """Read it. `tallies`: by incident."""
-    room = sight.room
-    tally = tallies.get(sight.incident_id, Tally())
-    past = await past_of(work, room)
-    if past.hides(up_to(sight)) and tally.count:
-        seen = await readable(work, sight)
-        latest = seen.messages[-1].decided_ms if seen.messages else 0
-        tally = Tally(len(seen.messages), latest)
-    closing = await closing_of(work, room)
-    web = await work.cases.get(room.war_room, WebRoom, WebRoom().id)
-    return Standing(sight, closing, web or WebRoom(), tally)
+    closing = await closing_of(work, sight.room)
+    web = await work.cases.get(sight.room.war_room, WebRoom, WebRoom().id)
+    return Standing(sight, closing, web or WebRoom(), tallies.get(sight.incident_id, Tally()))
 
 
 async def item(work: Work, gate: Gate, standing: Standing) -> WarRoomItem:

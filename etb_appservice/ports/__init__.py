@@ -6,6 +6,7 @@ Each says what an implementation MUST and MUST NOT do, whether repeating is safe
 
 from etb_appservice.ports.acts import Acts
 from etb_appservice.ports.conversation import (
+    NO_TIME,
     SHOWN,
     Broadcast,
     ChatFile,
@@ -13,6 +14,7 @@ from etb_appservice.ports.conversation import (
     Commands,
     CommandStatus,
     Files,
+    Hidden,
     Message,
     Messages,
     MessageState,
@@ -66,6 +68,7 @@ __all__ = [
     "HEAD",
     "MOST_DOCUMENT_BYTES",
     "MOST_MESSAGES",
+    "NO_TIME",
     "ON_CALL",
     "SHOWN",
     "USERS",
@@ -91,6 +94,7 @@ __all__ = [
     "FactCodec",
     "Files",
     "Gaps",
+    "Hidden",
     "HomeserverAdmin",
     "Inbox",
     "InboxRow",

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from etb_appservice.domain.conversation import FileDetails, MessageDetails
 from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, WarRoomId
 from etb_appservice.domain.news import News
+from etb_appservice.domain.past import Span
 
 MessageState = Literal["open", "sealed", "plain", "unreadable", "redacted"]
 SHOWN: frozenset[MessageState] = frozenset({"open", "sealed", "unreadable"})
@@ -56,6 +58,11 @@ class Tally:
     latest_ms: int = 0
 
 
+Hidden = Mapping[str, Sequence[Span]]
+"""By lane, when what is found touches none of these times: from when it came until it could be read."""
+NO_TIME: Hidden = MappingProxyType({})
+
+
 class Messages(Protocol):
     """The record of the conversation."""
 
@@ -89,7 +96,14 @@ class Messages(Protocol):
         ...
 
     async def page(
-        self, lane: str, after: int = 0, limit: int = 500, *, only_shown: bool = False, skip: int = 0
+        self,
+        lane: str,
+        after: int = 0,
+        limit: int = 500,
+        *,
+        only_shown: bool = False,
+        skip: int = 0,
+        hidden: Hidden = NO_TIME,
     ) -> Sequence[Message]:
         """Of a lane, by position: those behind `after`, at the same cost at any depth.
 
@@ -98,20 +112,29 @@ class Messages(Protocol):
         ...
 
     async def latest(
-        self, lane: str, before: int | None = None, limit: int = 50, *, only_shown: bool = True, skip: int = 0
+        self,
+        lane: str,
+        before: int | None = None,
+        limit: int = 50,
+        *,
+        only_shown: bool = True,
+        skip: int = 0,
+        hidden: Hidden = NO_TIME,
     ) -> Sequence[Message]:
         """Of a lane, latest first: those before this position."""
         ...
 
-    async def replies(self, root: EventId, after: int = 0, limit: int = 500) -> Sequence[Message]:
+    async def replies(
+        self, root: EventId, after: int = 0, limit: int = 500, *, skip: int = 0, hidden: Hidden = NO_TIME
+    ) -> Sequence[Message]:
         """Those shown whose `parent` this is, by position."""
         ...
 
-    async def reply_counts(self, roots: Collection[EventId]) -> Mapping[EventId, int]:
+    async def reply_counts(self, roots: Collection[EventId], hidden: Hidden = NO_TIME) -> Mapping[EventId, int]:
         """How many those are; absent are those without any."""
         ...
 
-    async def tally(self, lanes: Collection[str]) -> Mapping[str, Tally]:
+    async def tally(self, lanes: Collection[str], hidden: Hidden = NO_TIME) -> Mapping[str, Tally]:
         """For each of these lanes."""
         ...
 
@@ -245,10 +268,16 @@ class Commands(Protocol):
         *,
         limit: int = 50,
         skip: int = 0,
+        hidden: Hidden = NO_TIME,
     ) -> Sequence[CommandRun]:
         """Of several incidents and of these statuses, latest first."""
         ...
 
-    async def count(self, incidents: Collection[IncidentId], statuses: Collection[CommandStatus]) -> int:
+    async def count(
+        self,
+        incidents: Collection[IncidentId],
+        statuses: Collection[CommandStatus],
+        hidden: Hidden = NO_TIME,
+    ) -> int:
         """How many those are."""
         ...

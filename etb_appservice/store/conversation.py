@@ -11,9 +11,10 @@ from sqlalchemy import Row, Text, TextClause, bindparam, text
 
 from etb_appservice.domain.conversation import MessageDetails
 from etb_appservice.domain.ids import EventId
-from etb_appservice.ports import Message, Tally, unsent
+from etb_appservice.ports import NO_TIME, Hidden, Message, Tally, unsent
 from etb_appservice.store.codec import decode_details, encode_details
-from etb_appservice.store.desk import Desk, Transaction
+from etb_appservice.store.desk import Desk, Transaction, Values
+from etb_appservice.store.spans import Spanned
 
 _IS_SHOWN = "state IN ('open', 'sealed', 'unreadable')"
 """`ports.SHOWN`, and word by word as the partial index has it: SQLite compares the text."""
@@ -55,34 +56,26 @@ _OF_REACTION = text(
     "SELECT messages.* FROM messages JOIN reactions ON messages.id = reactions.message_id"
     " WHERE reactions.event_id = :event_id"
 )
-_REPLIES = text(
-    "SELECT * FROM messages WHERE parent = :root AND position > :after"
-    " AND state IN ('open', 'sealed', 'unreadable') ORDER BY position LIMIT :limit"
-)
-_REPLY_COUNTS = _among(
-    "SELECT parent, count(*) AS number FROM messages WHERE parent IN :among"
-    " AND state IN ('open', 'sealed', 'unreadable') GROUP BY parent"
-)
-_TALLY = _among(
-    "SELECT found.lane, found.number, messages.decided_ms FROM (SELECT lane, count(*) AS number,"
-    " max(position) AS latest FROM messages WHERE lane IN :among AND state IN ('open', 'sealed', 'unreadable')"
-    " GROUP BY lane) AS found"
-    " JOIN messages ON messages.lane = found.lane AND messages.position = found.latest"
-)
 _REDACT = text("UPDATE messages SET state = 'redacted', body = NULL WHERE event_id = :event_id")
 _BATCH = 500
 
 
-def _pages(*, forwards: bool, only_shown: bool, skips: bool) -> TextClause:
+def _spanned(statement: str, *, among: Sequence[str] = ()) -> Spanned:
+    return Spanned(
+        statement, lane="messages.lane", began="messages.received_ms", ended="messages.decided_ms", among=among
+    )
+
+
+def _pages(*, forwards: bool, only_shown: bool, skips: bool) -> Spanned:
     """Found along an index, whatever the depth; only what is shown is read and opened."""
     order = "ORDER BY position" if forwards else "ORDER BY position DESC"
     which = f"lane = :lane AND position {'>' if forwards else '<'} :place"
     which += f" AND {_IS_SHOWN}" if only_shown else ""
     if skips:
-        # The places are counted in the index alone.
-        inner = f"SELECT position FROM messages WHERE {which} {order} LIMIT :limit OFFSET :skip"  # noqa: S608 - our own words
-        return text(f"SELECT * FROM messages WHERE lane = :lane AND position IN ({inner}) {order}")  # noqa: S608
-    return text(f"SELECT * FROM messages WHERE {which} {order} LIMIT :limit")  # noqa: S608
+        # The places are counted in the index alone, where nothing is hidden.
+        inner = f"SELECT position FROM messages WHERE {which}{{seen}} {order} LIMIT :limit OFFSET :skip"  # noqa: S608 - our own words
+        return _spanned(f"{{hidden}}SELECT * FROM messages WHERE lane = :lane AND position IN ({inner}) {order}")  # noqa: S608
+    return _spanned(f"{{hidden}}SELECT * FROM messages WHERE {which}{{seen}} {order} LIMIT :limit")  # noqa: S608
 
 
 _PAGES = {
@@ -91,6 +84,21 @@ _PAGES = {
     for only_shown in (True, False)
     for skips in (True, False)
 }
+_REPLIES = _spanned(
+    f"{{hidden}}SELECT * FROM messages WHERE parent = :root AND position > :after AND {_IS_SHOWN}{{seen}}"  # noqa: S608
+    " ORDER BY position LIMIT :limit OFFSET :skip"
+)
+_REPLY_COUNTS = _spanned(
+    f"{{hidden}}SELECT parent, count(*) AS number FROM messages WHERE parent IN :among AND {_IS_SHOWN}{{seen}}"  # noqa: S608
+    " GROUP BY parent",
+    among=("among",),
+)
+_TALLY = _spanned(
+    "{hidden}SELECT found.lane, found.number, messages.decided_ms FROM (SELECT lane, count(*) AS number,"  # noqa: S608
+    f" max(position) AS latest FROM messages WHERE lane IN :among AND {_IS_SHOWN}{{seen}} GROUP BY lane) AS found"
+    " JOIN messages ON messages.lane = found.lane AND messages.position = found.latest",
+    among=("among",),
+)
 _LAST = 2**63 - 1
 
 
@@ -193,37 +201,56 @@ class SqlMessages:
         return await self._desk.ask(job)
 
     async def page(
-        self, lane: str, after: int = 0, limit: int = 500, *, only_shown: bool = False, skip: int = 0
+        self,
+        lane: str,
+        after: int = 0,
+        limit: int = 500,
+        *,
+        only_shown: bool = False,
+        skip: int = 0,
+        hidden: Hidden = NO_TIME,
     ) -> Sequence[Message]:
         """Opened, in the order in which they were decided."""
-        statement = _PAGES[True, only_shown, skip > 0]
-        return await self._several(statement, {"lane": lane, "place": after, "limit": limit}, skip)
+        values = {"lane": lane, "place": after, "limit": limit} | ({"skip": skip} if skip else {})
+        return await self._several(_PAGES[True, only_shown, skip > 0], values, hidden)
 
     async def latest(
-        self, lane: str, before: int | None = None, limit: int = 50, *, only_shown: bool = True, skip: int = 0
+        self,
+        lane: str,
+        before: int | None = None,
+        limit: int = 50,
+        *,
+        only_shown: bool = True,
+        skip: int = 0,
+        hidden: Hidden = NO_TIME,
     ) -> Sequence[Message]:
         """Opened, latest first."""
-        statement = _PAGES[False, only_shown, skip > 0]
         place = _LAST if before is None else before
-        return await self._several(statement, {"lane": lane, "place": place, "limit": limit}, skip)
+        values = {"lane": lane, "place": place, "limit": limit} | ({"skip": skip} if skip else {})
+        return await self._several(_PAGES[False, only_shown, skip > 0], values, hidden)
 
-    async def replies(self, root: EventId, after: int = 0, limit: int = 500) -> Sequence[Message]:
+    async def replies(
+        self, root: EventId, after: int = 0, limit: int = 500, *, skip: int = 0, hidden: Hidden = NO_TIME
+    ) -> Sequence[Message]:
         """Opened, in the order in which they were decided."""
-        return await self._several(_REPLIES, {"root": root, "after": after, "limit": limit}, 0)
+        return await self._several(_REPLIES, {"root": root, "after": after, "limit": limit, "skip": skip}, hidden)
 
-    async def reply_counts(self, roots: Collection[EventId]) -> Mapping[EventId, int]:
+    async def reply_counts(self, roots: Collection[EventId], hidden: Hidden = NO_TIME) -> Mapping[EventId, int]:
         """From the plain columns alone."""
+        statement, values = _REPLY_COUNTS.hiding(hidden)
         return await self._desk.ask(
             lambda transaction: {
-                EventId(row.parent): int(row.number) for row in _each(transaction, _REPLY_COUNTS, roots)
+                EventId(row.parent): int(row.number) for row in _each(transaction, statement, roots, values)
             }
         )
 
-    async def tally(self, lanes: Collection[str]) -> Mapping[str, Tally]:
-        """Counted in the index."""
+    async def tally(self, lanes: Collection[str], hidden: Hidden = NO_TIME) -> Mapping[str, Tally]:
+        """Counted in the index, where nothing is hidden."""
+        statement, values = _TALLY.hiding(hidden)
 
         def job(transaction: Transaction) -> Mapping[str, Tally]:
-            found = {row.lane: Tally(row.number, row.decided_ms) for row in _each(transaction, _TALLY, lanes)}
+            rows = _each(transaction, statement, lanes, values)
+            found = {row.lane: Tally(row.number, row.decided_ms) for row in rows}
             return {lane: found.get(lane, Tally()) for lane in lanes}
 
         return await self._desk.ask(job)
@@ -245,20 +272,22 @@ class SqlMessages:
 
         return await self._desk.ask(job, few=True)
 
-    async def _several(self, statement: TextClause, values: dict[str, Any], skip: int) -> Sequence[Message]:
-        wanted = {**values, "skip": skip} if skip else values
+    async def _several(self, spanned: Spanned, values: Values, hidden: Hidden) -> Sequence[Message]:
+        statement, more = spanned.hiding(hidden)
         return await self._desk.ask(
-            lambda transaction: [_message(transaction, row) for row in transaction.rows(statement, wanted)]
+            lambda transaction: [_message(transaction, row) for row in transaction.rows(statement, values | more)]
         )
 
 
-def _each(transaction: Transaction, statement: TextClause, wanted: Collection[str]) -> list[Row[Any]]:
+def _each(
+    transaction: Transaction, statement: TextClause, wanted: Collection[str], values: Values | None = None
+) -> list[Row[Any]]:
     """The rows of all that is wanted, however many."""
     every = list(wanted)
     return [
         row
         for start in range(0, len(every), _BATCH)
-        for row in transaction.rows_among(statement, {"among": every[start : start + _BATCH]})
+        for row in transaction.rows_among(statement, {"among": every[start : start + _BATCH], **(values or {})})
     ]
 
 

@@ -8,14 +8,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import structlog
-from sqlalchemy import LargeBinary, Row, Text, TextClause, bindparam, text
+from sqlalchemy import LargeBinary, Row, bindparam, text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, short_hash
-from etb_appservice.ports import CommandRun, CommandStatus, Expected
+from etb_appservice.ports import NO_TIME, CommandRun, CommandStatus, Expected, Hidden
 from etb_appservice.store.codec import whole
 from etb_appservice.store.desk import Desk, Transaction
 from etb_appservice.store.inbox import see
+from etb_appservice.store.spans import Spanned
 
 # --- commands ---------------------------------------------------------------------------------------------
 
@@ -30,17 +31,17 @@ _FINISH_COMMAND = text(
     "UPDATE commands SET content = :content, status = :status, finished_ms = :finished_ms WHERE id = :id"
 )
 _COMMANDS = text("SELECT * FROM commands WHERE room_id = :room_id ORDER BY asked_ms DESC, id DESC LIMIT :limit")
-_IN = "FROM commands WHERE incident_id IN :incidents AND status IN :statuses"
+_IN = "FROM commands WHERE incident_id IN :incidents AND status IN :statuses{seen}"
 
 
-def _within(statement: str) -> TextClause:
-    return text(statement).bindparams(
-        bindparam("incidents", expanding=True, type_=Text()), bindparam("statuses", expanding=True, type_=Text())
+def _within(statement: str) -> Spanned:
+    return Spanned(
+        statement, lane="incident_id", began="asked_ms", ended="finished_ms", among=("incidents", "statuses")
     )
 
 
-_AMONG = _within(f"SELECT * {_IN} ORDER BY asked_ms DESC, id DESC LIMIT :limit OFFSET :skip")
-_HOW_MANY = _within(f"SELECT count(*) {_IN}")
+_AMONG = _within(f"{{hidden}}SELECT * {_IN} ORDER BY asked_ms DESC, id DESC LIMIT :limit OFFSET :skip")
+_HOW_MANY = _within(f"{{hidden}}SELECT count(*) {_IN}")
 
 
 class SqlCommands:
@@ -126,17 +127,25 @@ class SqlCommands:
         *,
         limit: int = 50,
         skip: int = 0,
+        hidden: Hidden = NO_TIME,
     ) -> Sequence[CommandRun]:
         """Opened, latest first."""
-        wanted = {"incidents": list(incidents), "statuses": list(statuses), "limit": limit, "skip": skip}
+        statement, values = _AMONG.hiding(hidden)
+        values |= {"incidents": list(incidents), "statuses": list(statuses), "limit": limit, "skip": skip}
         return await self._desk.ask(
-            lambda transaction: [_command(transaction, row) for row in transaction.rows_among(_AMONG, wanted)]
+            lambda transaction: [_command(transaction, row) for row in transaction.rows_among(statement, values)]
         )
 
-    async def count(self, incidents: Collection[IncidentId], statuses: Collection[CommandStatus]) -> int:
+    async def count(
+        self,
+        incidents: Collection[IncidentId],
+        statuses: Collection[CommandStatus],
+        hidden: Hidden = NO_TIME,
+    ) -> int:
         """From the plain columns alone."""
-        wanted = {"incidents": list(incidents), "statuses": list(statuses)}
-        return await self._desk.ask(lambda transaction: int(transaction.rows_among(_HOW_MANY, wanted)[0][0]))
+        statement, values = _HOW_MANY.hiding(hidden)
+        values |= {"incidents": list(incidents), "statuses": list(statuses)}
+        return await self._desk.ask(lambda transaction: int(transaction.rows_among(statement, values)[0][0]))
 
 
 def _sealed_command(transaction: Transaction, run: CommandRun, scope: str) -> bytes:

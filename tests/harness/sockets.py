@@ -233,12 +233,17 @@ class SeenShows(Shows):
         """Of messages that have another one than the room had."""
 
     async def messages(
-        self, work: Work, room: Room, messages: Sequence[Message], reader: Username | None
+        self,
+        work: Work,
+        room: Room,
+        messages: Sequence[Message],
+        reader: Username | None,
+        up_to: Classification,
     ) -> list[objects.Message]:
         self.made += len(messages)
         return [
             one.model_copy(update={"data_classification": self.levels.get(one.id, one.data_classification)})
-            for one in await super().messages(work, room, messages, reader)
+            for one in await super().messages(work, room, messages, reader, up_to)
         ]
 
 

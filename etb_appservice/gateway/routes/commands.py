@@ -7,13 +7,13 @@ from uuid import UUID
 from pydantic import Field
 
 from etb_appservice.domain.ids import IncidentId
-from etb_appservice.flows.past import Past, past_of
+from etb_appservice.flows.past import past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.objects import Command, ExecutionStatus, Page
 from etb_appservice.gateway.pages import Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import not_found
-from etb_appservice.gateway.reading import SCAN, up_to, visible_of
-from etb_appservice.gateway.shows import STATUSES, Shows
+from etb_appservice.gateway.reading import SCAN, hidden_from, up_to, visible_of
+from etb_appservice.gateway.shows import STATUSES, Shows, command_type_of
 from etb_appservice.gateway.table import Answer, Call, Nothing, Route, route
 from etb_appservice.ports import CommandRun, Work
 
@@ -38,21 +38,16 @@ async def list_commands(call: Call[CommandQuery, Nothing]) -> Answer:
     sights = await visible_of(gate, call.caller, query.war_room, query.incident)
     statuses = [run for run, shown in STATUSES.items() if query.execution_status in {None, shown}]
     async with gate.store.view() as work:
-        pasts = {name: await past_of(work, one.room) for name, one in sights.items()}
-        opens = query.command_type is not None or any(
-            past.hides(up_to(sights[name])) for name, past in pasts.items()
-        )
-        if opens:
-            every = await work.commands.among(list(sights), statuses, limit=SCAN)
-            runs = [one for one in every if _may_know(one, sights, pasts)]
-            shown = await _shown(call, work, sights, runs)
-            shown = [one for one in shown if query.command_type in {None, one.command_type}]
-            count, results = len(shown), list(slice_of(shown, query, gate))
+        hidden = await hidden_from(work, sights.values())
+        if query.command_type is not None:
+            runs = await work.commands.among(list(sights), statuses, limit=SCAN, hidden=hidden)
+            wanted = [one for one in runs if command_type_of(one) == query.command_type]
+            count, page = len(wanted), slice_of(wanted, query, gate)
         else:
-            count = await work.commands.count(list(sights), statuses)
-            skip = offset_of(query, gate, count)
-            page = await work.commands.among(list(sights), statuses, limit=size_of(query, gate), skip=skip)
-            results = await _shown(call, work, sights, page)
+            count = await work.commands.count(list(sights), statuses, hidden)
+            skip, size = offset_of(query, gate, count), size_of(query, gate)
+            page = await work.commands.among(list(sights), statuses, limit=size, skip=skip, hidden=hidden)
+        results = await _shown(call, work, sights, page)
     following, previous = neighbours(query, gate, count, call.links)
     return Answer(Page[Command](count=count, next=following, previous=previous, results=results))
 
@@ -67,16 +62,9 @@ async def get_command(call: Call[Nothing, Nothing]) -> Answer:
         sight = None if room is None else await gate.doors.look(work, call.caller, room)
         if run is None or sight is None:
             raise not_found()
-        sights = {sight.incident_id: sight}
-        if not _may_know(run, sights, {sight.incident_id: await past_of(work, sight.room)}):
+        if (await past_of(work, sight.room)).between(run.asked_ms, run.finished_ms) > up_to(sight):
             raise not_found()
         return Answer((await Shows(gate.policy, call.links).commands(work, sight.room, [run]))[0])
-
-
-def _may_know(run: CommandRun, sights: Mapping[IncidentId, Sight], pasts: Mapping[IncidentId, Past]) -> bool:
-    if run.incident_id is None or run.incident_id not in sights:
-        return False
-    return pasts[run.incident_id].between(run.asked_ms, run.finished_ms) <= up_to(sights[run.incident_id])
 
 
 async def _shown(

@@ -17,7 +17,7 @@ from etb_appservice.gateway.objects import Message as MessageObject
 from etb_appservice.gateway.objects import MessageType, Moment, Page, moment_or_none
 from etb_appservice.gateway.pages import MOST_DIGITS, Created, Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import invalid, not_found
-from etb_appservice.gateway.reading import Found, may_read, readable, up_to
+from etb_appservice.gateway.reading import Found, hidden_from, may_read, readable, up_to
 from etb_appservice.gateway.shows import Shows, users_of
 from etb_appservice.gateway.table import Answer, B, Call, Nothing, Q, Route, route
 from etb_appservice.ports import SHOWN, Message, Work
@@ -138,23 +138,32 @@ async def get_message(call: Call[Nothing, Nothing]) -> Answer:
     """Show a message."""
     async with call.gate.store.view() as work:
         sight, message = await one_message(call, work)
-        shown = await _shows(call).messages(work, sight.room, [message], call.caller.user.username)
-        return Answer(shown[0])
+        return Answer((await _shown(call, work, sight, [message]))[0])
 
 
 @route("GET", "war-room-messages/{id}/replies/", answers={200: Page[MessageObject]})
 async def list_replies(call: Call[Paged, Nothing]) -> Answer:
     """List what answers a message, oldest first."""
-    async with call.gate.store.view() as work:
+    gate, query = call.gate, call.query
+    async with gate.store.view() as work:
         sight, message = await one_message(call, work)
-        return Answer(await _page(call, work, sight, await _replies(work, sight, message), call.query))
+        hidden = await hidden_from(work, [sight])
+        count = (await work.messages.reply_counts([message.event_id], hidden)).get(message.event_id, 0)
+        skip = offset_of(query, gate, count)
+        rows = await work.messages.replies(message.event_id, limit=size_of(query, gate), skip=skip, hidden=hidden)
+        following, previous = neighbours(query, gate, count, call.links)
+        results = await _shown(call, work, sight, rows)
+    return Answer(Page[MessageObject](count=count, next=following, previous=previous, results=results))
 
 
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def _shows(call: Call[Q, Nothing]) -> Shows:
-    return Shows(call.gate.policy, call.links)
+async def _shown(
+    call: Call[Q, Nothing], work: Work, sight: Sight, messages: Sequence[Message]
+) -> list[MessageObject]:
+    shows = Shows(call.gate.policy, call.links)
+    return await shows.messages(work, sight.room, messages, call.caller.user.username, up_to(sight))
 
 
 async def one_message(call: Call[Q, B], work: Work) -> tuple[Sight, Message]:
@@ -176,12 +185,12 @@ async def known_message(call: Call[Q, B], work: Work, message_id: str) -> tuple[
 
 
 async def _replies(work: Work, sight: Sight, root: Message) -> list[Message]:
-    past = await past_of(work, sight.room)
+    hidden = await hidden_from(work, [sight])
     found: list[Message] = []
     after = 0
     while len(found) < _MOST_REPLIES:
-        batch = await work.messages.replies(root.event_id, after, _BATCH)
-        found += [one for one in batch if may_read(past, sight, one)]
+        batch = await work.messages.replies(root.event_id, after, _BATCH, hidden=hidden)
+        found += batch
         if len(batch) < _BATCH:
             break
         after = batch[-1].position
@@ -193,7 +202,7 @@ async def _page(
 ) -> Page[MessageObject]:
     rows = slice_of(messages, query, call.gate)
     following, previous = neighbours(query, call.gate, len(messages), call.links)
-    results = await _shows(call).messages(work, sight.room, rows, call.caller.user.username)
+    results = await _shown(call, work, sight, rows)
     return Page[MessageObject](count=len(messages), next=following, previous=previous, results=results)
 
 
@@ -202,19 +211,19 @@ async def _listed(call: Call[Q, Nothing], war_room: str, query: MessageQuery) ->
     place = None if query.cursor is None else _place(query.cursor)
     async with gate.store.view() as work:
         sight = await gate.doors.enter(work, call.caller, WarRoomId(war_room))
-        past = await past_of(work, sight.room)
         found: Found | None = None
-        if query.opens or past.hides(up_to(sight)):
-            found = await _filtered(work, sight, query, _shows(call))
+        if query.opens:
+            found = await _filtered(work, sight, query, Shows(gate.policy, call.links))
             count = len(found.messages)
         else:
-            count = (await work.messages.tally([sight.incident_id]))[sight.incident_id].count
+            hidden = await hidden_from(work, [sight])
+            count = (await work.messages.tally([sight.incident_id], hidden))[sight.incident_id].count
         if place is not None:
             rows, following, previous = await _by_place(call, work, sight, query, place, found)
         else:
             rows = await _by_number(call, work, sight, query, count, found)
             following, previous = neighbours(query, gate, count, call.links)
-        results = await _shows(call).messages(work, sight.room, rows, call.caller.user.username)
+        results = await _shown(call, work, sight, rows)
     stopped_ms = found.stopped_ms if found is not None else None
     return MessagePage(
         count=count, next=following, previous=previous, results=results, stopped_at=moment_or_none(stopped_ms)
@@ -228,23 +237,25 @@ async def _by_number(
     if found is not None:
         return slice_of(found.messages[::-1] if is_down else found.messages, query, call.gate)
     skip, size = offset_of(query, call.gate, count), size_of(query, call.gate)
+    hidden = await hidden_from(work, [sight])
     if is_down:
-        return await work.messages.latest(sight.incident_id, None, size, skip=skip)
-    return await work.messages.page(sight.incident_id, 0, size, only_shown=True, skip=skip)
+        return await work.messages.latest(sight.incident_id, None, size, skip=skip, hidden=hidden)
+    return await work.messages.page(sight.incident_id, 0, size, only_shown=True, skip=skip, hidden=hidden)
 
 
 async def _by_place(
     call: Call[Q, Nothing], work: Work, sight: Sight, query: MessageQuery, place: _Place, found: Found | None
 ) -> tuple[Sequence[Message], str | None, str | None]:
     """Rows and links. One row more than a page holds tells whether there is another page."""
-    size = size_of(query, call.gate)
+    size, lane = size_of(query, call.gate), sight.incident_id
+    hidden = await hidden_from(work, [sight])
     is_rising = (query.ordering == "created_at") is place.is_forwards
     if found is not None:
         rows = _beside(found.messages, place.position, size + 1, is_rising=is_rising)
     elif is_rising:
-        rows = await work.messages.page(sight.incident_id, place.position or 0, size + 1, only_shown=True)
+        rows = await work.messages.page(lane, place.position or 0, size + 1, only_shown=True, hidden=hidden)
     else:
-        rows = await work.messages.latest(sight.incident_id, place.position, size + 1)
+        rows = await work.messages.latest(lane, place.position, size + 1, hidden=hidden)
     has_more = len(rows) > size
     rows = rows[:size]
     if not place.is_forwards:

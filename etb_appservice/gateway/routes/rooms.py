@@ -10,7 +10,7 @@ from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.objects import Page, Participant, Privacy, RoomStatus, WarRoomDetail, WarRoomItem
 from etb_appservice.gateway.pages import Created, Paged, neighbours, slice_of
 from etb_appservice.gateway.table import Answer, Call, Nothing, Route, route
-from etb_appservice.gateway.warrooms import Standing, detail, item, standing_of, taking_part
+from etb_appservice.gateway.warrooms import Standing, detail, item, standing_of, taking_part, tallies_of
 from etb_appservice.ports import Work
 
 _Key = Callable[[Standing], tuple[int, str]]
@@ -39,7 +39,7 @@ async def list_war_rooms(call: Call[WarRoomQuery, Nothing]) -> Answer:
     gate, query = call.gate, call.query
     sights = [one for one in await gate.doors.visible(call.caller) if _is_asked(one, query)]
     async with gate.store.view() as work:
-        tallies = await work.messages.tally([one.incident_id for one in sights])
+        tallies = await tallies_of(work, sights)
         every = [await standing_of(work, one, tallies) for one in sights]
         wanted = sorted((one for one in every if _is_wanted(one, query)), key=_key(query.ordering))
         if query.ordering.startswith("-"):
@@ -71,7 +71,7 @@ async def list_participants(call: Call[Paged, Nothing]) -> Answer:
 
 async def whole(work: Work, sight: Sight) -> Standing:
     """All that is shown of one war room."""
-    return await standing_of(work, sight, await work.messages.tally([sight.incident_id]))
+    return await standing_of(work, sight, await tallies_of(work, [sight]))
 
 
 def _is_asked(sight: Sight, query: WarRoomQuery) -> bool:

@@ -18,6 +18,7 @@ from etb_appservice.gateway.desk import Act, Draft
 from etb_appservice.gateway.objects import Message as MessageObject
 from etb_appservice.gateway.objects import Object, Reaction, moment
 from etb_appservice.gateway.problems import Problem, invalid, not_found
+from etb_appservice.gateway.reading import up_to
 from etb_appservice.gateway.routes.messages import known_message, one_message
 from etb_appservice.gateway.shows import Shows, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Call, Nothing, Route, route
@@ -180,12 +181,12 @@ async def _seen(call: Call[Nothing, B], *, also_gone: bool = False) -> tuple[str
 async def _shown(call: Call[Nothing, B], message_id: str) -> MessageObject:
     """As it stands by now."""
     async with call.gate.store.view() as work:
-        message = await work.messages.get(message_id)
-        room = None if message is None else await work.rooms.by_id(message.room_id)
-        if message is None or room is None or message.state == "redacted":
+        sight, message = await known_message(call, work, message_id)
+        if message.state == "redacted":
             raise not_found()
         shows = Shows(call.gate.policy, call.links)
-        return (await shows.messages(work, room, [message], call.caller.user.username))[0]
+        name = call.caller.user.username
+        return (await shows.messages(work, sight.room, [message], name, up_to(sight)))[0]
 
 
 async def _pin(call: Call[Nothing, Nothing], *, is_pinned: bool) -> Answer:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from etb_appservice.domain.conversation import EncryptedFile, FileDetails, MessageDetails, Reacted
 from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, RoomId, UserId, Username, WarRoomId, new_id
+from etb_appservice.domain.past import ALWAYS, Span
 from etb_appservice.ports import SHOWN, ChatFile, Message, Tally, unsent
 from etb_appservice.store import tables
 from etb_appservice.store.desk import Transaction
@@ -277,6 +278,59 @@ async def test_what_is_counted_is_what_is_shown(store: SqlStore) -> None:
         found = await view.messages.tally(["lane", "other", "none"])
         assert found == {"lane": Tally(5, 7), "other": Tally(7, 3), "none": Tally()}
         assert await view.messages.tally([]) == {}
+
+
+HIDDEN = {"lane": (Span(2, 3), Span(6, 7)), "elsewhere": (Span(-ALWAYS, ALWAYS),)}
+"""Of those in `lane`, $2 and $6."""
+
+
+async def timed(store: SqlStore) -> None:
+    """Seven in a lane, that came and were read at the time of their number; all but the first answer it."""
+    async with store.work() as work:
+        for number in range(1, 8):
+            one = replace(message(f"${number}"), thread_root=EventId("$1") if number > 1 else None)
+            await work.messages.put(replace(one, received_ms=number, decided_ms=number))
+
+
+async def test_what_touches_a_hidden_time_is_neither_found_nor_counted(store: SqlStore) -> None:
+    await timed(store)
+    root = EventId("$1")
+    async with store.view() as view:
+        found = view.messages
+        assert names(await found.page("lane", hidden=HIDDEN)) == ["$1", "$3", "$4", "$5", "$7"]
+        assert names(await found.page("lane", limit=2, skip=1, hidden=HIDDEN)) == ["$3", "$4"]
+        assert names(await found.latest("lane", limit=3, hidden=HIDDEN)) == ["$7", "$5", "$4"]
+        assert names(await found.latest("lane", limit=2, skip=3, hidden=HIDDEN)) == ["$3", "$1"]
+        assert names(await found.replies(root, hidden=HIDDEN)) == ["$3", "$4", "$5", "$7"]
+        assert names(await found.replies(root, limit=2, skip=1, hidden=HIDDEN)) == ["$4", "$5"]
+        assert await found.reply_counts([root], HIDDEN) == {root: 4}
+        assert await found.tally(["lane", "none"], HIDDEN) == {"lane": Tally(5, 7), "none": Tally()}
+        assert await found.tally(["lane"], {"lane": (Span(7, ALWAYS),)}) == {"lane": Tally(6, 6)}
+        assert await found.tally(["lane"], {"lane": (Span(-ALWAYS, ALWAYS),)}) == {"lane": Tally()}
+
+
+async def test_what_waited_through_a_hidden_time_touches_it(store: SqlStore) -> None:
+    waited = replace(message("$1"), received_ms=1, decided_ms=9)
+    back = replace(message("$2"), received_ms=9, decided_ms=1)  # the clock was set back
+    async with store.work() as work:
+        await work.messages.put(waited)
+        await work.messages.put(back)
+    async with store.view() as view:
+        for span, left in (
+            (Span(3, 4), ["$2"]),
+            (Span(9, 10), ["$2"]),
+            (Span(10, 11), ["$1", "$2"]),
+            (Span(0, 1), ["$1", "$2"]),
+            (Span(0, 2), []),
+        ):
+            assert names(await view.messages.page("lane", hidden={"lane": (span,)})) == left
+
+
+async def test_more_hidden_times_than_a_statement_takes_hide_more_and_never_less(store: SqlStore) -> None:
+    await timed(store)
+    many = {"lane": tuple(Span(2 * number, 2 * number + 1) for number in range(1, 3000))}
+    async with store.view() as view:
+        assert names(await view.messages.page("lane", hidden=many)) == ["$1"]
 
 
 async def test_answers_are_found_and_counted_under_what_they_answer(store: SqlStore) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote, first_break
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, short_hash
+from etb_appservice.domain.past import ALWAYS, Span
 from etb_appservice.ports import Arrival, CommandRun, Expected
 from etb_appservice.store.sql import SqlStore
 from tests.contract.store.conftest import NOON, Clock, Reopen
@@ -58,6 +59,10 @@ async def test_commands_of_several_incidents_are_read_in_pages_and_counted(store
         assert [one.name for one in await view.commands.among([first], ["FAILED"])] == ["run"]
         assert await view.commands.among([], ["SUCCESS"]) == []
         assert await view.commands.count([second], []) == 0
+        hidden = {first: (Span(NOON + 6, NOON + 7),), "other": (Span(0, ALWAYS),)}
+        some = await view.commands.among([first, second], ["SUCCESS"], hidden=hidden)
+        assert [one.event_id for one in some] == ["$3", "$1", "$0"]
+        assert await view.commands.count([first, second], ["SUCCESS"], hidden) == 3
 
 
 async def test_a_first_time_comes_once(store: SqlStore) -> None:

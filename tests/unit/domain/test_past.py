@@ -63,3 +63,22 @@ def test_no_moment_of_a_time_is_above_its_highest_level(
     for moment in range(end + 1):
         held = at.get(moment, held)
         assert moment < start or held <= highest
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 9), st.sampled_from(Classification)), max_size=12),
+    st.sampled_from(Classification),
+    st.integers(0, 60),
+    st.integers(0, 60),
+)
+def test_what_touches_no_time_above_a_level_was_never_above_it(
+    changes: list[tuple[int, Classification]], level: Classification, first: int, second: int
+) -> None:
+    past, now = Levels(), 0
+    for wait, other in changes:
+        now += wait
+        past = past.then(now, other)
+    start, end = sorted((first, second))
+    highest = past.highest(start, end) or SECRET
+    touches = any(start < span.until_ms and end >= span.from_ms for span in past.above(level))
+    assert touches is (highest > level)

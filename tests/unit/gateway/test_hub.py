@@ -14,6 +14,7 @@ from etb_appservice.domain.news import (
     FileShared,
     IncidentUpdated,
     MessageAdded,
+    MessageUpdated,
     News,
     Notified,
     PersonJoined,
@@ -22,6 +23,7 @@ from etb_appservice.domain.news import (
     RightsChanged,
     Typing,
 )
+from etb_appservice.domain.past import Levels
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.gateway import seat as seats
 from etb_appservice.gateway.callers import Caller
@@ -31,6 +33,7 @@ from etb_appservice.gateway.told import Error
 from etb_appservice.ports import ChatFile
 from tests.harness.kit import ALICE, NO_1, NO_2, House, etb_user, incident
 from tests.harness.sockets import Scene, user_called
+from tests.unit.gateway.test_reading import put
 
 # --- news as frames -------------------------------------------------------------------------------------------
 
@@ -73,6 +76,29 @@ async def test_each_kind_of_news_has_its_frame(here: Scene, opened: House, war_r
         "75 %",
         {"message_id": "m"},
     )
+
+
+async def test_answers_above_a_readers_clearance_are_not_counted_in_what_they_are_told(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
+    root = await put(opened, "who is on it?")
+    begun = opened.clock.now_ms()
+    async with opened.db.work() as work:
+        past = Levels().then(0, Classification.INTERNAL).then(begun, Classification.RESTRICTED)
+        await work.cases.put(war_room, past.then(begun + 1000, Classification.INTERNAL))
+    await put(opened, "for few", thread_root=root.event_id)
+    opened.clock.advance(2)
+    await put(opened, "for all", thread_root=root.event_id)
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+
+    here.hub.tell((MessageUpdated(war_room=war_room, message_id=root.id),))
+
+    for client, count in ((alice, 2), (bob, 1)):
+        assert (await client.hears("message_updated"))["message"]["reply_count"] == count
+        await client.says(type="history", limit=50)
+        told = (await client.hears("history"))["messages"]
+        assert [one["reply_count"] for one in told if one["id"] == root.id] == [count]
 
 
 async def test_a_deleted_message_is_told_by_its_id(here: Scene, opened: House, war_room: WarRoomId) -> None:

@@ -371,6 +371,32 @@ async def test_what_was_said_above_somebodys_clearance_is_neither_shown_nor_coun
     ] == "RESTRICTED"
 
 
+async def test_answers_above_somebodys_clearance_are_not_counted_with_what_they_answer(opened: Api) -> None:
+    house = opened.house
+    root = await put(house, "who is on it?")
+    answers = [await put(house, "for all", thread_root=root.event_id)]
+    async with house.db.work() as work:
+        past = Levels().then(0, Classification.INTERNAL).then(house.clock.now_ms(), Classification.RESTRICTED)
+        await work.cases.put(ROOM, past)
+    await put(house, "for few", thread_root=root.event_id)
+    async with house.db.work() as work:
+        await work.cases.put(ROOM, past.then(house.clock.now_ms(), Classification.INTERNAL))
+    answers.append(await put(house, "for all again", thread_root=root.event_id))
+    house.know("bob", clearance=Classification.INTERNAL)
+    one = f"war-room-messages/{root.id}/"
+    for who, count in (("bob", 2), ("alice", 3)):
+        assert (await opened.get(who, one)).body["reply_count"] == count
+        assert (await opened.get(who, f"{one}replies/")).body["count"] == count
+        assert (await opened.get(who, f"{MESSAGES}?reply_to={root.id}")).body["count"] == count
+        [first] = [shown for shown in (await opened.get(who, MESSAGES)).body["results"] if shown["id"] == root.id]
+        assert first["reply_count"] == count
+        [room] = (await opened.get(who, "war-rooms/")).body["results"]
+        assert room["message_count"] == count + 1
+    pages = [await opened.get("bob", f"{one}replies/", page=number, page_size=1) for number in (1, 2)]
+    assert [ids(page) for page in pages] == [[answer.id] for answer in answers]
+    assert (await opened.get("bob", f"{one}replies/", page=3, page_size=1)).status == 404
+
+
 async def test_texts_that_json_can_not_hold_whole_are_shown_all_the_same(opened: Api) -> None:
     await put(opened.house, "half a pair: \ud83d")
     [shown] = (await opened.get("alice", MESSAGES)).body["results"]
