@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.clearance import Right, Subject, decide, may_enter
+from etb_appservice.domain.clearance import Actor, Decision, Right, Subject, decide, may_enter
 from etb_appservice.domain.facts import IncidentSeen, RoomAsked, RoomChangeAsked
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.incident import EtbUser, Incident
@@ -27,7 +27,7 @@ from etb_appservice.flows.removals import learned, vouched
 from etb_appservice.flows.standing import web_actor
 from etb_appservice.flows.surroundings import FIXES, level_of
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import Room
+from etb_appservice.ports import Room, Work
 
 Privacy = Literal["PRIVATE", "RESTRICTED"]
 _OBSTACLES = {
@@ -52,6 +52,26 @@ class No(Exception):
 
 
 _UNKNOWN = No("not_found", "not_found", "Not found.")
+
+
+NO_PERMISSION = "You have no permission for this incident."
+
+
+async def circle_around(work: Work, incident: Incident, policy: Policy) -> Circle:
+    """Of the room that an incident has, or would have."""
+    room = await work.rooms.of_incident(incident.id)
+    spec = room_spec(incident, level_of(incident, policy), policy)
+    circle = await circle_of(work, room or room_of(spec, incident.id))
+    if circle.incident is None:  # nobody has heard of it before
+        on_call = await work.incidents.on_call()
+        circle = replace(circle, incident=incident, on_call=on_call[0] if on_call else ())
+    return circle
+
+
+def may_change(actor: Actor, circle: Circle, policy: Policy, *, leads: bool) -> Decision:
+    """Whether somebody may let people in, or `leads`: put them out, name or archive the room."""
+    subject = Subject(classification=circle.level(policy))
+    return decide(actor, Right.COMMANDER if leads else Right.RESPONDER, subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +114,10 @@ class WebRooms:
             raise No("unavailable", "etb_unavailable", "ETB can't be asked for this incident. Try again.")
         incident = known.incident
         room = await turn.work.rooms.of_incident(incident.id)
-        level = level_of(incident, self.policy)
-        circle = await circle_of(turn.work, room or room_of(room_spec(incident, level, self.policy), incident.id))
+        circle = await circle_around(turn.work, incident, self.policy)
         found = await permission_of(turn.work, circle.room, fact.by.username, self.policy, known=(circle, copy))
         if not found.allowed:
-            raise No("forbidden", "forbidden", "You have no permission for this incident.")
+            raise No("forbidden", "forbidden", NO_PERMISSION)
         if room is None:
             raise No("conflict", "room_closed", "The incident is over, so it gets no room.")
         closing = await closing_of(turn.work, room)
@@ -136,9 +155,8 @@ class WebRooms:
     ) -> None:
         """Everything that could keep any of it from being done."""
         actor = web_actor(circle, incident, by, fact.by_id, turn.now_ms, self.policy)
-        subject = Subject(classification=circle.level(self.policy))
         leads = bool(fact.puts_out) or fact.archives or fact.name is not None or fact.description is not None
-        decision = decide(actor, Right.COMMANDER if leads else Right.RESPONDER, subject)
+        decision = may_change(actor, circle, self.policy, leads=leads)
         if not decision.allowed:
             raise No("forbidden", "forbidden", decision.reason)
         if fact.by.username in fact.puts_out:

@@ -9,8 +9,11 @@ from pydantic import Field
 
 from etb_appservice.domain.facts import RoomAsked, RoomChangeAsked
 from etb_appservice.domain.ids import IncidentId, Username, WarRoomId, new_id, war_room_id
-from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.incident import EtbUser, Incident
 from etb_appservice.domain.outcomes import Failure, Refused
+from etb_appservice.flows.permitted import newer, permission_of
+from etb_appservice.flows.standing import web_actor
+from etb_appservice.flows.webrooms import NO_PERMISSION, circle_around, may_change
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.objects import Privacy, WarRoomDetail
@@ -117,6 +120,7 @@ async def archive_war_room(call: Call[Nothing, Nothing]) -> Answer:
 async def add_participant(call: Call[Nothing, Person]) -> Answer:
     """Let somebody in whom ETB doesn't name for the incident. Their clearance has to reach its level."""
     sight = await _enter(call)
+    await _may_let_in(call, sight)
     user = await _user(call.gate, call.body.user_id, call.body.username)
     return await _ask(call, sight, lets_in=(user,))
 
@@ -150,7 +154,9 @@ async def _open(
     call: Call[Q, B], incident_id: IncidentId, body: OpenRoom, *, name: str = "", about: str = ""
 ) -> Answer:
     gate, caller = call.gate, call.caller
-    await _exists(gate, incident_id)
+    incident = await _incident(gate, incident_id)
+    if body.allowed_user_ids:
+        await _may_open(call, incident)
     fact = RoomAsked(
         ref=new_id(gate.clock.now_ms()),
         incident_id=incident_id,
@@ -177,19 +183,41 @@ async def _open(
 _FOLLOWS = "Follows the classification of the incident in ETB."
 
 
-async def _exists(gate: Gate, incident_id: IncidentId) -> None:
-    """Whether ETB or our tables know the incident; raises Problem 404 or 503."""
+async def _incident(gate: Gate, incident_id: IncidentId) -> Incident:
+    """As our tables have it, else ETB; raises Problem 404 or 503."""
     async with gate.store.view() as work:
         known = await work.incidents.get(incident_id)
     if known is not None:
-        return
+        return known.incident
     try:
         async with asyncio.timeout(gate.policy.commands.etb_wait_s):
-            await gate.etb.incident(incident_id)
+            return await gate.etb.incident(incident_id)
     except Refused as no:
         raise (not_found() if no.code == "404" else _etb_away()) from None
     except (Failure, TimeoutError):
         raise _etb_away() from None
+
+
+async def _may_open(call: Call[Q, B], incident: Incident) -> None:
+    """Asked before ETB is asked for anybody: who may not open the room isn't told who there is."""
+    gate, name = call.gate, call.caller.user.username
+    async with gate.store.view() as work:
+        circle = await circle_around(work, incident, gate.policy)
+        copy = newer(await work.incidents.user(name), call.caller.copy)
+        found = await permission_of(work, circle.room, name, gate.policy, known=(circle, copy))
+    if not found.allowed:
+        raise Problem(403, "forbidden", NO_PERMISSION)
+
+
+async def _may_let_in(call: Call[Q, B], sight: Sight, *, leads: bool = False) -> None:
+    """The same for a room that is there; `leads`: more is asked for at once."""
+    gate, caller = call.gate, call.caller
+    async with gate.store.view() as work:
+        user, _ = newer(await work.incidents.user(caller.user.username), caller.copy)
+        actor = web_actor(sight.circle, sight.incident, user, caller.user_id, work.now_ms(), gate.policy)
+    decision = may_change(actor, sight.circle, gate.policy, leads=leads)
+    if not decision.allowed:
+        raise Problem(403, "forbidden", decision.reason)
 
 
 async def _is_open(gate: Gate, incident_id: IncidentId) -> bool:
@@ -216,12 +244,18 @@ async def _change(call: Call[Nothing, RoomChange]) -> Answer:
     if body.status not in {None, "ARCHIVED", before.status}:
         raise invalid(status="Follows the incident's status in ETB; only ARCHIVED can be set here.")
     description = before.web.description or sight.incident.description
+    called = body.name if body.name not in {None, before.name} else None
+    described = body.description if body.description not in {None, description} else None
+    archives = body.status == "ARCHIVED" and before.status != "ARCHIVED"
+    if body.allowed_user_ids:
+        leads = archives or called is not None or described is not None
+        await _may_let_in(call, sight, leads=leads)
     return await _ask(
         call,
         sight,
-        name=body.name if body.name not in {None, before.name} else None,
-        description=body.description if body.description not in {None, description} else None,
-        archives=body.status == "ARCHIVED" and before.status != "ARCHIVED",
+        name=called,
+        description=described,
+        archives=archives,
         lets_in=await _users(call.gate, body.allowed_user_ids or ()),
     )
 

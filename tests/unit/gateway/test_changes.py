@@ -111,6 +111,20 @@ async def test_while_etb_or_the_homeserver_is_away_the_caller_is_told_which(
     assert (answer.status, answer.body["code"]) == (503, "etb_unavailable")
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("path", ["war-rooms/", f"war-rooms/{NO_1}/create_chat_room/"])
+async def test_who_may_not_open_a_room_is_not_told_who_there_is(ready: Api, path: str, *, is_known: bool) -> None:
+    if is_known:
+        await ready.post("alice", "war-rooms/", {"incident_id": NO_1})
+    ready.house.etb.calls.clear()
+    answers = [
+        await ready.post("carol", path, {"incident_id": NO_1, "allowed_user_ids": [one]})
+        for one in (id_of("bob"), NO_2)
+    ]
+    assert [(one.status, one.body) for one in answers] == [(403, answers[0].body)] * 2
+    assert "user_of_id" not in ready.house.etb.calls
+
+
 # --- people -----------------------------------------------------------------------------------------------
 
 
@@ -173,6 +187,11 @@ async def test_only_whoever_leads_puts_people_out_and_names_rooms(make_house: Ma
         assert "person.removed" in await house.tags()
         itself = await api.post("alice", f"{ONE}remove_participant/", {"username": "alice"})
         assert (itself.status, itself.body) == (400, {"user_id": ["You would lock yourself out."]})
+        house.etb.calls.clear()
+        for one in (id_of("carol"), NO_2):
+            tried = await api.call("PATCH", "bob", ONE, json={"name": "Mine", "allowed_user_ids": [one]})
+            assert (tried.status, tried.body) == (403, refused.body)
+        assert "user_of_id" not in house.etb.calls
         gone = await api.post("alice", f"{ONE}remove_participant/", {"username": "carol"})
         assert (gone.status, list(gone.body)) == (400, ["user_id"])
 
