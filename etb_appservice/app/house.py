@@ -241,6 +241,7 @@ class House:
         """Drain inbox and outbox, take keys, find gaps, poll ETB, until cancelled."""
         base = self.base
         await self._load_lanes()
+        await loops.level_files(base.store)
         await load_links(base.store, base.policy)
         server = Homeserver(established.actor)
         self.ghosts = self.signals.ghosts = ghosts = self._ghost_actors(established)

@@ -193,6 +193,17 @@ async def keep_secrets(secrets: LiveSecrets, identity: KeepsRecoveryKeys, own: O
             own.wake([SERVICE_LANE])
 
 
+async def level_files(store: Store) -> None:
+    """Give files that an older program has put the column by which lists find them."""
+    while True:
+        async with store.work() as work:
+            found = await work.files.unlevelled()
+            for file in found:
+                await work.files.put(file)
+        if not found:
+            return
+
+
 async def clean(store: Store, clock: Clock, *, keep_ms: int) -> Never:
     """Forget keys of what was seen more than `keep_ms` ago, and files that an operator has left unsent."""
     while True:

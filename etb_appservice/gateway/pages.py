@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from etb_appservice.domain.past import ALWAYS
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import Links
 from etb_appservice.gateway.problems import Problem
@@ -80,8 +81,16 @@ class Created(BaseModel):
     created_before: datetime | None = None
     """Not after this time."""
 
+    @property
+    def from_ms(self) -> int:
+        """The earliest time."""
+        return -ALWAYS if self.created_after is None else ms_of(self.created_after)
+
+    @property
+    def until_ms(self) -> int:
+        """The latest time."""
+        return ALWAYS if self.created_before is None else ms_of(self.created_before)
+
     def holds(self, at_ms: int) -> bool:
         """Whether a time lies between."""
-        if self.created_after is not None and at_ms < ms_of(self.created_after):
-            return False
-        return self.created_before is None or at_ms <= ms_of(self.created_before)
+        return self.from_ms <= at_ms <= self.until_ms

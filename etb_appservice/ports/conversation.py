@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, MessageDetails
 from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, WarRoomId
 from etb_appservice.domain.news import News
-from etb_appservice.domain.past import Span
+from etb_appservice.domain.past import ALWAYS, Span
 
 MessageState = Literal["open", "sealed", "plain", "unreadable", "redacted"]
 SHOWN: frozenset[MessageState] = frozenset({"open", "sealed", "unreadable"})
@@ -166,6 +167,22 @@ class ChatFile:
     """When what carried it was taken back, while it must be kept; nothing else shows it then."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesWanted:
+    """Which files, of how many war rooms ever."""
+
+    up_to: Mapping[str, Classification]
+    """By lane, which level a file may have."""
+    hidden: Hidden = field(default_factory=dict)
+    withdrawn: bool = False
+    """Those too that were withdrawn."""
+    message_id: str = ""
+    """Only of this message."""
+    from_ms: int = 0
+    until_ms: int = ALWAYS
+    """When they came; both count in."""
+
+
 class Files(Protocol):
     """What is known of the files of war rooms."""
 
@@ -185,6 +202,18 @@ class Files(Protocol):
 
     async def latest(self, lane: str, before: str = "", limit: int = 50) -> Sequence[ChatFile]:
         """Of a lane, latest first: those with an id before this one."""
+        ...
+
+    async def among(self, wanted: FilesWanted, *, limit: int = 50, skip: int = 0) -> Sequence[ChatFile]:
+        """Latest first. Only what is answered is opened."""
+        ...
+
+    async def count_among(self, wanted: FilesWanted) -> int:
+        """How many those are; opens nothing."""
+        ...
+
+    async def unlevelled(self, limit: int = 500) -> Sequence[ChatFile]:
+        """Some that an older program has put, of which `among` finds none; `put` mends that."""
         ...
 
     async def count(self, lane: str) -> int: ...

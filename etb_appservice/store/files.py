@@ -3,19 +3,23 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Text, bindparam, text
+from sqlalchemy import Row, Text, TextClause, bindparam, text
 
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.conversation import FileDetails
 from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId
-from etb_appservice.ports import ChatFile
+from etb_appservice.ports import ChatFile, FilesWanted
 from etb_appservice.store.codec import decode_access, decode_file, encode_access, encode_file
-from etb_appservice.store.desk import Desk, Transaction
+from etb_appservice.store.desk import Desk, Transaction, Values
+from etb_appservice.store.spans import Spanned
 
 _PUT = text(
-    "INSERT INTO files (id, war_room, lane, message_id, event_id, created_ms, withdrawn_ms, details, access_count)"
-    " VALUES (:id, :war_room, :lane, :message_id, :event_id, :created_ms, :withdrawn_ms, :details, :access_count)"
+    "INSERT INTO files (id, war_room, lane, message_id, event_id, created_ms, withdrawn_ms, level, details,"
+    " access_count) VALUES (:id, :war_room, :lane, :message_id, :event_id, :created_ms, :withdrawn_ms, :level,"
+    " :details, :access_count)"
     " ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, event_id = excluded.event_id,"
-    " withdrawn_ms = excluded.withdrawn_ms, details = excluded.details"
+    " withdrawn_ms = excluded.withdrawn_ms, level = excluded.level, details = excluded.details"
 )
 _GET = text("SELECT * FROM files WHERE id = :id")
 _BY_IDS = text("SELECT * FROM files WHERE id IN :ids").bindparams(bindparam("ids", expanding=True, type_=Text()))
@@ -34,6 +38,29 @@ _ACCESSES = text(
 )
 _COUNT_ACCESSES = text("SELECT count(*) FROM file_accesses WHERE file_id = :file_id")
 _FORGET = text("DELETE FROM files WHERE id = :id")
+
+
+_AS_ROOM = 0
+_LEVELS = tuple(Classification)
+_AT_LEVELS = " OR ".join(f"(lane IN :lanes_{level.name} AND level <= {level:d})" for level in _LEVELS)
+_WANTED = (
+    f"FROM files WHERE ({_AT_LEVELS}) AND (withdrawn_ms IS NULL OR CAST(:withdrawn AS INTEGER) = 1)"
+    " AND (CAST(:message_id AS TEXT) = '' OR message_id = :message_id)"
+    " AND created_ms >= :from_ms AND created_ms <= :until_ms{seen}"
+)
+
+
+def _wanted(statement: str) -> Spanned:
+    among = tuple(f"lanes_{level.name}" for level in _LEVELS)
+    return Spanned(statement, lane="files.lane", began="files.created_ms", ended="files.created_ms", among=among)
+
+
+_AMONG = _wanted(
+    f"{{hidden}}SELECT * FROM files WHERE id IN (SELECT id {_WANTED} ORDER BY id DESC LIMIT :limit OFFSET :skip)"  # noqa: S608 - our own words
+    " ORDER BY id DESC"
+)
+_COUNT_AMONG = _wanted(f"{{hidden}}SELECT count(*) {_WANTED}")
+_UNLEVELLED = text("SELECT * FROM files WHERE level IS NULL ORDER BY id LIMIT :limit")
 
 
 class SqlFiles:
@@ -55,6 +82,7 @@ class SqlFiles:
                 "event_id": file.event_id,
                 "created_ms": file.created_ms,
                 "withdrawn_ms": file.withdrawn_ms,
+                "level": _level(file.details),
                 "details": transaction.keys.seal(scope, "file", "files", file.id, encode_file(file.details)),
                 "access_count": file.access_count,
             }
@@ -94,6 +122,27 @@ class SqlFiles:
         statement, wanted = (_BEFORE, {**values, "before": before}) if before else (_LATEST, values)
         return await self._desk.ask(
             lambda transaction: [_file(transaction, row) for row in transaction.rows(statement, wanted)]
+        )
+
+    async def among(self, wanted: FilesWanted, *, limit: int = 50, skip: int = 0) -> Sequence[ChatFile]:
+        """Opened."""
+        statement, values = _asked(_AMONG, wanted)
+        values |= {"limit": limit, "skip": skip}
+        return await self._desk.ask(
+            lambda transaction: [_file(transaction, row) for row in transaction.rows_among(statement, values)]
+        )
+
+    async def count_among(self, wanted: FilesWanted) -> int:
+        """From the plain columns alone."""
+        statement, values = _asked(_COUNT_AMONG, wanted)
+        return await self._desk.ask(lambda transaction: int(transaction.rows_among(statement, values)[0][0]))
+
+    async def unlevelled(self, limit: int = 500) -> Sequence[ChatFile]:
+        """Opened."""
+        return await self._desk.ask(
+            lambda transaction: [
+                _file(transaction, row) for row in transaction.rows(_UNLEVELLED, {"limit": limit})
+            ]
         )
 
     async def count(self, lane: str) -> int:
@@ -146,6 +195,23 @@ class SqlFiles:
         """The rows go."""
         ids = [{"id": one} for one in file_ids]
         self._desk.later(lambda transaction: transaction.change_each(_FORGET, ids))
+
+
+def _asked(spanned: Spanned, wanted: FilesWanted) -> tuple[TextClause, Values]:
+    statement, values = spanned.hiding(wanted.hidden)
+    for level in _LEVELS:
+        values[f"lanes_{level.name}"] = [lane for lane, up_to in wanted.up_to.items() if up_to is level]
+    return statement, values | {
+        "withdrawn": int(wanted.withdrawn),
+        "message_id": wanted.message_id,
+        "from_ms": wanted.from_ms,
+        "until_ms": wanted.until_ms,
+    }
+
+
+def _level(details: FileDetails) -> int:
+    known = {level.name: level for level in _LEVELS}
+    return known.get(details.classification, _AS_ROOM)
 
 
 def _file(transaction: Transaction, row: Row[Any]) -> ChatFile:

@@ -4,7 +4,7 @@ from sqlalchemy import Connection, inspect, text
 
 from etb_appservice.store.errors import NotCurrent
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration; a test compares it with the folder."""
 
 

@@ -215,6 +215,7 @@ files = Table(
     Column("details", LargeBinary, nullable=False),
     Column("access_count", Integer, nullable=False),
     Column("withdrawn_ms", BigInteger),
+    Column("level", Integer),  # how it is classified itself; 0: as its room; NULL: of an older program, not known
     Index("ix_files_lane", "lane", "id"),
     Index("ix_files_event", "event_id"),
 )
@@ -244,6 +245,7 @@ commands = Table(
     Column("finished_ms", BigInteger, nullable=False),
     UniqueConstraint("event_id", name="uq_commands_event_id"),
     Index("ix_commands_room", "room_id", "asked_ms"),
+    Index("ix_commands_incident", "incident_id", "asked_ms"),
 )
 
 cases = Table(

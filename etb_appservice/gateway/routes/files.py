@@ -25,11 +25,11 @@ from etb_appservice.gateway.kinds import kind_of, shown_as
 from etb_appservice.gateway.objects import AccessType, File, FileAccess, FileType, Level, Page, moment
 from etb_appservice.gateway.pages import Created, Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import Problem, invalid, not_found
-from etb_appservice.gateway.reading import SCAN, up_to, visible_of
+from etb_appservice.gateway.reading import SCAN, hidden_from, up_to, visible_of
 from etb_appservice.gateway.shows import Shows, clean, file_was, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Bytes, Call, Nothing, Q, Route, Stream, route
 from etb_appservice.gateway.uploads import too_large
-from etb_appservice.ports import ChatFile, TooBig, Work
+from etb_appservice.ports import ChatFile, FilesWanted, TooBig, Work
 
 _BATCH = 500
 
@@ -47,26 +47,35 @@ class FileQuery(Paged, Created):
 async def list_files(call: Call[FileQuery, Nothing]) -> Answer:
     """List the files of the war rooms that the caller may enter, the latest first.
 
-    Of one war room the latest 5,000 are looked at. Those above the caller's clearance are neither
-    shown nor counted. A file whose message was deleted is kept until its retention ends, and shown to
+    Those above the caller's clearance are neither shown nor counted; with `file_type` the latest 5,000
+    are looked through. A file whose message was deleted is kept until its retention ends, and shown to
     the auditor and compliance roles alone: `external_data.state` is `withdrawn`.
     """
     gate, query = call.gate, call.query
     sights = await visible_of(gate, call.caller, query.war_room, query.incident)
     async with gate.store.view() as work:
-        found: list[tuple[ChatFile, Sight]] = []
-        for sight in sights.values():
-            found += [(one, sight) for one in await _of(call, work, sight) if _is_wanted(one, query)]
-        found.sort(key=lambda one: one[0].id, reverse=True)
-        page = slice_of(found, query, gate)
+        wanted = FilesWanted(
+            up_to={lane: up_to(one) for lane, one in sights.items()},
+            hidden=await hidden_from(work, sights.values()),
+            withdrawn=_sees_withdrawn(call),
+            message_id="" if query.message is None else str(query.message),
+            from_ms=query.from_ms,
+            until_ms=query.until_ms,
+        )
+        if query.file_type is not None:
+            found = await _of_type(work, wanted, query.file_type)
+            count, page = len(found), slice_of(found, query, gate)
+        else:
+            count = await work.files.count_among(wanted)
+            page = await work.files.among(wanted, limit=size_of(query, gate), skip=offset_of(query, gate, count))
         shows, shown = Shows(gate.policy, call.links), dict[str, File]()
-        for sight in sights.values():
-            here = [one for one, its in page if its is sight]
+        for lane, sight in sights.items():
+            here = [one for one in page if one.lane == lane]
             if here:
                 shown |= {one.id: one for one in await shows.files(work, sight.room, here)}
-    results = [shown[one.id] for one, _ in page]
-    following, previous = neighbours(query, gate, len(found), call.links)
-    return Answer(Page[File](count=len(found), next=following, previous=previous, results=results))
+    results = [shown[one.id] for one in page]
+    following, previous = neighbours(query, gate, count, call.links)
+    return Answer(Page[File](count=count, next=following, previous=previous, results=results))
 
 
 @route("GET", "chat-files/{id}/", answers={200: File})
@@ -280,33 +289,25 @@ def _new(call: Call[Q, B]) -> str:
     return new_id(call.gate.clock.now_ms())
 
 
-async def _of(call: Call[Q, B], work: Work, sight: Sight) -> list[ChatFile]:
-    """The files of one war room that the caller may know of."""
-    past = await past_of(work, sight.room)
+async def _of_type(work: Work, wanted: FilesWanted, file_type: FileType) -> list[ChatFile]:
+    """Among the latest; what a file is, is sealed."""
     found: list[ChatFile] = []
-    before = ""
-    for _ in range(SCAN // _BATCH):
-        batch = await work.files.latest(sight.incident_id, before, _BATCH)
-        found += [one for one in batch if _may_know(call, past, sight, one)]
+    for skip in range(0, SCAN, _BATCH):
+        batch = await work.files.among(wanted, limit=_BATCH, skip=skip)
+        found += [one for one in batch if one.details.file_type == file_type]
         if len(batch) < _BATCH:
             break
-        before = batch[-1].id
     return found
 
 
+def _sees_withdrawn(call: Call[Q, B]) -> bool:
+    return not call.gate.policy.roles.of(call.caller.user.roles).isdisjoint(SEES_WITHDRAWN)
+
+
 def _may_know(call: Call[Q, B], past: Past, sight: Sight, file: ChatFile) -> bool:
-    roles = call.gate.policy.roles.of(call.caller.user.roles)
-    if file.withdrawn_ms is not None and roles.isdisjoint(SEES_WITHDRAWN):
+    if file.withdrawn_ms is not None and not _sees_withdrawn(call):
         return False
     return file_was(file, sight.room, past) <= up_to(sight)
-
-
-def _is_wanted(file: ChatFile, query: FileQuery) -> bool:
-    if query.message is not None and file.message_id != str(query.message):
-        return False
-    if query.file_type is not None and file.details.file_type != query.file_type:
-        return False
-    return query.holds(file.created_ms)
 
 
 TABLE: tuple[Route, ...] = (

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from etb_appservice.app.loops import level_files
+from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import EncryptedFile, FileDetails, MessageDetails, Reacted
 from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, RoomId, UserId, Username, WarRoomId, new_id
 from etb_appservice.domain.past import ALWAYS, Span
-from etb_appservice.ports import SHOWN, ChatFile, Message, Tally, unsent
+from etb_appservice.ports import SHOWN, ChatFile, FilesWanted, Message, Tally, unsent
 from etb_appservice.store import tables
 from etb_appservice.store.desk import Transaction
 from etb_appservice.store.sql import SqlStore
@@ -439,6 +441,57 @@ async def test_a_file_comes_back_as_it_was_put(store: SqlStore, reopen: Reopen) 
         assert one.event_id is not None
         assert await view.files.by_event(one.event_id) == [expected]
         assert await view.files.by_event(EventId("$none")) == []
+
+
+async def test_files_of_many_rooms_are_found_up_to_a_level_for_each(store: SqlStore) -> None:
+    def classified(name: str, number: int, lane: str, level: str) -> ChatFile:
+        one = chat_file(name, number, lane)
+        return replace(one, created_ms=number, details=replace(one.details, classification=level))
+
+    async with store.work() as work:
+        for one in (
+            classified("a", 1, "one", ""),
+            classified("b", 2, "two", ""),
+            classified("c", 3, "one", "RESTRICTED"),
+            classified("d", 4, "two", "INTERNAL"),
+            replace(classified("e", 5, "two", "INTERNAL"), withdrawn_ms=9),
+            replace(classified("f", 6, "one", "no such level"), message_id="said"),
+            classified("g", 7, "three", ""),
+        ):
+            await work.files.put(one)
+    up_to = {"one": Classification.INTERNAL, "two": Classification.RESTRICTED}
+    every = FilesWanted(up_to=up_to)
+    async with store.view() as view:
+
+        async def found(wanted: FilesWanted, **page: int) -> str:
+            return "".join(one.details.name for one in await view.files.among(wanted, **page))
+
+        assert (await found(every), await view.files.count_among(every)) == ("fdba", 4)
+        assert await found(every, limit=2, skip=1) == "db"
+        for wanted, names_of in (
+            (replace(every, withdrawn=True), "fedba"),
+            (replace(every, message_id="said"), "f"),
+            (replace(every, from_ms=2, until_ms=4), "db"),
+            (replace(every, hidden={"two": (Span(0, 3),), "one": (Span(9, 99),)}), "fda"),
+            (replace(every, up_to={"one": Classification.TOP_SECRET}), "fca"),
+            (FilesWanted(up_to={}), ""),
+        ):
+            assert await found(wanted) == names_of
+            assert await view.files.count_among(wanted) == len(names_of)
+
+
+async def test_files_of_an_older_program_are_found_once_they_are_put_again(store: SqlStore) -> None:
+    one, wanted = chat_file("a"), FilesWanted(up_to={"lane": Classification.TOP_SECRET})
+    async with store.work() as work:
+        await work.files.put(one)
+        assert await work.files.unlevelled() == []
+    async with store.desk() as desk:
+        await desk.write(lambda transaction: transaction.change(text("UPDATE files SET level = NULL")))
+    async with store.view() as view:
+        assert await view.files.among(wanted) == []
+    await level_files(store)
+    async with store.view() as view:
+        assert [found.id for found in await view.files.among(wanted)] == [one.id]
 
 
 async def test_files_of_a_lane_are_paged_latest_first_until_they_are_forgotten(store: SqlStore) -> None:

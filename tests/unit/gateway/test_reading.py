@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, MessageDetails, Reacted
@@ -13,6 +14,7 @@ from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.links import PREFIXES
 from etb_appservice.gateway.reading import SCAN
 from etb_appservice.ports import ChatFile, Message
+from etb_appservice.store.desk import Transaction
 from tests.harness.api import Api, api_of, id_of
 from tests.harness.kit import ALICE, BOB, NO_1, NO_2, House, incident
 
@@ -464,6 +466,69 @@ async def test_files_are_listed_up_to_the_callers_clearance(opened: Api) -> None
     assert shown["file_url"] == f"{PREFIXES[0]}chat-files/{made[0]}/download/"
     assert (await opened.get("bob", f"chat-files/{made[1]}/")).status == 404
     assert (await opened.get("carol", f"chat-files/{made[0]}/")).status == 404
+
+
+_MANY = 50_000
+_NUMBERS = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :many) "
+
+
+_JUNK = {
+    "messages": (
+        "id, room_id, lane, position, event_id, sender, state, origin_ms, received_ms, decided_ms, body, parent",
+        "'m' || n, :room, :lane, 1000 + n, '$m' || n, '@a:x.org', 'open', n, n, n, :junk, '$many'",
+    ),
+    "files": (
+        "id, war_room, lane, created_ms, level, details, access_count",
+        "'00' || n, :war_room, :lane, n, 0, :junk, 0",
+    ),
+    "commands": (
+        "id, room_id, incident_id, event_id, caller, content, status, asked_ms, finished_ms",
+        "'c' || n, :room, :lane, '$c' || n, '@a:x.org', :junk, 'SUCCESS', n, n",
+    ),
+}
+
+
+async def many_more(house: House) -> None:
+    """Fifty thousand of each, older than others and sealed with nothing that opens: whatever reads one fails."""
+    room_id = await house.room_id()
+
+    def fill(transaction: Transaction) -> None:
+        for table, (names, values) in _JUNK.items():
+            statement = text(f"INSERT INTO {table} ({names}) {_NUMBERS}SELECT {values} FROM numbers")
+            wanted = {"many": _MANY, "lane": NO_1, "room": room_id, "war_room": ROOM, "junk": b"junk"}
+            transaction.change(statement, {name: wanted[name] for name in wanted if f":{name}" in statement.text})
+
+    async with house.db.desk() as desk:
+        await desk.write(fill)
+
+
+async def test_no_list_opens_more_than_it_shows_of_fifty_thousand(opened: Api) -> None:
+    house = opened.house
+    await house.ask(ALICE, "!status")
+    file = ChatFile(
+        id=new_id(house.clock.now_ms()),
+        war_room=ROOM,
+        lane=NO_1,
+        created_ms=house.clock.now_ms(),
+        details=FileDetails(name="a", original_name="a"),
+    )
+    async with house.db.work() as work:
+        await work.files.put(file)
+    await many_more(house)
+    await put(house, "one more, which shows that there is another page")
+    answer = await put(house, "the last answer", thread_root=EventId("$many"))
+    for path, first, count in (
+        ("chat-files/", file.id, _MANY + 1),
+        ("chat-commands/", None, _MANY + 1),
+        (f"{MESSAGES}?ordering=-created_at&", answer.id, None),
+        (f"{MESSAGES}?cursor=&ordering=-created_at&", answer.id, None),
+    ):
+        query = path if "?" in path else f"{path}?"
+        listed = await opened.get("bob", f"{query}page_size=1")
+        assert listed.status == 200, path
+        assert count in {None, listed.body["count"]}
+        assert first in {None, listed.body["results"][0]["id"]}
+    assert (await opened.get("bob", "war-rooms/")).body["results"][0]["message_count"] > _MANY
 
 
 async def test_there_are_four_bots_and_none_answers_without_a_source_of_knowledge(api: Api) -> None:
