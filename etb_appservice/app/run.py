@@ -23,6 +23,10 @@ from etb_appservice.store.leader import leadership
 log = structlog.get_logger(__name__)
 _LONGEST_WAIT_S = 30.0
 _STOP_AFTER_S = 5.0
+_IDLE_S = 75.0
+"""Anybody may connect: who sends no request, nor the whole head of one, in this time is hung up on. Longer than
+proxies keep a connection for the next request, so that none comes as we hang up. WebSockets see to themselves."""
+_TRUSTED_IDLE_S = 3600.0
 
 
 async def run(settings: Settings, *, wait: bool = True) -> None:
@@ -69,7 +73,7 @@ async def listening(settings: Settings, house: House) -> AsyncIterator[None]:
                 gateway.mount(public)
             if house.sockets is not None:
                 house.sockets.mount(public)
-            runners.append(await listen(public, settings.gateway.listen, "gateway.listen"))
+            runners.append(await listen(public, settings.gateway.listen, "gateway.listen", idle_s=_IDLE_S))
         yield
     finally:
         for runner in runners:
@@ -94,9 +98,11 @@ async def become_bot(base: Foundation) -> Established:
         return established
 
 
-async def listen(app: web.Application, address: Address, key: str) -> web.AppRunner:
+async def listen(
+    app: web.Application, address: Address, key: str, *, idle_s: float = _TRUSTED_IDLE_S
+) -> web.AppRunner:
     """Serve one application; OSError names the key of the settings when the address can't be had."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_AFTER_S)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_AFTER_S, keepalive_timeout=idle_s)
     await runner.setup()
     try:
         await web.TCPSite(runner, address.host, address.port).start()

@@ -5,6 +5,7 @@ then 200; if that fails, 503, and the sender tries again. Nothing is read from a
 and an error never repeats a part of it.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -20,6 +21,8 @@ _log = structlog.get_logger(__name__)
 
 PATH = "/hooks/etb/incident/"
 BODY_LIMIT = 1024 * 1024
+_BODY_S = 20.0
+"""How long all of it may take: anybody may send one."""
 _CHUNK = 64 * 1024
 _LEAST_SECRET = 24
 """Bytes, by the Standard Webhooks specification."""
@@ -128,12 +131,16 @@ def _lock(secret: str) -> Webhook:
 
 
 async def _bounded(request: web.Request) -> bytes:
-    """The body, after decompression, or 413 as soon as it is too long."""
+    """The body, after decompression; 413 as soon as it is too long, 408 when it is too slow."""
     body = bytearray()
-    async for chunk in request.content.iter_chunked(_CHUNK):
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise _Answer(413, "too_large", f"The body is larger than {BODY_LIMIT} bytes.")
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for chunk in request.content.iter_chunked(_CHUNK):
+                body += chunk
+                if len(body) > BODY_LIMIT:
+                    raise _Answer(413, "too_large", f"The body is larger than {BODY_LIMIT} bytes.")
+    except TimeoutError:
+        raise _Answer(408, "timeout", f"The body did not come within {_BODY_S:g} seconds.") from None
     return bytes(body)
 
 

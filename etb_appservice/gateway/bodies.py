@@ -1,28 +1,34 @@
-"""Reads what a caller sends: bounded, JSON, and nothing that later steps could stumble over."""
+"""Reads what a caller sends: bounded, in time, JSON, and nothing that later steps could stumble over."""
 
+import asyncio
 import json
 from typing import Any
 
 from aiohttp import web
 
-from etb_appservice.gateway.problems import Problem
+from etb_appservice.gateway.problems import Problem, too_slow
 
 BODY_LIMIT = 256 * 1024
 """Bytes of a JSON body, after decompression; a message may hold 60 KiB, and JSON may write each sign as six."""
+BODY_S = 20.0
+"""How long all of it may take, however steadily it trickles."""
 _CHUNK = 64 * 1024
 _DEPTH = 32
 
 
 async def read_body(request: web.Request) -> Any:
-    """The JSON of a request; `{}` for none. Raises Problem: 400, 413 or 415."""
+    """The JSON of a request; `{}` for none. Raises Problem: 400, 408, 413 or 415."""
     if request.content_length is not None and request.content_length > BODY_LIMIT:
         raise _too_large()
     content = bytearray()
     try:
-        async for chunk in request.content.iter_chunked(_CHUNK):
-            content += chunk
-            if len(content) > BODY_LIMIT:
-                raise _too_large()
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.content.iter_chunked(_CHUNK):
+                content += chunk
+                if len(content) > BODY_LIMIT:
+                    raise _too_large()
+    except TimeoutError:
+        raise too_slow(f"The body did not come within {BODY_S:g} seconds.") from None
     except (Problem, OSError):
         raise
     except Exception as error:

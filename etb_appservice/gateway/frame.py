@@ -282,7 +282,7 @@ def _problem(problem: Problem) -> web.Response:
     response = web.Response(
         body=_json(body), status=problem.status, content_type="application/json", headers=problem.headers
     )
-    if problem.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    if problem.status in {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT}:
         response.force_close()  # the rest of the body is not waited for
     return response
 

@@ -20,7 +20,7 @@ from etb_appservice.gateway.uploads import FORM
 _REF = "#/components/schemas/{model}"
 _ANYWHERE = (401, 403, 429, 500, 503)
 """What the frame may answer to any request."""
-_WITH_BODY = (400, 413, 415)
+_WITH_BODY = (400, 408, 413, 415)
 _BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _HEADERS: Mapping[int, tuple[str, str, str]] = {
     401: ("WWW-Authenticate", "string", "`Token`"),

@@ -41,6 +41,11 @@ def invalid(**fields: str) -> Problem:
     return Problem(400, "invalid", "", fields={name: [text] for name, text in fields.items()})
 
 
+def too_slow(detail: str) -> Problem:
+    """What was sent came too slowly; the connection ends."""
+    return Problem(408, "timeout", detail)
+
+
 def unauthenticated(code: str, detail: str) -> Problem:
     """It isn't known who calls."""
     return Problem(401, code, detail, headers={"WWW-Authenticate": "Token"})
