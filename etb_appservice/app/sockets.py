@@ -4,6 +4,8 @@ hub_of ─► told after each commit (ports.Broadcast)         sockets_of ─►
    └────────── relay_of ─► run beside everything else
 """
 
+from collections.abc import Callable, Collection, Sequence
+
 from etb_appservice.app.foundation import Foundation
 from etb_appservice.gateway.acts import Acts
 from etb_appservice.gateway.desk import Desk
@@ -15,6 +17,7 @@ from etb_appservice.gateway.relay import Relay
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.socket import Sockets, SocketTerms
 from etb_appservice.gateway.watch import Patience
+from etb_appservice.store.sql import SqlStore
 
 _RELAYED = "relay"
 """What the key is for that seals news on their way through Redis (store/vault)."""
@@ -51,15 +54,28 @@ def relay_of(base: Foundation, hub: Hub) -> Relay | None:
     settings = base.settings
     if settings.sockets.redis_url is None:
         return None
-    relay = Relay(
-        settings.sockets.redis_url.get_secret_value(),
-        f"etb-appservice:{settings.homeserver.domain}:{settings.appservice.id}",
-        lambda: [root.derive(_RELAYED) for root in base.store.vault.roots],
-        base.clock,
-        heard=hub.heard,
-        missed=hub.missed,
+    url = settings.sockets.redis_url.get_secret_value()
+    channel = f"etb-appservice:{settings.homeserver.domain}:{settings.appservice.id}"
+    return relayed(
+        url, channel, lambda: [root.derive(_RELAYED) for root in base.store.vault.roots], base.store, hub
     )
+
+
+def relayed(url: str, channel: str, keys: Callable[[], Sequence[bytes]], store: SqlStore, hub: Hub) -> Relay:
+    """Told of what this process commits, and telling its sockets and what it remembers of what others do."""
+    clock = store.clock
+
+    def touched(scopes: Collection[str]) -> None:
+        store.touched(scopes)
+        hub.look(clock.now_ms(), everywhere=False)
+
+    def missed() -> None:
+        store.missed()
+        hub.missed()
+
+    relay = Relay(url, channel, keys, clock, heard=hub.heard, touched=touched, missed=missed)
     hub.through(relay.send)
+    store.tell(relay.touch)
     return relay
 
 

@@ -1,7 +1,8 @@
 """Into which war rooms a caller may look: `flows/permitted`, asked at every call.
 
     one war room ─► permitted? ─no─► 404, as for one that isn't there
-    all of them ──► those of which it says yes, remembered until anything changes on which that depends
+    all of them ──► those of which it says yes, remembered until anything changes on which that depends,
+                    and no longer than a minute
 
 Must never let a room count, or its name be searched, for somebody who may not enter it.
 """
@@ -20,6 +21,8 @@ from etb_appservice.gateway.problems import not_found
 from etb_appservice.ports import ON_CALL, USERS, Room, Store, Work
 
 _MOST_CALLERS = 500
+_HOLD_MS = 60_000
+"""For how long what was found counts at most: what other processes commit may not be told to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class _Seen:
     """`asked`: everything but time on which it depends; it holds until `until_ms`. `sight` None: they may not."""
 
     asked: tuple[object, ...]
-    until_ms: int | None
+    until_ms: int
     sight: Sight | None
 
 
@@ -84,9 +87,9 @@ class Doors:
                 last = seen.get(room.war_room)
                 if stamp is None or last is None or last.asked != asked or _is_over(last, now_ms):
                     sight, answer = await self._judge(work, caller, room)
-                    last = _Seen(asked, answer.until_ms, sight)
-                    if answer.why == "outdated":
-                        last = replace(last, until_ms=0)  # ETB's next word may be the same, which no stamp shows
+                    # ETB's next word on somebody outdated may be the same as the last, which no stamp shows.
+                    until_ms = 0 if answer.why == "outdated" else now_ms + _HOLD_MS
+                    last = _Seen(asked, min(until_ms, answer.until_ms or until_ms), sight)
                     self._scopes[room.war_room] = (USERS, ON_CALL, room.war_room, room.incident_id or "")
                 if stamp is not None:
                     found[room.war_room] = last
@@ -114,4 +117,4 @@ class Doors:
 
 
 def _is_over(last: _Seen, now_ms: int) -> bool:
-    return last.until_ms is not None and now_ms >= last.until_ms
+    return now_ms >= last.until_ms

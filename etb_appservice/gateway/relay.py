@@ -1,6 +1,6 @@
 """News between processes, through Redis: what one of them commits, the sockets of all of them are told.
 
-    tell ─► a line, bounded ─► sealed ─► PUBLISH ─────► SUBSCRIBE ─► opened ─► of another process ─► heard
+    tell, touch ─► a line, bounded ─► sealed ─► PUBLISH ─────► SUBSCRIBE ─► opened ─► of another process ─► heard
                                                                        └─ a number is missing ─► missed
 
 Redis is told nothing: what goes through it is sealed (AES-256-GCM), and names what changed by ids, so that each
@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, NoReturn
 
 import structlog
@@ -54,6 +54,13 @@ class _Sheet:
     asks: bool = False
     """Who has just come wants to know at once how far everybody is."""
     news: tuple[Annotated[News, Field(discriminator="kind")], ...] = ()
+    touched: tuple[str, ...] = ()
+    """After which commits others may be where: scopes of `Store.stamp`, which are ids."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has a number of its own."""
+        return bool(self.news or self.touched)
 
 
 _SHEETS = TypeAdapter(_Sheet)
@@ -73,6 +80,7 @@ class Relay:
         clock: Clock,
         *,
         heard: Callable[[Sequence[News]], None],
+        touched: Callable[[Collection[str]], None],
         missed: Callable[[], None],
     ) -> None:
         self._url = url
@@ -80,6 +88,7 @@ class Relay:
         self._keys = keys
         self._clock = clock
         self._heard = heard
+        self._touched = touched
         self._missed = missed
         self._origin = os.urandom(16).hex()
         self._number = 0
@@ -95,7 +104,15 @@ class Relay:
     def send(self, news: Sequence[News]) -> None:
         """Pass news on; never waits or raises."""
         self._number += 1
-        self._line.append(self._sheet(tuple(news)))
+        self._put(self._sheet(tuple(news)))
+
+    def touch(self, scopes: Collection[str]) -> None:
+        """Others may be where these say; never waits or raises."""
+        self._number += 1
+        self._put(replace(self._sheet(()), touched=tuple(sorted(scopes))))
+
+    def _put(self, sheet: _Sheet) -> None:
+        self._line.append(sheet)
         self._something.set()
 
     async def run(self) -> None:
@@ -200,14 +217,17 @@ class Relay:
             self._something.set()
         # Of whom we have never heard we have missed everything.
         last = self._seen.get(sheet.origin, 0)
-        if sheet.news and sheet.number <= last:
+        if sheet.counts and sheet.number <= last:
             return
-        if sheet.number > last + (1 if sheet.news else 0):
+        if sheet.number > last + (1 if sheet.counts else 0):
             _log.info("news of another process were missed")
             self._missed()
         if sheet.origin not in self._seen and len(self._seen) >= _MOST_ORIGINS:
             self._seen.clear()
         self._seen[sheet.origin] = max(sheet.number, last)
+        # Who may be where comes first: nobody is told what was said after their right went.
+        if sheet.touched:
+            self._touched(sheet.touched)
         self._heard(sheet.news)
 
 

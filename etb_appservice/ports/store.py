@@ -55,8 +55,8 @@ class Store(Protocol):
         """Numbers that change with every commit after which other people may be in a room; reads nothing.
 
         The scopes are USERS, ON_CALL, incidents and war rooms. What was read after a stamp was taken holds for as
-        long as the stamp stays the same, but for time; commits of other processes don't show: it is for the
-        leader, who decides everything.
+        long as the stamp stays the same, but for time; commits of other processes show once they were told of
+        (gateway/relay.py), and never where they aren't.
         """
         ...
 

@@ -1,7 +1,7 @@
 """The store: opens the database, checks its tables and its key, and gives out units of work and views."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection, text
@@ -77,9 +77,11 @@ class SqlStore:
 
     def __init__(self, lines: Lines, vault: Vault, clock: Clock) -> None:
         self._lines = lines
-        self._clock = clock
+        self.clock = clock
         self._scopes: dict[str, str] = {}
         self._stamps: Counter[str] = Counter()
+        self._epoch = 0
+        self._tell: Callable[[Collection[str]], None] | None = None
         self.vault = vault
         self.keepsakes = SqlKeepsakes(self)
 
@@ -97,7 +99,7 @@ class SqlStore:
     async def view(self) -> AsyncIterator[Work]:
         """Read only; all of its answers are of one moment."""
         async with self._lines.reading() as line:
-            desk = Desk(line, self.vault, self._scopes, self._clock.now_ms(), readonly=True)
+            desk = Desk(line, self.vault, self._scopes, self.clock.now_ms(), readonly=True)
             try:
                 yield SqlWork(desk)
             finally:
@@ -107,18 +109,32 @@ class SqlStore:
     async def desk(self) -> AsyncIterator[Desk]:
         """A unit of work without repositories, for what is kept outside them."""
         async with self._lines.writing() as line:
-            desk = Desk(line, self.vault, self._scopes, self._clock.now_ms(), readonly=False)
+            desk = Desk(line, self.vault, self._scopes, self.clock.now_ms(), readonly=False)
             try:
                 yield desk
                 await desk.commit()
             finally:
                 # Also where it is unknown to us whether it was committed: once too often does no harm.
                 self._stamps.update(desk.touched)
+                if desk.touched and self._tell is not None:
+                    self._tell(desk.touched)
                 await desk.roll_back()
 
     def stamp(self, *scopes: str) -> tuple[int, ...]:
-        """How often each was touched by a commit of this process."""
-        return tuple(self._stamps[scope] for scope in scopes)
+        """How often each was touched by a commit of this process, or of another one that we were told of."""
+        return self._epoch, *(self._stamps[scope] for scope in scopes)
+
+    def tell(self, listener: Callable[[Collection[str]], None]) -> None:
+        """Tell somebody what each commit of this process touches, right after it. It MUST NOT block or raise."""
+        self._tell = listener
+
+    def touched(self, scopes: Collection[str]) -> None:
+        """A commit of another process has touched these."""
+        self._stamps.update(scopes)
+
+    def missed(self) -> None:
+        """Commits of other processes may have touched anything."""
+        self._epoch += 1
 
     async def replace_root(self, work: Work, new: bytes, *, until_ms: int) -> None:
         """Let `new` take the place of CHAT_ENCRYPTION_KEY when this unit of work commits, and not before.
@@ -156,7 +172,7 @@ class SqlStore:
             return roots.ages(transaction.connection)
 
         async with self._lines.reading() as line:
-            desk = Desk(line, self.vault, self._scopes, self._clock.now_ms(), readonly=True)
+            desk = Desk(line, self.vault, self._scopes, self.clock.now_ms(), readonly=True)
             try:
                 return await desk.ask(follow)
             finally:

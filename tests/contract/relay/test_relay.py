@@ -9,12 +9,18 @@ from dataclasses import dataclass
 import pytest
 from redis.asyncio import Redis
 
-from etb_appservice.domain.ids import WarRoomId
+from etb_appservice.app.sockets import relayed
+from etb_appservice.domain.classification import Classification
+from etb_appservice.domain.ids import UserId, WarRoomId
+from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.news import News, Notified
 from etb_appservice.gateway import relay as relays
+from etb_appservice.gateway.callers import Caller
+from etb_appservice.gateway.doors import Doors
 from etb_appservice.gateway.relay import Relay
 from etb_appservice.ports import Clock
-from tests.harness.kit import House
+from etb_appservice.store.sql import SqlStore, open_store
+from tests.harness.kit import ROOT_KEY, House, etb_user
 from tests.harness.redis import RedisServer
 from tests.harness.sockets import Scene, scene
 
@@ -79,6 +85,7 @@ async def end(
         keys,
         clock or Soon(),
         heard=lambda news: heard.extend(one.title for one in news if isinstance(one, Notified)),
+        touched=lambda scopes: heard.append(" ".join(scopes)),
         missed=lambda: missed.append(None),
     )
     task = asyncio.create_task(relay.run())
@@ -247,6 +254,7 @@ async def test_sockets_of_two_processes_are_told_the_same(module_redis: RedisSer
                 lambda: (KEY,),
                 Soon(house.clock.now_ms()),
                 heard=one.hub.heard,
+                touched=house.db.touched,
                 missed=one.hub.missed,
             )
             one.hub.through(relay.send)
@@ -264,3 +272,102 @@ async def test_sockets_of_two_processes_are_told_the_same(module_redis: RedisSer
             assert [one["message"]["content"] for one in told] == [str(number) for number in range(15)]
             assert ("client_id" in told[0]) is (client is alice)
         await bob.quiet()
+
+
+async def test_what_a_commit_touches_comes_once_and_before_the_news_of_it(module_redis: RedisServer) -> None:
+    async with end(module_redis.url) as one, end(module_redis.url) as other:
+        one.relay.touch({"users", ROOM})
+        one.relay.send(notice("after"))
+        again = one.relay._seal(one.relay._line[0])
+        await until(lambda: "after" in other.heard)
+        async with Redis.from_url(module_redis.url) as client:
+            await client.publish(CHANNEL, again)
+        one.relay.touch({"on-call"})
+        await until(lambda: len(other.heard) > 2)
+
+        assert other.heard == [f"{ROOM} users", "after", "on-call"]
+        assert not other.missed
+
+
+@dataclass
+class Process:
+    """One of those that serve: a store of its own over the one database, what it remembers, its sockets."""
+
+    store: SqlStore
+    doors: Doors
+    scene: Scene
+    relay: Relay
+
+    async def sees(self, name: str, rights: EtbUser) -> int:
+        """In how many war rooms, by a token that was confirmed long ago."""
+        caller = Caller(user=rights, user_id=UserId(f"@{name}:x.org"), confirmed_ms=1)
+        return len(await self.doors.visible(caller))
+
+
+@asynccontextmanager
+async def two_processes(redis: RedisServer, house: House) -> AsyncIterator[tuple[Process, Process]]:
+    async with AsyncExitStack() as stack:
+        made: list[Process] = []
+        for _ in range(2):
+            url = f"sqlite:///{house.folder / 'etb.db'}"
+            store = await stack.enter_async_context(open_store(url, ROOT_KEY, Soon(house.clock.now_ms())))
+            one = await stack.enter_async_context(scene(store, house.policy, store.clock))
+            relay = relayed(redis.url, "etb-appservice:two", lambda: (KEY,), store, one.hub)
+            task = asyncio.create_task(relay.run())
+            stack.callback(task.cancel)
+            await until_up(relay)
+            made.append(Process(store, Doors(store, house.policy), one, relay))
+        yield made[0], made[1]
+
+
+async def withdrawn(house: House, store: SqlStore) -> None:
+    """ETB has taken bob's clearance away, and this process has heard of it."""
+    async with store.work() as work:
+        await work.incidents.put_user(etb_user("bob", Classification.PUBLIC), house.clock.now_ms() + 5000)
+
+
+async def test_a_right_that_one_process_takes_away_is_gone_at_once_at_the_other(
+    own_redis: RedisServer, house: House
+) -> None:
+    await house.open_for_alice()
+    room, bob = (await house.room()).war_room, etb_user("bob")
+    async with two_processes(own_redis, house) as (first, second):
+        sitting = await second.scene.sits("bob", room)
+        assert [await second.sees("bob", bob) for _ in range(2)] == [1, 1]
+        await withdrawn(house, first.store)
+
+        assert await sitting.ends() == 4403
+        assert await second.sees("bob", bob) == 0
+
+
+async def test_after_a_redis_that_was_away_nothing_that_is_remembered_counts(
+    own_redis: RedisServer, house: House
+) -> None:
+    await house.open_for_alice()
+    bob = etb_user("bob")
+    async with two_processes(own_redis, house) as (first, second):
+        assert [await second.sees("bob", bob) for _ in range(2)] == [1, 1]
+        await own_redis.kill()
+        await until(lambda: not first.relay.is_up and not second.relay.is_up)
+        await withdrawn(house, first.store)
+        assert await second.sees("bob", bob) == 1
+        for number in range(relays._MOST_LINE + 5):
+            first.relay.send(notice(str(number)))
+        await own_redis.start_again()
+
+        async with asyncio.timeout(10):
+            while await second.sees("bob", bob):  # noqa: ASYNC110 - another process tells of nothing
+                await asyncio.sleep(0.01)
+
+
+async def test_without_a_redis_what_is_remembered_counts_for_a_minute(house: House) -> None:
+    await house.open_for_alice()
+    bob, url = etb_user("bob"), f"sqlite:///{house.folder / 'etb.db'}"
+    async with open_store(url, ROOT_KEY, house.clock) as store:
+        doors = Doors(store, house.policy)
+        caller = Caller(user=bob, user_id=UserId("@bob:x.org"), confirmed_ms=1)
+        assert [len(await doors.visible(caller)) for _ in range(2)] == [1, 1]
+        await withdrawn(house, house.db)
+        assert len(await doors.visible(caller)) == 1
+        house.clock.advance(61)
+        assert await doors.visible(caller) == []
