@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from etb_appservice.domain.ids import NOBODY, EventId, UserId, Username
+from etb_appservice.domain.ids import NOBODY, EventId, RoomId, UserId, Username
 from etb_appservice.domain.reactions import bare
 
 MessageType = Literal["TEXT", "SYSTEM", "COMMAND", "ALERT", "UPDATE", "FILE", "BOT"]
@@ -190,6 +190,8 @@ class FileDetails:
     uploaded_by: Username = NOBODY
     evidence: str = ""
     """Its id in ETB's compliance module, once registered there."""
+    room_id: RoomId | None = None
+    """In which of a war room's rooms its event is; None where it has none, or where an older program said it."""
 
 
 _MOST_NAME = 200

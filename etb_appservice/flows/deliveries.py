@@ -64,7 +64,7 @@ async def _said(
         redact = Redact(room_id=sent.room_id, event_id=event_id, speaker=sent.speaker)
         await turn.emit_as(f"{WEB}{message_id}/late/{event_id}", redact)
         if isinstance(sent, SendFile) and (file := await turn.work.files.get(sent.document)) is not None:
-            await stands(turn, _placed(sent, file, found), event_id)
+            await stands(turn, _placed(sent, file, found), sent.room_id, event_id)
         return
     if isinstance(sent, SendFile):
         await _file_sent(turn, sent, sent.document, event_id, found)
@@ -80,7 +80,7 @@ async def _file_sent(
     if file is None or file.withdrawn_ms is not None:  # deleted while it was sent
         await turn.emit_as(f"{WEB}{file_id}/late/{event_id}", Redact(room_id=sent.room_id, event_id=event_id))
         return
-    await stands(turn, _placed(sent, file, found), event_id)
+    await stands(turn, _placed(sent, file, found), sent.room_id, event_id)
     message = await turn.work.messages.get(file.message_id) if file.message_id else None
     await _mark(turn, sent.room_id, message, "file", is_set=False)
 

@@ -31,7 +31,7 @@ from etb_appservice.domain.news import MessageUpdated
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.domain.verdicts import Verdict
-from etb_appservice.flows.keeping import forget, let_go, may_go, over
+from etb_appservice.flows.keeping import forget, let_go, may_go, over, said_in
 from etb_appservice.flows.permitted import Copy, circle_of, permission_of
 from etb_appservice.flows.record import take_away
 from etb_appservice.flows.removals import vouched
@@ -200,10 +200,11 @@ async def _withdrawn(turn: Turn, fact: FileWithdrawn, policy: Policy) -> bool:
         return False
     if not await _may(work, room, copy, level_of(file.details, room.classification), policy):
         return False
-    if file.event_id is not None and room.room_id is not None:
-        # The bot may take back whatever anybody has said; a ghost only what it has said itself.
-        await turn.emit("redact", Redact(room_id=room.room_id, event_id=file.event_id))
     message = await work.messages.get(file.message_id) if file.message_id else None
+    said = said_in(file, message, room)
+    if file.event_id is not None and said is not None:
+        # The bot may take back whatever anybody has said; a ghost only what it has said itself.
+        await turn.emit("redact", Redact(room_id=said, event_id=file.event_id))
     if message is not None and message.event_id in {file.event_id, unsent(message.id)} and is_alone(message, file):
         await take_away(turn, room, message, Person(fact.user_id, fact.by.username), policy)
     else:

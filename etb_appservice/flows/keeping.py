@@ -15,9 +15,10 @@ from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.effects import DeleteMedia
 from etb_appservice.domain.facts import FileOver
 from etb_appservice.domain.files import kept_until_ms, level_of
+from etb_appservice.domain.ids import RoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import ChatFile, Room
+from etb_appservice.ports import ChatFile, Message, Room
 
 SEES_WITHDRAWN = frozenset[OurRole]({"auditor", "compliance"})
 """To whom a file is shown that was withdrawn."""
@@ -31,6 +32,11 @@ def kept_until(file: ChatFile, room: Room) -> int:
 def may_go(file: ChatFile, room: Room, now_ms: int) -> bool:
     """Whether the time is over for which a file must be kept."""
     return now_ms >= kept_until(file, room)
+
+
+def said_in(file: ChatFile, message: Message | None, room: Room) -> RoomId | None:
+    """The room in which its event is: a war room may have been given another one since."""
+    return file.details.room_id or (message.room_id if message is not None else room.room_id)
 
 
 async def let_go(turn: Turn, room: Room, files: Iterable[ChatFile], policy: Policy) -> None:

@@ -23,7 +23,7 @@ from etb_appservice.domain.news import (
     PersonLeft,
 )
 from etb_appservice.domain.policy import Policy
-from etb_appservice.flows.keeping import let_go
+from etb_appservice.flows.keeping import let_go, said_in
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import ChatFile, Message, Room
 
@@ -70,7 +70,7 @@ async def keep_file(turn: Turn, room: Room, message: Message, file: FileDetails)
         message_id=message.id,
         event_id=message.event_id,
         created_ms=turn.now_ms,
-        details=replace(file, uploaded_by=message.details.username),
+        details=replace(file, uploaded_by=message.details.username, room_id=message.room_id),
     )
     await turn.work.files.put(kept)
     turn.tell(FileShared(war_room=room.war_room, file_id=kept.id, message_id=message.id))
@@ -144,9 +144,10 @@ async def take_away(turn: Turn, room: Room, message: Message, by: Person, policy
     await turn.work.messages.redact(message.event_id)
     files = await turn.work.files.by_ids(message.details.files)
     for file in files.values():
-        if file.message_id == message.id and file.event_id not in {None, message.event_id}:
+        said = said_in(file, message, room)
+        if file.message_id == message.id and said and file.event_id not in {None, message.event_id}:
             # Said behind the message, in an event of its own.
-            await turn.emit(f"redact/{file.id}", Redact(room_id=message.room_id, event_id=file.event_id))
+            await turn.emit(f"redact/{file.id}", Redact(room_id=said, event_id=file.event_id))
     await let_go(turn, room, files.values(), policy)
     if message.state != "redacted":
         turn.tell(MessageDeleted(war_room=room.war_room, message_id=message.id, by=by))

@@ -32,7 +32,8 @@ async def attach(turn: Turn, room: Room, message: Message, file: ChatFile) -> No
     turn.tell(MessageUpdated(war_room=room.war_room, message_id=message.id))
     await turn.work.files.put(replace(file, message_id=message.id))
     if room.room_id is not None:
-        sent = replace(sending(room.room_id, file), thread_root=message.thread_root)
+        is_there = message.room_id == room.room_id
+        sent = replace(sending(room.room_id, file), thread_root=message.thread_root if is_there else None)
         await turn.emit(f"file/{file.id}", sent)
     turn.tell(FileShared(war_room=room.war_room, file_id=file.id, message_id=message.id))
 
@@ -108,14 +109,14 @@ async def answered(turn: Turn, sent: SendFile, answer: Done | NotDone) -> None:
             f"**{plain(room.name)}**: {plain(answer.reason)}",
         )
     elif answer.event_id is not None:
-        await stands(turn, file, answer.event_id)
+        await stands(turn, file, sent.room_id, answer.event_id)
         if sent.message_id and await turn.work.messages.sent(sent.message_id, answer.event_id):
             turn.tell(MessageUpdated(war_room=room.war_room, message_id=sent.message_id))
 
 
-async def stands(turn: Turn, file: ChatFile, event_id: EventId) -> None:
+async def stands(turn: Turn, file: ChatFile, room_id: RoomId, event_id: EventId) -> None:
     """A file is in the room, by this event; what was uploaded for it knows what refers to it."""
-    await turn.work.files.put(replace(file, event_id=event_id))
+    await turn.work.files.put(replace(file, event_id=event_id, details=replace(file.details, room_id=room_id)))
     for one in (file.details.file, file.details.thumbnail):
         media = None if one is None else await turn.work.cases.get(file.war_room, Media, one.mxc)
         if media is not None:

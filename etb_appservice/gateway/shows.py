@@ -289,7 +289,7 @@ class Shows:
             matrix_media_uri=clean(details.file.mxc) if details.file is not None else None,
             external_data={
                 "url": self._links.to(f"chat-files/{file.id}/"),
-                **self._permalink(room_id, file.event_id),
+                **self._permalink(details.room_id or room_id, file.event_id),
                 **_as_shown(details),
                 **({"state": "withdrawn"} if file.withdrawn_ms is not None else {}),
             },

@@ -31,6 +31,7 @@ from etb_appservice.render.pictures import MOST_PIXELS
 from tests.harness.api import Answered, Api, api_of, token_of
 from tests.harness.kit import ALICE, NO_1, House, MakeHouse, policy_of
 from tests.harness.web import WebUser
+from tests.unit.flows.test_upgrades import NEW, upgrades
 
 pytestmark = pytest.mark.enable_socket
 ROOM = war_room_id(NO_1)
@@ -678,6 +679,27 @@ async def test_a_file_that_was_deleted_before_it_could_be_sent_is_kept_and_not_s
             sending(RoomId("!r:x.org"), await kept(house, file_id))
         )
     await withdrawn(api, file_id)
+
+
+async def test_a_file_is_taken_back_in_the_room_where_it_was_said(api: Api) -> None:
+    house = api.house
+    alone = (await upload(api, "alice", send_now="true")).body["id"]
+    with_text = (await upload(api, "alice")).body["id"]
+    message_id = await WebUser(house, "alice").post("Look at this", attachments=(with_text,))
+    before = await house.room_id()
+    said = [event_id for event_id, _ in house.world.shared]
+    await upgrades(house, before)
+    assert await house.room_id() == NEW
+    await upload(api, "alice", war_room_id="", message_id=message_id)
+    [*_, (late, sent)] = house.world.shared
+    assert (sent.room_id, sent.thread_root) == (NEW, None)
+    await years_pass(api)
+    for file_id in (alone, with_text):
+        assert (await api.call("DELETE", "alice", f"{FILES}{file_id}/")).status == 204
+    await WebUser(house, "alice").delete(message_id)
+    redacted = {one.event_id: one.room_id for one in house.world.order if isinstance(one, Redact)}
+    assert {event_id: redacted[event_id] for event_id in said} == dict.fromkeys(said, before)
+    assert redacted[late] == NEW
 
 
 async def test_an_upload_needs_the_callers_token(api: Api) -> None:
