@@ -47,6 +47,15 @@ class _Seen:
     sight: Sight | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What of a war room doesn't depend on who asks, as it was when the stamp was taken: one for all callers."""
+
+    asked: tuple[object, ...]
+    since_ms: int
+    circle: Circle
+
+
 class Doors:
     """Keeps what it found for the callers of late, in memory."""
 
@@ -55,6 +64,7 @@ class Doors:
         self._policy = policy
         self._seen: OrderedDict[Username, dict[WarRoomId, _Seen]] = OrderedDict()
         self._scopes: dict[WarRoomId, tuple[str, ...]] = {}
+        self._around: dict[WarRoomId, _Around] = {}
 
     async def enter(self, work: Work, caller: Caller, war_room: str) -> Sight:
         """One war room; raises Problem 404 where there is none such, or none that the caller may enter."""
@@ -86,9 +96,10 @@ class Doors:
                 asked = (stamp, room.classification, caller.user, caller.user.id)
                 last = seen.get(room.war_room)
                 if stamp is None or last is None or last.asked != asked or _is_over(last, now_ms):
-                    sight, answer = await self._judge(work, caller, room)
+                    here = await self._around_of(work, room, asked[:2], now_ms)
+                    sight, answer = await self._judge(work, caller, room, here.circle)
                     # ETB's next word on somebody outdated may be the same as the last, which no stamp shows.
-                    until_ms = 0 if answer.why == "outdated" else now_ms + _HOLD_MS
+                    until_ms = 0 if answer.why == "outdated" else here.since_ms + _HOLD_MS
                     last = _Seen(asked, min(until_ms, answer.until_ms or until_ms), sight)
                     self._scopes[room.war_room] = (USERS, ON_CALL, room.war_room, room.incident_id or "")
                 if stamp is not None:
@@ -96,12 +107,26 @@ class Doors:
                 if last.sight is not None:
                     shown.append(replace(last.sight, room=room))
         self._keep(name, found)
+        for gone in self._around.keys() - found.keys():
+            del self._around[gone]
         return shown
 
-    async def _judge(self, work: Work, caller: Caller, room: Room) -> tuple[Sight | None, Permission]:
+    async def _around_of(self, work: Work, room: Room, asked: tuple[object, ...], now_ms: int) -> _Around:
+        """Shared by all for whom it was asked as of the same stamp; without one it is theirs alone."""
+        here = self._around.get(room.war_room)
+        if asked[0] is None or here is None or here.asked != asked or now_ms >= here.since_ms + _HOLD_MS:
+            here = _Around(asked, now_ms, await circle_of(work, room))
+            if asked[0] is not None:
+                self._around[room.war_room] = here
+        return here
+
+    async def _judge(
+        self, work: Work, caller: Caller, room: Room, circle: Circle | None = None
+    ) -> tuple[Sight | None, Permission]:
         if room.kind != "incident" or room.incident_id is None:
             return None, Permission("stranger")
-        circle = await circle_of(work, room)
+        if circle is None:
+            circle = await circle_of(work, room)
         copy = newer(await work.incidents.user(caller.user.username), caller.copy)
         answer = await permission_of(work, room, caller.user.username, self._policy, known=(circle, copy))
         if not answer.allowed or circle.incident is None:

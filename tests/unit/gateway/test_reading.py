@@ -15,7 +15,7 @@ from etb_appservice.gateway.links import PREFIXES
 from etb_appservice.gateway.reading import SCAN
 from etb_appservice.ports import ChatFile, Message
 from etb_appservice.store.desk import Transaction
-from tests.harness.api import Api, api_of, id_of
+from tests.harness.api import Api, api_of, id_of, token_of
 from tests.harness.kit import ALICE, BOB, NO_1, NO_2, House, incident
 
 pytestmark = pytest.mark.enable_socket
@@ -529,6 +529,22 @@ async def test_no_list_opens_more_than_it_shows_of_fifty_thousand(opened: Api) -
         assert count in {None, listed.body["count"]}
         assert first in {None, listed.body["results"][0]["id"]}
     assert (await opened.get("bob", "war-rooms/")).body["results"][0]["message_count"] > _MANY
+
+
+async def test_what_is_remembered_of_a_room_is_one_for_all_callers(opened: Api) -> None:
+    gate, callers = opened.frame.gate, opened.frame.callers
+    seen = []
+    for name in ("alice", "bob", "alice", "bob"):
+        caller = await callers.of(token_of(name))
+        assert caller is not None
+        seen.append((await gate.doors.visible(caller))[0])
+    assert seen[2].circle is seen[3].circle
+    await opened.house.let_in("carol")
+    caller = await callers.of(token_of("alice"))
+    assert caller is not None
+    [after] = await gate.doors.visible(caller)
+    assert after.circle is not seen[2].circle
+    assert after.circle.held_by(Username("carol"))
 
 
 async def test_there_are_four_bots_and_none_answers_without_a_source_of_knowledge(api: Api) -> None:
