@@ -2,11 +2,11 @@
 
     token ─► HMAC ─► confirmed less than `cache_s` ago ─► that caller
                  └─► ETB's profile endpoint ─┬─► the caller
-                                             ├─► 401: nobody, at once, whatever was remembered
+                                             ├─► 401, 403: nobody, at once, whatever was remembered
                                              └─► away: the last confirmation, up to the age limit of rights
 
 Must never keep, log or repeat a token: what is kept is its HMAC under a key of this process. ETB's profile tells
-no roles, so these are ETB's last word on the user, asked for anew when that is old.
+no roles, so these are ETB's last word on the user, asked for anew when that is old: as old as that is the caller.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Caller:
     user_id: UserId
     """Their Matrix id: the one that is linked to them, else their ghost's."""
     confirmed_ms: int
-    """When ETB last confirmed the token, by our clock."""
+    """As of when ETB's word on them is, roles included, by our clock; the token may have been confirmed since."""
 
     @property
     def copy(self) -> Copy:
@@ -179,9 +179,11 @@ class Callers:
         async with self._store.view() as view:
             known = await view.incidents.user(user.username)
         kept: Copy | None = None
+        if known is not None:
+            user = replace(user, id=user.id or known[0].id)
         if known is not None and _standing(known[0]) == _standing(user):
             # No younger than ETB's word on their roles, else asking would keep these for ever.
-            kept = replace(known[0], id=user.id or known[0].id), known[1]
+            kept = replace(known[0], id=user.id), known[1]
         if kept is not None and said_ms - kept[1] < self._policy.commands.rights_fresh_s * 1000:
             return kept
         try:

@@ -93,6 +93,24 @@ async def test_an_id_that_only_their_profile_tells_stays_with_them(api: Api) -> 
     assert (await known(api, ALICE)).id == told
 
 
+async def test_an_id_that_only_etbs_list_has_told_stays_while_the_list_can_not_be_asked(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await known(api, ALICE)
+    async with api.house.db.work() as work:
+        await work.incidents.put_user(replace(before, id="its-id"), api.house.clock.now_ms())
+
+    async def whose(token: str) -> EtbUser:
+        assert token
+        return replace(before, id="", clearance=Classification.PUBLIC, roles=())
+
+    monkeypatch.setattr(api.profiles, "whose", whose)
+    api.house.etb.down()
+    caller = await api.frame.callers.of("a-token")
+    assert caller is not None
+    assert (caller.user.id, caller.user.clearance) == ("its-id", Classification.PUBLIC)
+
+
 async def test_an_attachment_above_a_clearance_is_not_named_by_its_message(api: Api) -> None:
     file_id = (await upload(api, "alice")).body["id"]
     body = {"war_room_id": ROOM, "content": "see", "attachment_ids": [file_id]}
