@@ -6,7 +6,7 @@ longer ones.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Text, TextClause, bindparam, text
@@ -17,6 +17,7 @@ from etb_appservice.store.desk import Values
 
 _MOST = 2000
 """How many times one statement names: SQLite takes 32,766 parameters."""
+_MOST_KEPT = 16
 
 
 class Spanned:
@@ -34,7 +35,7 @@ class Spanned:
             f" AND NOT EXISTS (SELECT 1 FROM hidden WHERE hidden.lane = {lane} AND {ended} >= hidden.from_ms"  # noqa: S608 - our own words
             f" AND ({began} < hidden.until_ms OR {ended} < hidden.until_ms))"
         )
-        self._made = cache(self._make)
+        self._made = lru_cache(maxsize=_MOST_KEPT)(self._make)
 
     def hiding(self, hidden: Hidden) -> tuple[TextClause, Values]:
         """The statement that hides these times, and what it needs for that."""
@@ -66,4 +67,7 @@ def _rows(hidden: Hidden) -> list[tuple[str, Span]]:
             for lane, spans in hidden.items()
             if spans
         ]
+    elif rows:
+        # Said twice is as good as once, and few statements serve any number.
+        rows += rows[-1:] * ((1 << (len(rows) - 1).bit_length()) - len(rows))
     return rows
