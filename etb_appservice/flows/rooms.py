@@ -17,6 +17,8 @@ from etb_appservice.domain.facts import (
     ServiceStarted,
 )
 from etb_appservice.domain.ids import EventId, RoomId, UserId
+from etb_appservice.domain.news import MessagePinned
+from etb_appservice.domain.pins import PINS, Pins
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import INSIDE, announcement_room, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
@@ -31,7 +33,7 @@ from etb_appservice.flows.letters import Letters, write_to
 from etb_appservice.flows.links import is_offered
 from etb_appservice.flows.opening import ask_for
 from etb_appservice.flows.pinners import let_members_pin
-from etb_appservice.flows.record import tell_of_move
+from etb_appservice.flows.record import person_of, tell_of_move
 from etb_appservice.flows.removals import came, put_out_whom_it_must, sweep_rooms
 from etb_appservice.flows.standing import is_let_in
 from etb_appservice.flows.surroundings import Surroundings
@@ -157,10 +159,25 @@ class Rooms:
         assert room.room_id is not None  # noqa: S101 - a card was sent to it
         holders = tuple(user for user in room.card_holders if user not in done.unread_by)
         await turn.work.rooms.put(replace(room, card_event=event_id, card_holders=holders))
+        if room.card_event is not None:
+            await self._unpinned(turn, room, room.card_event)
         await turn.emit("pin", Pin(room_id=room.room_id, event_id=event_id, instead_of=room.card_event))
         if room.card is not None and room.card != say.content:
             await turn.emit("card", card_edit(room.room_id, room.card, event_id))
         await turn.note("card.sent", subject=room.war_room, details={"event": event_id})
+
+    async def _unpinned(self, turn: Turn, room: Room, card: EventId) -> None:
+        """A card gives way to the next one, whoever was seen to pin it, as one of a list of theirs."""
+        pins = await turn.work.cases.get(room.war_room, Pins, PINS) or Pins()
+        await turn.work.cases.put(room.war_room, pins.without(card, turn.now_ms))
+        if pins.of(card) is not None:
+            by = person_of(self._policy.rooms.bot, self._policy)
+            turn.tell(
+                *(
+                    MessagePinned(war_room=room.war_room, message_id=message_id, is_pinned=False, by=by)
+                    for message_id in (await turn.work.messages.ids_of([card])).values()
+                )
+            )
 
     async def invite_refused(self, turn: Turn, room: Room, invite: Invite, reason: str) -> None:
         """The person isn't in the room after all; the operators learn why."""

@@ -6,6 +6,7 @@ import pytest
 
 from etb_appservice.domain.effects import LetMembersPin, MendPins
 from etb_appservice.domain.ids import EventId
+from etb_appservice.domain.news import MessagePinned
 from etb_appservice.domain.pins import PINS, Pins
 from tests.harness.kit import ALICE, BOB, BOT, STRANGER, House, MakeHouse, event
 
@@ -72,6 +73,26 @@ async def test_the_card_is_put_back_whoever_takes_it_away(house: House) -> None:
     assert await in_room(house) == [its_card, "$1"]
     noted = [entry for entry in await house.audit() if entry.details.get("mended")]
     assert [(entry.tag, entry.actor) for entry in noted] == [("state.changed", ALICE)]
+
+
+async def test_a_card_gives_way_to_the_next_one_whoever_was_seen_to_pin_it(make_house: MakeHouse) -> None:
+    house = await make_house()
+    house.world.without_devices.add(BOB)
+    room_id = await house.open_for_alice()
+    first = await card(house)
+    await pins(house, ALICE, first, "$1")  # the homeserver sends this before it sends the bot's own
+    house.world.without_devices.clear()
+    await house.moves(BOB, "join")
+    await house.advance(60)
+    second = await card(house)
+    assert second != first
+    assert await in_room(house) == [second, "$1"]
+    await pins(house, BOT, *house.world.pinned[room_id])
+    await house.advance(2)
+    assert await in_room(house) == [second, "$1"]
+    assert [one.event_id for one in (await kept(house)).pinned] == [second, "$1"]
+    told = [(one.is_pinned, one.by.user_id) for one in house.news.of(MessagePinned)]
+    assert told[-2:] == [(False, BOT), (True, BOT)]
 
 
 async def test_whatever_is_done_to_them_they_are_mended_once_a_second(house: House) -> None:
