@@ -18,6 +18,7 @@ from etb_appservice.domain.ids import new_id, short_hash
 from etb_appservice.domain.outcomes import Failure, Refused
 from etb_appservice.domain.web import Ruling
 from etb_appservice.flows.closings import closing_of
+from etb_appservice.flows.past import past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
 from etb_appservice.gateway.gate import Gate
@@ -26,7 +27,7 @@ from etb_appservice.gateway.objects import File, FileType, Level
 from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.gateway.reading import up_to
 from etb_appservice.gateway.routes.messages import known_message
-from etb_appservice.gateway.shows import Shows
+from etb_appservice.gateway.shows import Shows, file_was
 from etb_appservice.gateway.table import Answer, Body, Call, Nothing, Route, route
 from etb_appservice.gateway.uploads import Form, too_large
 from etb_appservice.gateway.writing import SAME_KEY_MS
@@ -131,6 +132,9 @@ async def _shown(call: Call[Nothing, Nothing], sight: Sight, file_id: str) -> An
         kept = await work.files.get(file_id)
         if kept is None:
             return None
+        level = file_was(kept, sight.room, await past_of(work, sight.room))
+        if kept.withdrawn_ms is not None or level > up_to(sight):
+            raise not_found()  # an earlier upload's, of which they may know no longer
         return Answer((await Shows(call.gate.policy, call.links).files(work, sight.room, [kept]))[0], 201)
 
 

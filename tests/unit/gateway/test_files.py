@@ -138,6 +138,24 @@ async def test_an_upload_with_the_same_key_is_the_first_file(api: Api) -> None:
     assert (await upload(api, "alice", key="l")).body["id"] != first.body["id"]
 
 
+async def test_a_key_shows_no_file_that_may_not_be_known_by_now(api: Api) -> None:
+    for who, level in (("alice", ""), ("bob", "RESTRICTED")):
+        made = await upload(api, who, key="k", send_now="true")
+        if level:
+            raised = await api.call(
+                "PATCH", "carol", f"{FILES}{made.body['id']}/", json={"data_classification": level}
+            )
+            assert raised.status == 200
+            api.house.know(who, clearance=Classification.INTERNAL)
+            async with api.house.db.work() as work:
+                await work.incidents.put_user(api.house.etb.users[Username(who)], api.house.clock.now_ms())
+        else:
+            await WebUser(api.house, who).delete((await kept(api.house, made.body["id"])).message_id or "")
+        before = await left(api.house)
+        assert (await upload(api, who, key="k")).status == 404
+        assert await left(api.house) == before
+
+
 async def test_an_upload_of_which_nothing_came_is_done_by_its_second_try(api: Api) -> None:
     api.house.media.server.trouble = Later("away")
     assert (await upload(api, "alice", key="k")).status == 503
