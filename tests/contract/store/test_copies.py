@@ -194,11 +194,13 @@ async def test_a_stamp_moves_with_every_commit_that_may_let_others_in_and_with_n
     scopes = (USERS, ON_CALL, INCIDENT.id, "w")
 
     async def moved(*jobs: Callable[[Work], Awaitable[None]]) -> tuple[bool, ...]:
-        before = store.stamp(*scopes)
+        epoch, *before = store.stamp(*scopes)
         async with store.work() as work:
             for job in jobs:
                 await job(work)
-        return tuple(a != b for a, b in zip(before, store.stamp(*scopes), strict=True))
+        same, *now = store.stamp(*scopes)
+        assert same == epoch, "that is for what other processes do"
+        return tuple(a != b for a, b in zip(before, now, strict=True))
 
     assert await moved() == (False,) * 4
     assert await moved(lambda work: work.incidents.put_user(user, NOON)) == (True, False, False, False)
@@ -211,6 +213,13 @@ async def test_a_stamp_moves_with_every_commit_that_may_let_others_in_and_with_n
     assert await moved(lambda work: work.cases.put(WarRoomId("w"), let_in)) == (False, False, False, True)
     task = Task(id="t", number=1, text="x", by=Username("a"), at_ms=1)
     assert await moved(lambda work: work.cases.put(WarRoomId("w"), task)) == (False,) * 4
+
+    of_room, of_users = store.stamp("w"), store.stamp(USERS)
+    store.touched(["w"])
+    assert (store.stamp("w") != of_room, store.stamp(USERS) != of_users) == (True, False), "by another process"
+    of_room = store.stamp("w")
+    store.missed()
+    assert (store.stamp("w") != of_room, store.stamp(USERS) != of_users) == (True, True), "whatever it was"
 
 
 async def test_who_is_in_rooms_of_a_kind_is_named_once(store: SqlStore) -> None:
