@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Side = Literal["web", "socket", "matrix"]
+MANY_PINS = 50
 RECENT = 40
 """How many of a room's last messages people still do something with."""
 _NUMBER = re.compile(r"\bop(\d+)\b")
@@ -164,4 +165,12 @@ class Book:
     def pick(self, chance: random.Random, room: int, fits: Callable[[Said], bool]) -> Said | None:
         """One of the room's last messages that fits, if there is one."""
         found = [one for one in self.said[room][-RECENT:] if one.is_sure and not one.is_leaving and fits(one)]
+        return chance.choice(found) if found else None
+
+    def pick_for_pins(self, chance: random.Random, room: int, fits: Callable[[Said], bool]) -> Said | None:
+        """One to pin, or to unpin if it is; once there are many, one of these: a room takes 100 pins."""
+        pinned = [one for one in self.said[room] if one.is_pinned and not one.is_leaving]
+        if len(pinned) < MANY_PINS:
+            return self.pick(chance, room, fits)
+        found = [one for one in pinned if fits(one)]
         return chance.choice(found) if found else None

@@ -112,7 +112,7 @@ class ClientPerson:
     # --- pins ---------------------------------------------------------------------------------------------
 
     async def _pin(self, operation: Operation) -> bool:
-        about = self.book.pick(
+        about = self.book.pick_for_pins(
             self.chance, self.room, lambda one: bool(one.event_id) and not one.is_busy and one.number % 2 == 1
         )
         if about is None:

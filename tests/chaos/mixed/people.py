@@ -195,7 +195,7 @@ class WebPerson:
         return True
 
     async def _pin(self, operation: Operation) -> bool:
-        about = self.book.pick(
+        about = self.book.pick_for_pins(
             self.chance, self.room, lambda one: bool(one.message_id) and not one.is_busy and one.number % 2 == 0
         )
         if about is None:

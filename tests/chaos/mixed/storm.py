@@ -192,8 +192,12 @@ class Storm:
             await self.scene.service.run()
 
     async def _tell(self, began: float) -> None:
+        told = 0
         while True:
             await asyncio.sleep(10)
+            for one in self.book.wrong[told:][:3]:
+                self.say(f"wrong: {one}")
+            told = len(self.book.wrong)
             pace = self.book.done / (time.monotonic() - began)
             self.say(
                 f"{self.book.done:6} of {self.book.total}  {pace:5.1f}/s  {len(self.book.killed):3} kills  "
