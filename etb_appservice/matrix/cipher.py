@@ -207,7 +207,7 @@ class Cipher:
 
     async def _sorted(self, terms: "Terms") -> tuple[int, Devices, Devices]:
         """Devices that are given the key, and those that must not have it."""
-        stamp, targets = await self._targets(terms.recipients)
+        stamp, targets = await self._targets(terms.recipients, never_blind=True)
         signed = await self._signed(targets) if terms.signed_only else targets.keys()
         return (
             stamp,
@@ -215,9 +215,9 @@ class Cipher:
             {target: device for target, device in targets.items() if target not in signed},
         )
 
-    async def _targets(self, recipients: frozenset[str]) -> tuple[int, Devices]:
+    async def _targets(self, recipients: frozenset[str], *, never_blind: bool = False) -> tuple[int, Devices]:
         stamp = self._directory.stamp  # read before the lists: a change in between is seen at the next message
-        devices = await self._directory.devices_of(sorted(recipients))
+        devices = await self._directory.devices_of(sorted(recipients), never_blind=never_blind)
         return stamp, targets_of(devices, (self._actor.mxid, self._actor.device_id))
 
     async def _signed(self, targets: Devices) -> set[Target]:

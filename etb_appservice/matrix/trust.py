@@ -24,7 +24,7 @@ from mautrix.types import (
     UserID,
 )
 
-from etb_appservice.domain.outcomes import Failure
+from etb_appservice.domain.outcomes import Failure, Later, Unsure
 from etb_appservice.matrix.api import Method, Path, call, outcomes
 from etb_appservice.matrix.olm import OURS, BadEvent, Machine, dict_of, key_of, text_of
 from etb_appservice.matrix.results import Trust
@@ -52,6 +52,8 @@ class Owner:
 class _Pause:
     until: float
     length: float
+    is_ours: bool = False
+    """Whether it was our own homeserver that didn't answer, which then takes no message either."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,10 +89,16 @@ class Directory:
             self._forget(user_id)
         self.stamp += 1
 
-    async def devices_of(self, user_ids: Sequence[str]) -> dict[str, Devices]:
-        """Living devices, asking the homeserver for outdated lists; who can't be asked is told as last seen."""
+    async def devices_of(self, user_ids: Sequence[str], *, never_blind: bool = False) -> dict[str, Devices]:
+        """Living devices, asking the homeserver for outdated lists; who can't be asked is told as last seen.
+
+        `never_blind`: Later is raised where our own homeserver gives no answer about somebody of whom nothing was
+        ever seen: what is said then would never be read by them, and in a moment it will be.
+        """
         await self._refresh(user_ids)
         found = await self._read(user_ids)
+        if never_blind and any(not found[one] and self._is_unheard(one) for one in user_ids):
+            raise Later("the homeserver does not say which devices somebody has")
         return {user_id: {d.device_id: d for d in found[user_id] if not d.deleted} for user_id in user_ids}
 
     async def signed_devices_of(self, user_id: str) -> Devices | None:
@@ -145,6 +153,9 @@ class Directory:
             yield watch.changed
         finally:
             self._watches.remove(watch)
+
+    def _is_unheard(self, user_id: str) -> bool:
+        return user_id in self._pauses and self._pauses[user_id].is_ours
 
     # --- what is known ------------------------------------------------------------------------------------
 
@@ -227,12 +238,13 @@ class Directory:
     async def _ask(self, user_ids: Sequence[str], changed: AbstractSet[str]) -> set[str]:
         """One request; `changed` tells of whom there was news meanwhile."""
         body = {"device_keys": {user_id: [] for user_id in user_ids}, "timeout": _QUERY_TIMEOUT_MS}
+        is_away = False
         try:
             with outcomes():
                 answer = await call(self._machine.client, Method.POST, Path.v3.keys.query, body)
         except Failure as failure:
             _log.warning("device lists could not be asked for", users=len(user_ids), error=str(failure))
-            answer = {}
+            answer, is_away = {}, isinstance(failure, Later | Unsure)
         async with self._store.transaction():  # one commit for all: a room of strangers is many lists
             failed = {user_id for user_id in user_ids if not await self._take(user_id, answer)}
         # What changed while the answer was on its way is outdated again.
@@ -240,7 +252,7 @@ class Directory:
         for user_id in user_ids:
             self._forget(user_id)  # after the commit: what was read before it is old
             if user_id in failed:
-                self._pause(user_id)
+                self._pause(user_id, is_ours=is_away)
         await self.outdate(again)
         self.stamp += 1
         return failed
@@ -250,10 +262,10 @@ class Directory:
         devices = lists.get(user_id) if isinstance(lists, dict) else None
         return isinstance(devices, dict) and await self._take_list(user_id, devices, answer)
 
-    def _pause(self, user_id: str) -> None:
+    def _pause(self, user_id: str, *, is_ours: bool = False) -> None:
         pause = self._pauses.get(user_id)
-        length = _FIRST_PAUSE_S if pause is None else min(2 * pause.length, _LONGEST_PAUSE_S)
-        self._pauses[user_id] = _Pause(time.monotonic() + length, length)
+        length = _FIRST_PAUSE_S if pause is None or is_ours else min(2 * pause.length, _LONGEST_PAUSE_S)
+        self._pauses[user_id] = _Pause(time.monotonic() + length, length, is_ours)
         if len(self._pauses) > _CACHE_LIMIT:
             for other in sorted(self._pauses, key=lambda paused: self._pauses[paused].until)[: _CACHE_LIMIT // 2]:
                 # That a list in the cache is outdated shows in its pause alone: without it the store is asked.

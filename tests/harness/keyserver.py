@@ -43,6 +43,8 @@ class KeyServer:
         self.masters_uploaded: list[str] = []
         self.unreachable: set[str] = set()
         """Path parts whose requests fail as if nothing listened."""
+        self.silent: set[str] = set()
+        """People of homeservers that don't answer this one about devices."""
         self.crash_at: int | None = None
         """The number of the request at which the process dies: before it is sent, or after, by `crash_after`."""
         self.crash_after = False
@@ -139,6 +141,9 @@ class KeyServer:
     def _query(self, body: Json) -> Json:
         answer: Json = {"device_keys": {}, "master_keys": {}, "self_signing_keys": {}, "failures": {}}
         for user in body["device_keys"]:
+            if user in self.silent:
+                answer["failures"][user.partition(":")[2]] = {"status": 503, "message": "no answer"}
+                continue
             answer["device_keys"][user] = {name: keys for name, keys in self.devices[user].items() if keys}
             if user in self.cross_signing:
                 answer["master_keys"][user] = self.cross_signing[user]["master_key"]

@@ -232,7 +232,7 @@ async def test_somebody_whose_devices_were_never_seen_gets_nothing_and_is_told_n
     actor: MakeActor, server: KeyServer
 ) -> None:
     bot, bob = await actor("bot"), await actor("bob")
-    server.unreachable.add("keys/query")
+    server.silent.add(bob.mxid)
     sealed = await say(bot, bob)
     assert sealed.without_devices == (bob.mxid,)
     assert await bot.cipher.unsigned_devices([bob.mxid]) == ()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from mautrix.types import UserID
 
+from etb_appservice.domain.outcomes import Later
 from etb_appservice.matrix import api, trust
 from etb_appservice.matrix.results import Decrypted, KeyMissing, Trust, Undecryptable, Unreadable
 from tests.harness.keyserver import KeyServer
@@ -100,6 +101,30 @@ async def test_a_sender_who_can_not_be_asked_about_proves_nothing_yet(actor: Mak
     read = await bot.cipher.decrypt(said)
     assert isinstance(read, Decrypted)
     assert read.trust is Trust.CROSS_SIGNED
+
+
+async def test_nothing_is_said_past_somebody_whose_devices_the_homeserver_never_told(
+    actor: MakeActor, server: KeyServer
+) -> None:
+    bot, alice, bob = await actor("bot"), await actor("alice"), await actor("bob")
+    server.unreachable.add("keys/query")
+    with pytest.raises(Later, match="which devices"):
+        await bot.cipher.encrypt(ROOM, "m.room.message", text("hello"), [alice.mxid])
+    server.unreachable.clear()
+    for pause in bot.cipher.directory._pauses.values():
+        pause.until = 0.0
+    sealed = await bot.cipher.encrypt(ROOM, "m.room.message", text("hello"), [alice.mxid])
+    await alice.sync()
+    assert isinstance(await alice.cipher.decrypt(event(bot.mxid, sealed.content)), Decrypted)
+    # Who was seen before is told as last seen, and a stranger of whom another server says nothing holds up nobody.
+    server.unreachable.add("keys/query")
+    await bot.sync(changed=(alice.mxid,))
+    assert (await bot.cipher.encrypt(ROOM, "m.room.message", text("more"), [alice.mxid])).session_id
+    server.unreachable.clear()
+    for one in (alice.mxid, bob.mxid):
+        bot.cipher.directory._pauses.pop(one, None)
+    server.silent.add(bob.mxid)
+    assert (await bot.cipher.encrypt(ROOM, "m.room.message", text("more"), [alice.mxid, bob.mxid])).session_id
 
 
 def _queries(server: KeyServer) -> int:
