@@ -233,13 +233,17 @@ class Scene:
 
     # --- the service's own words --------------------------------------------------------------------------
 
+    async def depth(self) -> float | None:
+        """How much waits in inbox and outbox; None where the service doesn't tell."""
+        _, text = await self.service.get("/metrics")
+        depths = re.findall(r"^etb_queue_depth\S*\s+(\S+)$", text, re.MULTILINE)
+        return sum(map(float, depths)) if depths else None
+
     async def idle(self, *, timeout: float = 20) -> None:  # noqa: ASYNC109
         """Wait until inbox and outbox are empty."""
 
         async def look() -> bool:
-            _, text = await self.service.get("/metrics")
-            depths = re.findall(r"^etb_queue_depth\S*\s+(\S+)$", text, re.MULTILINE)
-            return bool(depths) and not any(float(depth) for depth in depths)
+            return await self.depth() == 0
 
         await eventually(look, "empty queues", timeout=timeout)
 
