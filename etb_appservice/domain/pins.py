@@ -40,6 +40,8 @@ class Pinned:
     at_ms: int
     is_settled: bool = True
     """False until the room's state has shown it: an older state that lacks it doesn't take it away."""
+    settled_ms: int = 0
+    """When the room's state first showed it, which may be long after it was pinned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class Gone:
 
     event_id: EventId
     at_ms: int
+    """Since when, and once it is settled, since when the room knows."""
     is_settled: bool = True
     """False until the room's state was without it: an older state that has it doesn't bring it back."""
 
@@ -114,12 +117,12 @@ class Pins:
         missing = [one for one in before.values() if one.is_settled and one.event_id not in events]
         is_torn = len(added) + len(missing) > 1
         kept = {one.event_id for one in missing if _stays(one, state, is_torn=is_torn)}
-        undone = {one for one in added if _is_undone(gone.get(one), state, is_torn=is_torn)}
+        undone = {one for one in added if one != state.card and _is_undone(gone.get(one), state, is_torn=is_torn)}
         room = MOST_PINS - sum(one in before for one in events)
         new = [one for one in added if one not in undone and one != state.card]
         undone |= set(new[max(room, 0) :])
         pinned = [
-            replace(before[one], is_settled=True)
+            _settled(before[one], state.at_ms)
             if one in before
             else Pinned(event_id=one, user_id=state.by.user_id, username=state.by.username, at_ms=state.at_ms)
             for one in events
@@ -140,6 +143,10 @@ class Pins:
         ), bool(kept or undone)
 
 
+def _settled(pin: Pinned, at_ms: int) -> Pinned:
+    return pin if pin.is_settled else replace(pin, is_settled=True, settled_ms=at_ms)
+
+
 def _stays(pin: Pinned, state: PinsShown, *, is_torn: bool) -> bool:
     """Whether a pin that a state lacks is kept."""
     if pin.event_id == state.card:
@@ -148,7 +155,7 @@ def _stays(pin: Pinned, state: PinsShown, *, is_torn: bool) -> bool:
         case "service":
             return pin.user_id != state.by.user_id  # a card that was replaced
         case "member":
-            return is_torn and state.at_ms - pin.at_ms < FRESH_MS
+            return is_torn and state.at_ms - max(pin.at_ms, pin.settled_ms) < FRESH_MS
         case "nobody":
             return True
 
@@ -158,7 +165,7 @@ def _is_undone(gone: Gone | None, state: PinsShown, *, is_torn: bool) -> bool:
     was_there = gone is not None and state.at_ms - gone.at_ms < FRESH_MS
     match state.setter:
         case "service":
-            return was_there
+            return gone is not None  # pinned on ETB's pages and unpinned before its turn came
         case "member":
             return is_torn and was_there
         case "nobody":
@@ -176,13 +183,11 @@ def _gone(
     """What is gone after a state was shown, without what that was so long ago that it no longer counts."""
     stands = {one.event_id for one in pinned}
     found = {
-        name: replace(one, is_settled=one.is_settled or name not in events)
+        name: one if one.is_settled or name in events else replace(one, is_settled=True, at_ms=now_ms)
         for name, one in before.items()
         if name not in stands
     }
     found |= {one: Gone(event_id=one, at_ms=now_ms) for one in left}
     found |= {one: Gone(event_id=one, at_ms=now_ms, is_settled=False) for one in events if one in undone}
-    lasting = (
-        one for one in found.values() if now_ms - one.at_ms < (FRESH_MS if one.is_settled else _UNDER_WAY_MS)
-    )
+    lasting = (one for one in found.values() if now_ms - one.at_ms < _UNDER_WAY_MS)
     return tuple(lasting)[-_MOST_GONE:]

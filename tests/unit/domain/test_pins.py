@@ -52,8 +52,27 @@ def test_a_pin_that_the_room_has_not_shown_yet_is_not_lost_to_an_older_state() -
     other, is_to_be_mended = waiting.shown(state("$1", "$2", at_ms=6))
     assert (names(other), is_to_be_mended) == (["$1", "$2", "$ours"], False)
     shown, _ = other.shown(state("$1", "$2", "$ours", by=BOT, at_ms=7))
-    assert shown.of(EventId("$ours")) == replace(ours, is_settled=True)
+    assert shown.of(EventId("$ours")) == replace(ours, is_settled=True, settled_ms=7)
     assert names(shown.shown(state(at_ms=LATER + 7))[0]) == []
+
+
+def test_a_change_is_fresh_from_when_the_room_knew_it_however_long_it_waited() -> None:
+    ours = Pinned(event_id=EventId("$ours"), user_id=BOB.user_id, at_ms=5, is_settled=False)
+    waiting = after(state("$1", "$2")).with_pin(ours).without(EventId("$1"), 6)
+    sent, is_to_be_mended = waiting.shown(state("$2", "$ours", by=BOT, at_ms=LATER + 6))
+    assert not is_to_be_mended
+    torn, is_to_be_mended = sent.shown(state("$1", "$2", "$3", at_ms=LATER + 7))
+    assert (names(torn), is_to_be_mended) == (["$2", "$ours", "$3"], True)
+
+
+def test_what_was_unpinned_before_its_pin_reached_the_room_stays_unpinned() -> None:
+    ours = Pinned(event_id=EventId("$ours"), user_id=BOB.user_id, at_ms=5, is_settled=False)
+    unpinned = after(state("$1")).with_pin(ours).without(ours.event_id, 6)
+    other = unpinned.shown(state("$1", "$2", at_ms=7))[0]
+    late, is_to_be_mended = other.shown(state("$1", "$2", "$ours", by=BOT, at_ms=LATER + 7))
+    assert (names(late), is_to_be_mended) == (["$1", "$2"], True)
+    again, is_to_be_mended = late.shown(state("$1", "$2", by=BOT, at_ms=LATER + 8))
+    assert (names(again), is_to_be_mended) == (["$1", "$2"], False)
 
 
 def test_what_was_unpinned_here_is_not_brought_back_by_an_older_state() -> None:
