@@ -47,6 +47,8 @@ class Said:
     reactions: dict[tuple[str, str], str] = field(default_factory=dict)
     """By (who, emoji): the event of it in Matrix, or YES; absent when it was withdrawn."""
     is_pinned: bool = False
+    pinned_s: float = 0.0
+    """When it was last pinned or unpinned natively."""
     is_busy: bool = False
     """Somebody pins or unpins it: two who want different things at once have no right order."""
     history: list[str] = field(default_factory=list)

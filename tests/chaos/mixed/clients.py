@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from tests.chaos.mixed.people import EMOJI, content_of, sentence
 from tests.harness.jsclient import JsClient
 
 PINS = "m.room.pinned_events"
+_FRESH_S = 15.0
 
 
 @dataclass(slots=True)
@@ -113,7 +115,15 @@ class ClientPerson:
 
     async def _pin(self, operation: Operation) -> bool:
         about = self.book.pick_for_pins(
-            self.chance, self.room, lambda one: bool(one.event_id) and not one.is_busy and one.number % 2 == 1
+            self.chance,
+            self.room,
+            # Sooner it could be taken for what another list has overwritten (docs/decisions, 0032).
+            lambda one: (
+                bool(one.event_id)
+                and not one.is_busy
+                and one.number % 2 == 1
+                and time.monotonic() - one.pinned_s > _FRESH_S
+            ),
         )
         if about is None:
             return False
@@ -121,7 +131,7 @@ class ClientPerson:
         about.is_busy = True
         with self.book.does(operation, "pin" if is_wanted else "unpin", about):
             await self._set_pin(about.event_id, is_wanted=is_wanted)
-        about.is_pinned = is_wanted
+        about.is_pinned, about.pinned_s = is_wanted, time.monotonic()
         about.is_busy = False
         return True
 

@@ -8,6 +8,7 @@ The choices are made by the seed; how they fall together in time is not. The hom
 """
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import json
@@ -43,6 +44,7 @@ GATEWAY = {"per_minute": 60_000, "burst": 10_000}
 COMMANDS = {"per_minute": 6_000, "burst": 1_000}
 """Nobody is held up by how much they do."""
 _QUIET_S = 300.0
+_MOST_WAIT = 150
 _LOOKS = 6
 _SHIELDS = 150
 """How many messages of ghosts are looked at for shields, per client and room."""
@@ -69,6 +71,7 @@ class Storm:
     seats: list[Seat] = field(default_factory=list)
     people: list[WebPerson | ClientPerson | Seat] = field(default_factory=list)
     names: Names = field(default_factory=lambda: Names({}, ""))
+    may_go: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     @asynccontextmanager
@@ -166,17 +169,31 @@ class Storm:
         async with asyncio.TaskGroup() as group:
             killing = group.create_task(self._kill())
             telling = group.create_task(self._tell(began))
+            pacing = group.create_task(self._pace())
             async with asyncio.TaskGroup() as people:
                 for one in self.people:
                     people.create_task(self._live(one))
             await killing
             telling.cancel()
+            pacing.cancel()
         self.say(f"{self.book.done} operations in {time.monotonic() - began:.0f} s; {len(self.book.killed)} kills")
 
     async def _live(self, person: WebPerson | ClientPerson | Seat) -> None:
         side = {WebPerson: "web", ClientPerson: "matrix", Seat: "socket"}[type(person)]
         while operation := self.book.next(person.who, side, person.room):  # type: ignore[arg-type]
+            await self.may_go.wait()
             await person.act(operation)
+
+    async def _pace(self) -> None:
+        """People don't go on where nothing of what they do shows for minutes."""
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, OSError):  # it is being killed
+                depth = await self.scene.depth()
+                if depth is not None and depth > _MOST_WAIT:
+                    self.may_go.clear()
+                else:
+                    self.may_go.set()
+            await asyncio.sleep(0.5)
 
     async def _kill(self) -> None:
         """SIGKILL each time that so many operations have begun, a moment later, while some are under way."""
