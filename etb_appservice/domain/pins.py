@@ -162,12 +162,11 @@ def _stays(pin: Pinned, state: PinsShown, *, is_torn: bool) -> bool:
 
 def _is_undone(gone: Gone | None, state: PinsShown, *, is_torn: bool) -> bool:
     """Whether a pin that a state has anew is taken away again."""
-    was_there = gone is not None and state.at_ms - gone.at_ms < FRESH_MS
     match state.setter:
         case "service":
             return gone is not None  # pinned on ETB's pages and unpinned before its turn came
         case "member":
-            return is_torn and was_there
+            return is_torn and gone is not None and state.at_ms - gone.at_ms < FRESH_MS
         case "nobody":
             return True
 

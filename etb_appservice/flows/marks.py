@@ -27,7 +27,7 @@ from etb_appservice.ports import Room, unsent
 _TOO_EARLY_MS = 2_000
 _MEND_EVERY_MS = 1_000
 """A room's pins are mended no more often, whatever is done to them."""
-_MOST_REACTIONS = 1000
+MOST_REACTIONS = 1000
 """On one message: a bound for what a stranger's server can make us keep."""
 
 
@@ -61,7 +61,7 @@ async def reacted(turn: Turn, room: Room, fact: ReactionReceived | ReactionTooEa
         at_ms=turn.received_ms or turn.now_ms,
     )
     details = message.details.with_reaction(reaction)
-    if message.state == "redacted" or details == message.details or len(details.reactions) > _MOST_REACTIONS:
+    if message.state == "redacted" or details == message.details or len(details.reactions) > MOST_REACTIONS:
         return
     await turn.work.messages.put(replace(message, details=details))
     turn.tell(ReactionChanged(war_room=room.war_room, message_id=message.id, emoji=emoji, is_added=True, by=who))

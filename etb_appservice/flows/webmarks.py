@@ -15,10 +15,9 @@ from etb_appservice.domain.news import MessagePinned, ReactionChanged
 from etb_appservice.domain.pins import MOST_PINS, PINS, Pinned, Pins
 from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.web import WebPinned, WebReacted
+from etb_appservice.flows.marks import MOST_REACTIONS
 from etb_appservice.flows.visitor import No, Visitor
 from etb_appservice.ports import Message, unsent
-
-_MOST_REACTIONS = 1000
 
 
 async def reacted(visitor: Visitor, fact: WebReacted) -> None:
@@ -38,8 +37,8 @@ async def reacted(visitor: Visitor, fact: WebReacted) -> None:
 
 async def _add(visitor: Visitor, message: Message, emoji: str) -> None:
     turn = visitor.turn
-    if len(message.details.reactions) >= _MOST_REACTIONS:
-        raise No("validation_error", f"At most {_MOST_REACTIONS} reactions to a message.", field="emoji")
+    if len(message.details.reactions) >= MOST_REACTIONS:
+        raise No("validation_error", f"At most {MOST_REACTIONS} reactions to a message.", field="emoji")
     reaction = Reacted(
         emoji=emoji,
         user_id=visitor.ghost,

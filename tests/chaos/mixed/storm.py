@@ -244,7 +244,7 @@ class Storm:
         return [*found, *await self._of_files(), *await self._of_shields(), *self._of_service()]
 
     async def _quiet(self) -> None:
-        """Wait as long as what waits gets less: people act faster here than three rooms can take it."""
+        """Wait as long as what waits gets less, however long that takes."""
         least, since, looks = float("inf"), time.monotonic(), 0
         while (depth := await self.scene.depth()) != 0:
             if depth is not None and depth < least:

@@ -280,7 +280,7 @@ async def test_a_reaction_to_nothing_comes_to_nothing(open_house: House) -> None
 async def test_of_reactions_without_number_only_so_many_are_kept_and_told(
     open_house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etb_appservice.flows.marks._MOST_REACTIONS", 2)
+    monkeypatch.setattr("etb_appservice.flows.marks.MOST_REACTIONS", 2)
     await says(open_house, "hello", "$1")
     made = [await open_house.reacts(BOB, "$1", emoji) for emoji in ("👍", "👀", "🎉")]
     reactions = (await message(open_house, "$1")).details.reactions

@@ -413,7 +413,7 @@ async def test_what_is_not_one_emoji_is_no_reaction(alice: WebUser, emoji: str) 
 
 
 async def test_a_message_takes_only_so_many_reactions(alice: WebUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etb_appservice.flows.webmarks._MOST_REACTIONS", 1)
+    monkeypatch.setattr("etb_appservice.flows.webmarks.MOST_REACTIONS", 1)
     message_id = await alice.post("Hello")
     await alice.react(message_id, THUMB)
     no = await refused(alice.react(message_id, CHECK))
