@@ -29,6 +29,7 @@ from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.poll import Poller
 from etb_appservice.etb.watched import PeopleWatch
 from etb_appservice.etb.webhook import WebhookIntake
+from etb_appservice.flows.answered import Answers
 from etb_appservice.flows.breakglass import BreakGlasses
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
@@ -283,7 +284,7 @@ class House:
             clock=base.clock,
             meter=self.metrics,
             wake=self._wake,
-            record=decider.record,
+            record=decider.answers.record,
             broadcast=self.broadcast,
             device_since_ms=int(await base.keepsakes.get(DEVICE_SINCE) or b"0"),
             started_ms=base.clock.now_ms(),
@@ -398,35 +399,54 @@ class House:
             self.metrics,
             CipherRefusals(established.cipher),
         )
+        rooms = Rooms(base.policy, incidents, letters)
+        replies = Replies(commands, base.policy, self.metrics)
+        follow_ups = FollowUps(base.store, chatops, questions, Runbooks(base.reader, base.policy), base.policy)
+        duty = Duty(base.reader, base.policy)
+        life = RoomLife(
+            base.store,
+            Closings(base.policy),
+            Missing(base.reader, base.policy),
+            Upgrades(base.policy, incidents),
+            StateGuard(base.policy),
+            UnsignedDevices(CipherDevices(established.cipher), base.policy),
+            BreakGlasses(base.policy),
+            WebRooms(incidents, Closings(base.policy), base.policy),
+            cadences,
+        )
+        papers = Papers(
+            Exports(base.store, press, base.policy),
+            Charts(base.store, base.reader, press, base.policy),
+            conversation,
+        )
         return Decider(
             store=base.store,
             incidents=incidents,
-            rooms=Rooms(base.policy, incidents, letters),
+            rooms=rooms,
             conversation=conversation,
             chatops=chatops,
-            replies=Replies(commands, base.policy, self.metrics),
+            replies=replies,
             letters=letters,
             cadences=cadences,
             reactions=Reactions(base.policy, cadences, by_reaction),
             catch_ups=CatchUps(base.policy),
-            follow_ups=FollowUps(base.store, chatops, questions, Runbooks(base.reader, base.policy), base.policy),
-            duty=Duty(base.reader, base.policy),
-            life=RoomLife(
-                base.store,
-                Closings(base.policy),
-                Missing(base.reader, base.policy),
-                Upgrades(base.policy, incidents),
-                StateGuard(base.policy),
-                UnsignedDevices(CipherDevices(established.cipher), base.policy),
-                BreakGlasses(base.policy),
-                WebRooms(incidents, Closings(base.policy), base.policy),
-            ),
-            papers=Papers(
-                Exports(base.store, press, base.policy),
-                Charts(base.store, base.reader, press, base.policy),
-                conversation,
-            ),
+            follow_ups=follow_ups,
+            duty=duty,
+            life=life,
+            papers=papers,
             web=Web(WebRuns(base.store, chatops, questions, base.policy), base.policy, fits),
+            answers=Answers(
+                rooms,
+                conversation,
+                replies,
+                letters,
+                cadences,
+                follow_ups,
+                duty,
+                life,
+                papers,
+                base.policy,
+            ),
             rights=base.policy,
         )
 

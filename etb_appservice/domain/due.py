@@ -280,3 +280,19 @@ class FileOver:
 
     kind: Literal["FileOver"] = "FileOver"
     file_id: str
+
+
+RoomDue = (
+    IncidentDue
+    | PeopleDue
+    | CardDue
+    | UpdateDue
+    | CommanderDue
+    | CatchUpDue
+    | LetterDue
+    | KeptOutDue
+    | AclsDue
+    | PinsDue
+    | PinnersDue
+)
+"""Of the rooms themselves. Those of duty, files and so on are named beside their flows."""

@@ -36,6 +36,7 @@ from etb_appservice.domain.due import (
     ReadOnlyDue,
     RightsDue,
     RightsSweepDue,
+    RoomDue,
     RunbookDue,
     SweepDue,
     UpdateDue,
@@ -58,9 +59,10 @@ from etb_appservice.domain.talk import (
     PollVoted,
     ReactionReceived,
     ReactionTooEarly,
+    TalkFact,
     Trust,
 )
-from etb_appservice.domain.web import WebDeleted, WebEdited, WebPinned, WebRan, WebReacted, WebSaid
+from etb_appservice.domain.web import WebDeleted, WebEdited, WebFact, WebPinned, WebRan, WebReacted, WebSaid
 
 __all__ = [  # those of due.py, talk.py and web.py; what stands here needs no mention
     "AclsDue",
@@ -423,23 +425,17 @@ class FileWithdrawn:
     user_id: UserId
 
 
+ServiceFact = ServiceStarted | Troubled | EffectDelayed | EffectAnswered
 Fact = (
-    MessageReceived
-    | PlainMessageReceived
-    | MessageUnreadable
-    | KeyAwaited
+    TalkFact
+    | WebFact
+    | RoomDue
+    | ServiceFact
     | MembershipChanged
-    | ReactionReceived
-    | ReactionTooEarly
-    | EventRedacted
-    | PinsSet
-    | PollVoted
-    | PollEnded
     | StateChanged
     | TombstoneSeen
     | EventDisowned
     | IncidentSeen
-    | IncidentDue
     | OnCallSeen
     | UsersSeen
     | RoomAsked
@@ -449,13 +445,7 @@ Fact = (
     | RightsDoubted
     | RightsDue
     | RightsSweepDue
-    | PeopleDue
-    | KeptOutDue
     | DutyDue
-    | CardDue
-    | UpdateDue
-    | CommanderDue
-    | CatchUpDue
     | ReadOnlyDue
     | DuplicateFound
     | IncidentDoubted
@@ -466,30 +456,16 @@ Fact = (
     | BreakGlassGiven
     | BreakGlassEnds
     | BreakGlassReviewDue
-    | ServiceStarted
-    | AclsDue
-    | PinsDue
-    | PinnersDue
-    | Troubled
-    | LetterDue
     | QuestionEnds
     | ApprovalEnds
     | HeldDue
     | RunbookDue
     | ExportDue
     | ChartDue
-    | WebSaid
-    | WebEdited
-    | WebDeleted
-    | WebReacted
-    | WebPinned
-    | WebRan
     | FileUploaded
     | FileDue
     | FileOver
     | FileLookedAt
     | FileClassified
     | FileWithdrawn
-    | EffectDelayed
-    | EffectAnswered
 )

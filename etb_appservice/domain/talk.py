@@ -169,3 +169,17 @@ class PollEnded(Origin):
 
     kind: Literal["PollEnded"] = "PollEnded"
     poll: EventId
+
+
+TalkFact = (
+    MessageReceived
+    | PlainMessageReceived
+    | MessageUnreadable
+    | KeyAwaited
+    | ReactionReceived
+    | ReactionTooEarly
+    | EventRedacted
+    | PinsSet
+    | PollVoted
+    | PollEnded
+)

@@ -6,58 +6,29 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from etb_appservice.domain.effects import (
-    AddTimelineEntry,
-    DeclareIncident,
-    Effect,
-    EtbEffect,
-    FollowUpgrade,
-    Invite,
-    OpenRoom,
-    PutState,
-    Say,
-)
+from etb_appservice.domain.due import RoomDue
+from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import (
     AclsDue,
-    AnnouncementDue,
-    ApprovalEnds,
-    BreakGlassEnds,
-    BreakGlassGiven,
-    BreakGlassReviewDue,
     CardDue,
     CatchUpDue,
     ChartDue,
     CommanderDue,
-    DeviceDue,
-    DevicesSeen,
-    Done,
-    DuplicateFound,
     DutyDue,
     EffectAnswered,
     EffectDelayed,
-    EventDisowned,
     EventRedacted,
     ExportDue,
     Fact,
-    FileClassified,
-    FileDue,
-    FileLookedAt,
-    FileOver,
-    FileUploaded,
-    FileWithdrawn,
     HeldDue,
-    IncidentDoubted,
     IncidentDue,
     IncidentSeen,
     KeptOutDue,
     KeyAwaited,
     LetterDue,
-    LinkCodeAsked,
     MembershipChanged,
     MessageReceived,
     MessageUnreadable,
-    NotDone,
-    OnCallSeen,
     PeopleDue,
     PinnersDue,
     PinsDue,
@@ -65,64 +36,46 @@ from etb_appservice.domain.facts import (
     PlainMessageReceived,
     PollEnded,
     PollVoted,
-    QuestionEnds,
     ReactionReceived,
     ReactionTooEarly,
-    ReadOnlyDue,
-    RightsDoubted,
-    RightsDue,
-    RightsSweepDue,
     RoomAsked,
-    RoomChangeAsked,
     RunbookDue,
+    ServiceFact,
     ServiceStarted,
-    StateChanged,
-    SweepDue,
-    TombstoneSeen,
     Troubled,
-    UnlinkAsked,
     UpdateDue,
-    UsersSeen,
-    WebDeleted,
-    WebEdited,
-    WebPinned,
     WebRan,
-    WebReacted,
     WebSaid,
 )
-from etb_appservice.domain.ids import EventId, IncidentId, UserId
+from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import CONTROL_ROOM
-from etb_appservice.domain.text import plain
-from etb_appservice.flows import files, links, marks, pages, polls, removals
+from etb_appservice.domain.talk import TalkFact
+from etb_appservice.domain.web import WebFact
+from etb_appservice.flows import files, links, marks, polls, removals
+from etb_appservice.flows.answered import Answers
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
 from etb_appservice.flows.chatops import Chatops
-from etb_appservice.flows.commands import RUN
 from etb_appservice.flows.conversation import Conversation
-from etb_appservice.flows.deliveries import delivered
-from etb_appservice.flows.duty import Duty, Standing
-from etb_appservice.flows.federation import acl_refused
-from etb_appservice.flows.followups import FollowUps
+from etb_appservice.flows.duty import Duty, DutyFact, Standing
+from etb_appservice.flows.followups import FollowUpFact, FollowUps
 from etb_appservice.flows.incidents import Fetched, Incidents
 from etb_appservice.flows.invitations import look_where_kept_out
 from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.listening import Asked
-from etb_appservice.flows.missing import doubt
-from etb_appservice.flows.papers import Paper, Papers
+from etb_appservice.flows.papers import Paper, PaperFact, Papers
 from etb_appservice.flows.pinners import let_members_pin
 from etb_appservice.flows.reactions import Reactions
 from etb_appservice.flows.record import free_place
 from etb_appservice.flows.removals import learned
 from etb_appservice.flows.replies import Replies
-from etb_appservice.flows.roomlife import LifeLook, RoomLife
+from etb_appservice.flows.roomlife import LifeFact, LifeLook, RoomLife
 from etb_appservice.flows.rooms import Rooms
 from etb_appservice.flows.runbooks import RunbookLook
 from etb_appservice.flows.surroundings import Surroundings
-from etb_appservice.flows.timeline import mirrored
 from etb_appservice.flows.turn import SERVICE_LANE, Turn
-from etb_appservice.flows.visitor import WEB
 from etb_appservice.flows.web import Web
 from etb_appservice.ports import Room, Store
 
@@ -150,6 +103,7 @@ class Decider:
     life: RoomLife
     papers: Papers
     web: Web
+    answers: Answers
     rights: Policy
     """By which it is decided who may be in a room."""
 
@@ -208,56 +162,41 @@ class Decider:
 
     async def decide(self, turn: Turn, fact: Fact, looked: Looked) -> None:
         """Decide one fact within its unit of work."""
-        around = looked if isinstance(looked, Surroundings) else Surroundings()
         if isinstance(looked, EtbUser):
             await learned(turn, looked, self.rights)
+        if isinstance(fact, TalkFact | MembershipChanged):
+            await self._in_room(turn, fact, looked if isinstance(looked, Asked) else None)
+        elif isinstance(fact, IncidentSeen):
+            await self.incidents.seen(turn, fact, looked if isinstance(looked, Surroundings) else Surroundings())
+            await self.life.follow(turn, fact.incident.id)
+        elif isinstance(fact, RoomDue):
+            await self._fell_due(turn, fact, looked)
+        elif isinstance(fact, LifeFact):
+            await self.life.due(turn, fact, looked)
+        elif isinstance(fact, DutyFact):
+            await self.duty.decide(turn, fact, looked if isinstance(looked, Standing) else Standing())
+        elif isinstance(fact, removals.RightsFact):
+            await removals.decided(turn, fact, self.rights)
+        elif isinstance(fact, links.LinkFact):
+            await links.decided(turn, fact, self.rights)
+        elif isinstance(fact, WebFact):
+            await self.web.decide(turn, fact, looked if isinstance(looked, Asked) else None)
+        elif isinstance(fact, files.FileFact):
+            await files.decided(turn, fact, self.rights)
+        elif isinstance(fact, PaperFact):
+            await self.papers.due(turn, fact, looked)
+        elif isinstance(fact, FollowUpFact):
+            await self.follow_ups.due(turn, fact, looked)
+        else:
+            await self._of_service(turn, fact)
+
+    async def _of_service(self, turn: Turn, fact: ServiceFact) -> None:
+        """What the service did or is."""
         match fact:
-            case IncidentSeen():
-                await self.incidents.seen(turn, fact, around)
-                await self._follow(turn, fact.incident.id)
-            case (
-                IncidentDue()
-                | PeopleDue()
-                | CardDue()
-                | UpdateDue()
-                | CommanderDue()
-                | CatchUpDue()
-                | LetterDue()
-                | KeptOutDue()
-                | AclsDue()
-                | PinsDue()
-                | PinnersDue()
-            ):
-                await self._fell_due(turn, fact, looked)
-            case (
-                ReadOnlyDue()
-                | DuplicateFound()
-                | IncidentDoubted()
-                | SweepDue()
-                | AnnouncementDue()
-                | TombstoneSeen()
-                | StateChanged()
-                | DevicesSeen()
-                | DeviceDue()
-                | BreakGlassGiven()
-                | BreakGlassEnds()
-                | BreakGlassReviewDue()
-                | EventDisowned()
-                | RoomAsked()
-                | RoomChangeAsked()
-            ):
-                await self.life.due(turn, fact, looked)
-            case (
-                UsersSeen()
-                | RightsDoubted()
-                | RightsDue()
-                | RightsSweepDue()
-                | OnCallSeen()
-                | DutyDue()
-                | LinkCodeAsked()
-                | UnlinkAsked()
-            ):
-                await self._of_people(turn, fact, looked)
+            case EffectAnswered():
+                await self.answers.record(turn, fact)
+            case EffectDelayed():
+                await self.replies.delayed(turn, fact)
             case ServiceStarted():
                 await self.rooms.service_started(turn, fact)
                 await self.rooms.look_at_acls(turn)
@@ -265,77 +204,18 @@ class Decider:
                 await self.life.missing.keep_sweeping(turn)
             case Troubled():
                 await self._troubled(turn, fact)
-            case WebSaid() | WebEdited() | WebDeleted() | WebReacted() | WebPinned() | WebRan():
-                await self.web.decide(turn, fact, looked if isinstance(looked, Asked) else None)
-            case EffectDelayed():
-                await self.replies.delayed(turn, fact)
-            case EffectAnswered():
-                await self.record(turn, fact)
-            case (
-                QuestionEnds()
-                | ApprovalEnds()
-                | HeldDue()
-                | RunbookDue()
-                | ExportDue()
-                | ChartDue()
-                | FileUploaded()
-                | FileDue()
-                | FileOver()
-                | FileLookedAt()
-                | FileClassified()
-                | FileWithdrawn()
-            ):
-                await self._goes_on(turn, fact, looked)
-            case (
-                MessageReceived()
-                | PlainMessageReceived()
-                | MessageUnreadable()
-                | KeyAwaited()
-                | ReactionReceived()
-                | ReactionTooEarly()
-                | EventRedacted()
-                | PinsSet()
-                | PollVoted()
-                | PollEnded()
-                | MembershipChanged()
-            ):
-                room = await turn.work.rooms.by_id(fact.room_id)
-                if isinstance(fact, MembershipChanged):
-                    await self.rooms.membership(turn, room, fact)
-                elif room is not None:
-                    await self._in_room(turn, room, fact, looked if isinstance(looked, Asked) else None)
             case _:
                 assert_never(fact)
 
-    async def _follow(self, turn: Turn, incident_id: IncidentId) -> None:
-        """What depends on whether an incident is open."""
-        await self.cadences.follow(turn, incident_id)
-        await self.life.follow(turn, incident_id)
-
-    async def _fell_due(
-        self,
-        turn: Turn,
-        fact: IncidentDue
-        | PeopleDue
-        | CardDue
-        | UpdateDue
-        | CommanderDue
-        | CatchUpDue
-        | LetterDue
-        | KeptOutDue
-        | AclsDue
-        | PinsDue
-        | PinnersDue,
-        looked: Looked,
-    ) -> None:
+    async def _fell_due(self, turn: Turn, fact: RoomDue, looked: Looked) -> None:
         match fact:
             case IncidentDue():
                 await self.incidents.due(turn, fact, looked if isinstance(looked, Fetched) else None)
-                await self._follow(turn, fact.incident_id)
+                await self.life.follow(turn, fact.incident_id)
             case PeopleDue():
                 around = looked if isinstance(looked, Surroundings) else Surroundings()
                 await self.incidents.people_due(turn, fact, around)
-                await self._follow(turn, fact.incident_id)
+                await self.life.follow(turn, fact.incident_id)
             case CardDue():
                 await self.incidents.card_due(turn, fact)
             case UpdateDue():
@@ -357,68 +237,15 @@ class Decider:
             case _:
                 assert_never(fact)
 
-    async def _of_people(
-        self,
-        turn: Turn,
-        fact: UsersSeen
-        | RightsDoubted
-        | RightsDue
-        | RightsSweepDue
-        | OnCallSeen
-        | DutyDue
-        | LinkCodeAsked
-        | UnlinkAsked,
-        looked: Looked,
-    ) -> None:
-        """What ETB says of people, and what follows from that."""
-        match fact:
-            case OnCallSeen() | DutyDue():
-                await self.duty.decide(turn, fact, looked if isinstance(looked, Standing) else Standing())
-            case UsersSeen():
-                await removals.users_seen(turn, fact, self.rights)
-            case RightsDoubted():
-                await removals.rights_doubted(turn, fact, self.rights)
-            case RightsDue():
-                await removals.rights_due(turn, fact, self.rights)
-            case RightsSweepDue(after=after):
-                await removals.sweep_rooms(turn, after)
-            case LinkCodeAsked():
-                await links.code_asked(turn, fact, self.rights)
-            case UnlinkAsked():
-                await links.unlink_asked(turn, fact)
-            case _:
-                assert_never(fact)
+    async def _in_room(self, turn: Turn, fact: TalkFact | MembershipChanged, asked: Asked | None) -> None:
+        """In a room of ours; of another one only who is there."""
+        room = await turn.work.rooms.by_id(fact.room_id)
+        if isinstance(fact, MembershipChanged):
+            await self.rooms.membership(turn, room, fact)
+        elif room is not None:
+            await self._talked(turn, room, fact, asked)
 
-    async def _goes_on(
-        self,
-        turn: Turn,
-        fact: QuestionEnds | ApprovalEnds | HeldDue | RunbookDue | ExportDue | ChartDue | files.FileFact,
-        looked: Looked,
-    ) -> None:
-        """What a command has begun, or somebody with a file."""
-        if isinstance(fact, files.FileFact):
-            await files.decided(turn, fact, self.rights)
-        elif isinstance(fact, ExportDue | ChartDue):
-            await self.papers.due(turn, fact, looked)
-        else:
-            await self.follow_ups.due(turn, fact, looked)
-
-    async def _in_room(
-        self,
-        turn: Turn,
-        room: Room,
-        fact: MessageReceived
-        | PlainMessageReceived
-        | MessageUnreadable
-        | KeyAwaited
-        | ReactionReceived
-        | ReactionTooEarly
-        | EventRedacted
-        | PinsSet
-        | PollVoted
-        | PollEnded,
-        asked: Asked | None,
-    ) -> None:
+    async def _talked(self, turn: Turn, room: Room, fact: TalkFact, asked: Asked | None) -> None:
         match fact:
             case MessageReceived() if self.rights.ghosts.username(fact.sender) is not None:
                 pass  # The echo of a ghost's word: the answer of the effect that said it is its record.
@@ -448,121 +275,6 @@ class Decider:
                 await self.reactions.redacted(turn, room, fact)
             case _:
                 assert_never(fact)
-
-    async def record(self, turn: Turn, fact: EffectAnswered) -> None:
-        """How an effect ended, and what follows from that."""
-        if fact.key.startswith(WEB):
-            await self._delivered(turn, fact)
-        else:
-            await self._answered(turn, fact)
-
-    async def _answered(self, turn: Turn, fact: EffectAnswered) -> None:
-        effect, answer = fact.effect, fact.answer
-        await self.duty.answered(turn, fact)
-        await self.papers.answered(turn, fact)
-        match effect, answer:
-            case OpenRoom(), Done():
-                if not await self.life.upgrades.opened(turn, effect, answer):
-                    await self.rooms.opened(turn, effect, answer)
-                room = await turn.work.rooms.by_war_room(effect.war_room)
-                if room is not None and room.incident_id is not None:
-                    await self._follow(turn, room.incident_id)
-            case Say(), Done(event_id=event_id) as done if event_id:
-                await self._said(turn, fact, effect, event_id, done)
-            case Say(purpose="living"), NotDone() as failed:
-                await self.follow_ups.shown(turn, effect, fact)
-                await self._not_done(turn, fact, failed)
-            case _ if fact.key.startswith(RUN):
-                await self.replies.answered(turn, fact)
-                if isinstance(answer, NotDone):
-                    await self.follow_ups.not_done(turn, fact, answer)
-                    if answer.state != "refused":
-                        await self._not_done(turn, fact, answer)
-            case Invite(), Done(detail=detail) if detail.endswith("join"):
-                # An adopted room may hold people whom our tables don't know yet.
-                await turn.work.rooms.set_member(effect.room_id, effect.user_id, "join")
-            case Invite(), NotDone(reason=reason):
-                room = await turn.work.rooms.by_id(effect.room_id)
-                if room is not None:
-                    await self.rooms.invite_refused(turn, room, effect, reason)
-            case _, NotDone() as failed:
-                await self._not_done(turn, fact, failed)
-            case _:
-                pass
-        await self._ended(turn, effect, answer)
-        await self._noted(turn, fact)
-
-    async def _ended(self, turn: Turn, effect: Effect, answer: Done | NotDone) -> None:
-        """What follows besides, however it ended."""
-        if isinstance(effect, AddTimelineEntry) and isinstance(answer, Done):
-            await mirrored(turn, effect, answer)
-        if isinstance(effect, FollowUpgrade):
-            await self.life.upgrades.answered(turn, effect, answer)
-        if isinstance(answer, NotDone) and answer.state == "refused":
-            await self._refused(turn, effect)
-
-    async def _delivered(self, turn: Turn, fact: EffectAnswered) -> None:
-        """What a web user did has reached Matrix, or has not."""
-        await delivered(turn, fact, self.rights)
-        if isinstance(fact.answer, NotDone):
-            await self._not_done(turn, fact, fact.answer)
-        await self._noted(turn, fact)
-
-    async def _noted(self, turn: Turn, fact: EffectAnswered) -> None:
-        """In the audit log."""
-        effect, answer = fact.effect, fact.answer
-        if isinstance(effect, Invite) and isinstance(answer, Done) and "history" in answer.found:
-            await turn.note(
-                "history.shared", subject=effect.room_id, details={"user": effect.user_id, **answer.found}
-            )
-        await turn.note(
-            "effect.done" if isinstance(answer, Done) else f"effect.{answer.state}",
-            subject=fact.key,
-            details={"effect": effect.kind, "event": answer.event_id if isinstance(answer, Done) else None},
-        )
-
-    async def _said(self, turn: Turn, fact: EffectAnswered, say: Say, event_id: EventId, done: Done) -> None:
-        """The bot said something: it is kept, and what waited for it goes on."""
-        room = await turn.work.rooms.by_id(say.room_id)
-        if room is None:
-            return
-        said = say.content if isinstance(say.content, str) else say.content.title
-        await self.conversation.ours(turn, room, say, event_id, said)
-        await pages.said(turn, room, fact.key, event_id)
-        await self.letters.said(turn, room, fact.key, event_id)
-        match say.purpose:
-            case "card":
-                await self.rooms.card_sent(turn, room, say, event_id, done)
-            case "reminder":
-                await self.cadences.reminded(turn, room, fact.key, event_id)
-            case "living":
-                await self.follow_ups.shown(turn, say, fact)
-            case _:
-                pass
-
-    async def _refused(self, turn: Turn, effect: Effect) -> None:
-        """ETB may have refused it for having the incident no longer; an ACL must not be thought to stand."""
-        if isinstance(effect, PutState):
-            await acl_refused(turn, effect)
-        if isinstance(effect, EtbEffect) and not isinstance(effect, DeclareIncident):
-            await doubt(turn, effect.incident_id)
-
-    async def _not_done(self, turn: Turn, fact: EffectAnswered, failed: NotDone) -> None:
-        """Tell the operators, unless it is them who could not be told."""
-        if await self._to_operators(turn, fact.effect):
-            return
-        what = "has an unknown outcome" if failed.state == "unknown" else f"was {failed.state}"
-        hint = "" if failed.state == "refused" else " See `queue`."
-        await turn.trouble(
-            ("effect", fact.key, turn.ref), f"`{fact.effect.kind}` {what}: {plain(failed.reason)}{hint}"
-        )
-
-    async def _to_operators(self, turn: Turn, effect: Effect) -> bool:
-        """Whether it should have told the operators something: that it couldn't, they can't be told either."""
-        if not isinstance(effect, Say):
-            return False
-        room = await turn.work.rooms.by_id(effect.room_id)
-        return room is not None and room.war_room == CONTROL_ROOM
 
     async def _troubled(self, turn: Turn, fact: Troubled) -> None:
         """Say it in the control room, as soon as there is one."""

@@ -32,8 +32,9 @@ from etb_appservice.flows.turn import Turn
 from etb_appservice.flows.watch import FIRST_LOOK_MS, begin, put_plan
 from etb_appservice.ports import EtbReads, Room, Store
 
-__all__ = ["Duty", "Standing", "acknowledged"]
+__all__ = ["Duty", "DutyFact", "Standing", "acknowledged"]
 
+DutyFact = DutyDue | OnCallSeen
 _SOON_MS = 60_000
 """How often ETB is asked while an escalation or a page is open."""
 _MINUTE_MS = 60_000
@@ -77,7 +78,7 @@ class Duty:
             maintenance.value if maintenance else None,
         )
 
-    async def decide(self, turn: Turn, fact: DutyDue | OnCallSeen, standing: Standing) -> None:
+    async def decide(self, turn: Turn, fact: DutyFact, standing: Standing) -> None:
         """Whichever of the two it is."""
         match fact:
             case DutyDue():

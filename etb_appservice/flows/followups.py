@@ -28,6 +28,8 @@ from etb_appservice.flows.runbooks import RunbookLook, Runbooks
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Store
 
+FollowUpFact = QuestionEnds | ApprovalEnds | HeldDue | RunbookDue
+
 
 @dataclass(frozen=True, slots=True)
 class FollowUps:
@@ -73,9 +75,7 @@ class FollowUps:
             run = await runbooks.open_run(view, fact)
         return await self.runbooks.look(run) if run else None
 
-    async def due(
-        self, turn: Turn, fact: QuestionEnds | ApprovalEnds | HeldDue | RunbookDue, looked: object
-    ) -> None:
+    async def due(self, turn: Turn, fact: FollowUpFact, looked: object) -> None:
         """A timer of one of these."""
         match fact:
             case QuestionEnds():

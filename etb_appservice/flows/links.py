@@ -10,7 +10,7 @@ never tell a guesser how wrong a code was.
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, assert_never
 
 from etb_appservice.domain.facts import KeptOutDue, LinkCodeAsked, UnlinkAsked
 from etb_appservice.domain.ids import IncidentId, UserId, Username
@@ -33,6 +33,7 @@ from etb_appservice.flows.removals import doubt_rights
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Store, Work
 
+LinkFact = LinkCodeAsked | UnlinkAsked
 _CONFIGURED = "An operator has already said which Matrix account is yours. Ask an operator to change it."
 _TOO_OFTEN = "You have asked for many codes. Use the last one, or wait."
 Answered = Literal["linked", "linked before", "wrong", "too often", "configured", "another's", "not ours"]
@@ -51,7 +52,18 @@ def after_commit(turn: Turn, policy: Policy) -> None:
         policy.people.links.put(username, user_id)
 
 
-async def code_asked(turn: Turn, fact: LinkCodeAsked, policy: Policy) -> None:
+async def decided(turn: Turn, fact: LinkFact, policy: Policy) -> None:
+    """What somebody signed in at ETB asks for."""
+    match fact:
+        case LinkCodeAsked():
+            await _code_asked(turn, fact, policy)
+        case UnlinkAsked():
+            await _unlink_asked(turn, fact)
+        case _:
+            assert_never(fact)
+
+
+async def _code_asked(turn: Turn, fact: LinkCodeAsked, policy: Policy) -> None:
     """Somebody signed in at ETB asks for a code; whoever asked shows it once the verdict is `done`."""
     wait_ms = await offer(turn, fact.by.username, fact.digest, policy)
     if wait_ms is None:
@@ -64,7 +76,7 @@ async def code_asked(turn: Turn, fact: LinkCodeAsked, policy: Policy) -> None:
         turn.verdicts.append(Verdict(ref=fact.ref, outcome="done"))
 
 
-async def unlink_asked(turn: Turn, fact: UnlinkAsked) -> None:
+async def _unlink_asked(turn: Turn, fact: UnlinkAsked) -> None:
     """Somebody signed in at ETB wants to be linked no longer; a code that is under way ends too."""
     username = fact.by.username
     code = await turn.work.cases.get(CONTROL_ROOM, LinkCode, username)

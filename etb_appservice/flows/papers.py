@@ -19,6 +19,7 @@ from etb_appservice.flows.export import Exports
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import PrintedTranscript
 
+PaperFact = ExportDue | ChartDue
 Paper = PrintedTranscript | Drawn
 
 
@@ -30,7 +31,7 @@ class Papers:
     charts: Charts
     conversation: Conversation
 
-    async def look(self, fact: ExportDue | ChartDue) -> Paper | None:
+    async def look(self, fact: PaperFact) -> Paper | None:
         """Read what is needed and print it."""
         match fact:
             case ExportDue():
@@ -38,7 +39,7 @@ class Papers:
             case ChartDue():
                 return await self.charts.look(fact)
 
-    async def due(self, turn: Turn, fact: ExportDue | ChartDue, looked: object) -> None:
+    async def due(self, turn: Turn, fact: PaperFact, looked: object) -> None:
         """Send what was printed."""
         match fact:
             case ExportDue():

@@ -10,6 +10,7 @@ Until the homeserver has carried it out they get no keys: the hands ask the same
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import Remove
@@ -36,6 +37,7 @@ from etb_appservice.flows.surroundings import FIXES, number_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room, Work
 
+RightsFact = UsersSeen | RightsDoubted | RightsDue | RightsSweepDue
 _REASONS: dict[Why, str] = {
     "stranger": "You are not among the people of this room. Ask one of them to have you invited.",
 }
@@ -43,6 +45,21 @@ _REASON = "You are no longer permitted to be in this room."
 """What the removed person reads. Every homeserver in the room reads it too: nothing of clearances."""
 _BATCH = 50
 _PACE_MS = 100
+
+
+async def decided(turn: Turn, fact: RightsFact, policy: Policy) -> None:
+    """What ETB says of people, and what follows from that."""
+    match fact:
+        case UsersSeen():
+            await learned_all(turn, fact.users, policy)
+        case RightsDoubted():
+            await _doubted(turn, fact, policy)
+        case RightsDue():
+            await _due(turn, fact, policy)
+        case RightsSweepDue(after=after):
+            await sweep_rooms(turn, after)
+        case _:
+            assert_never(fact)
 
 
 async def learned(turn: Turn, user: EtbUser, policy: Policy) -> None:
@@ -93,12 +110,7 @@ async def learned_all(turn: Turn, users: Iterable[EtbUser | None], policy: Polic
             await learned(turn, user, policy)
 
 
-async def users_seen(turn: Turn, fact: UsersSeen, policy: Policy) -> None:
-    """The poll has looked at people."""
-    await learned_all(turn, fact.users, policy)
-
-
-async def rights_doubted(turn: Turn, fact: RightsDoubted, policy: Policy) -> None:
+async def _doubted(turn: Turn, fact: RightsDoubted, policy: Policy) -> None:
     """ETB refuses to tell us about people: what it said before doesn't hold on for want of a new word."""
     await turn.work.incidents.doubt_users(fact.before_ms)
     if await turn.work.once.first_time("rights doubted", str(fact.since_ms)):
@@ -134,7 +146,7 @@ async def sweep_rooms(turn: Turn, after: str = "") -> None:
         await turn.follow(RightsSweepDue(after=batch[-1].war_room), ("rights", turn.ref), due_ms=due_ms)
 
 
-async def rights_due(turn: Turn, fact: RightsDue, policy: Policy) -> None:
+async def _due(turn: Turn, fact: RightsDue, policy: Policy) -> None:
     """Look at one person in a room, or at everybody there."""
     room = await turn.work.rooms.by_id(fact.room_id)
     if room is not None:

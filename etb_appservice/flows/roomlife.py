@@ -27,6 +27,7 @@ from etb_appservice.domain.facts import (
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.flows.announcements import announcement_due
 from etb_appservice.flows.breakglass import BreakGlasses, GlassFact
+from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.devices import DevicesNow, UnsignedDevices
 from etb_appservice.flows.guard import StateGuard
@@ -67,6 +68,7 @@ class RoomLife:
     devices: UnsignedDevices
     glass: BreakGlasses
     web: WebRooms
+    cadences: Cadences
 
     async def look(self, fact: Fact) -> LifeLook | None:
         """What deciding needs from outside."""
@@ -82,7 +84,8 @@ class RoomLife:
                 return None
 
     async def follow(self, turn: Turn, incident_id: IncidentId) -> None:
-        """Bring the room to where its incident is. Repeatable."""
+        """Bring the room to where its incident is: what depends on whether it is open. Repeatable."""
+        await self.cadences.follow(turn, incident_id)
         await self.closings.follow(turn, incident_id)
 
     async def due(self, turn: Turn, fact: LifeFact, looked: object) -> None:

@@ -85,6 +85,7 @@ from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.rooms import RoomPolicy
 from etb_appservice.domain.verdicts import Verdict
+from etb_appservice.flows.answered import Answers
 from etb_appservice.flows.breakglass import BreakGlasses
 from etb_appservice.flows.cadence import Cadences
 from etb_appservice.flows.catchup import CatchUps
@@ -657,8 +658,8 @@ class House:
         """Everything that lives in memory, built anew on the database in `folder`."""
         url = f"sqlite:///{self.folder / 'etb.db'}"
         self.db = await self._stack.enter_async_context(open_store(url, ROOT_KEY, self.clock))
-        life = None if self._lives is None else next(self._lives) + self._die_before
-        self.store = CrashingStore(self.db, life, before=self._die_before)
+        commits = None if self._lives is None else next(self._lives) + self._die_before
+        self.store = CrashingStore(self.db, commits, before=self._die_before)
         self.lane_of.clear()
         self.policy.people.links.forget()
         await load_links(self.db, self.policy)
@@ -672,36 +673,55 @@ class House:
         chatops = Chatops(
             self.commands, questions, self.etb, self.policy, self.clock, self.signs, self.meter, self.keyless
         )
-        self.decider = Decider(
+        rooms = Rooms(self.policy, incidents, letters)
+        replies = Replies(self.commands, self.policy, self.meter)
+        follow_ups = FollowUps(self.store, chatops, questions, Runbooks(self.etb, self.policy), self.policy)
+        duty = Duty(self.etb, self.policy)
+        life = RoomLife(
             self.store,
-            incidents,
-            Rooms(self.policy, incidents, letters),
-            conversation,
-            chatops,
-            Replies(self.commands, self.policy, self.meter),
-            letters,
+            Closings(self.policy),
+            Missing(self.etb, self.policy),
+            Upgrades(self.policy, incidents),
+            StateGuard(self.policy),
+            UnsignedDevices(self.devices, self.policy),
+            BreakGlasses(self.policy),
+            WebRooms(incidents, Closings(self.policy), self.policy),
             cadences,
-            Reactions(self.policy, cadences, by_reaction),
-            CatchUps(self.policy),
-            FollowUps(self.store, chatops, questions, Runbooks(self.etb, self.policy), self.policy),
-            Duty(self.etb, self.policy),
-            RoomLife(
-                self.store,
-                Closings(self.policy),
-                Missing(self.etb, self.policy),
-                Upgrades(self.policy, incidents),
-                StateGuard(self.policy),
-                UnsignedDevices(self.devices, self.policy),
-                BreakGlasses(self.policy),
-                WebRooms(incidents, Closings(self.policy), self.policy),
-            ),
-            Papers(
-                Exports(self.store, press, self.policy),
-                Charts(self.store, self.etb, press, self.policy),
+        )
+        papers = Papers(
+            Exports(self.store, press, self.policy),
+            Charts(self.store, self.etb, press, self.policy),
+            conversation,
+        )
+        self.decider = Decider(
+            store=self.store,
+            incidents=incidents,
+            rooms=rooms,
+            conversation=conversation,
+            chatops=chatops,
+            replies=replies,
+            letters=letters,
+            cadences=cadences,
+            reactions=Reactions(self.policy, cadences, by_reaction),
+            catch_ups=CatchUps(self.policy),
+            follow_ups=follow_ups,
+            duty=duty,
+            life=life,
+            papers=papers,
+            web=Web(WebRuns(self.store, chatops, questions, self.policy), self.policy, fits),
+            answers=Answers(
+                rooms,
                 conversation,
+                replies,
+                letters,
+                cadences,
+                follow_ups,
+                duty,
+                life,
+                papers,
+                self.policy,
             ),
-            Web(WebRuns(self.store, chatops, questions, self.policy), self.policy, fits),
-            self.policy,
+            rights=self.policy,
         )
         self.intake = Intake(
             self.store,
@@ -728,7 +748,7 @@ class House:
             self.clock,
             self.meter,
             self._wake,
-            self.decider.record,
+            self.decider.answers.record,
             self.news,
             started_ms=self.clock.now_ms(),
         )
