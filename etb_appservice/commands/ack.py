@@ -6,7 +6,8 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.duty import Escalation
 from etb_appservice.domain.effects import MoveEscalation
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, Reply, answered, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Reply, answered, command
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from etb_appservice.domain.clearance import Right
 from etb_appservice.flows import approvals
-from etb_appservice.flows.commands import CONTROL, DIRECT, INCIDENT, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, DIRECT, INCIDENT, Answer, command
 
 
 @command(needs=Right.WITNESS, where=INCIDENT | CONTROL | DIRECT, example="approve K7QF")

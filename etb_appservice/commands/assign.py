@@ -4,16 +4,9 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import (
-    INCIDENT,
-    Answer,
-    Asking,
-    Call,
-    Person,
-    Reply,
-    command,
-    person,
-)
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Reply, command
+from etb_appservice.flows.grammar import Person, person
 from etb_appservice.flows.named import Found, look_up
 
 

@@ -11,17 +11,9 @@ from etb_appservice.domain.ids import UserId, WarRoomId
 from etb_appservice.domain.partners import PartnerAdmitted
 from etb_appservice.domain.text import code, lasting, moment, plain
 from etb_appservice.flows.breakglass import record_review
-from etb_appservice.flows.commands import (
-    CONTROL,
-    DIRECT,
-    INCIDENT,
-    Answer,
-    Call,
-    Rest,
-    UsageError,
-    command,
-    person,
-)
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, DIRECT, INCIDENT, Answer, command
+from etb_appservice.flows.grammar import Rest, UsageError, person
 from etb_appservice.flows.numbers import room_numbered
 from etb_appservice.flows.permitted import permission
 from etb_appservice.flows.surroundings import number_of

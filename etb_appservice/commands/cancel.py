@@ -8,7 +8,9 @@ from etb_appservice.domain.effects import CancelRunbook
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.text import code, folded, plain
 from etb_appservice.flows import approvals, runbooks
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, Reply, Rest, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Reply, command
+from etb_appservice.flows.grammar import Rest
 from etb_appservice.flows.questions import listed, typed
 
 _WHICH = "which"

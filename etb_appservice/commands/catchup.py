@@ -1,8 +1,9 @@
 """`catchup`: how things stand, told to the asker alone."""
 
 from etb_appservice.domain.clearance import Right
+from etb_appservice.flows.call import Call
 from etb_appservice.flows.catchup import how_things_stand, tell
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
+from etb_appservice.flows.commands import INCIDENT, Answer, command
 
 
 @command(needs=Right.MEMBER, where=INCIDENT, example="catchup", reads_only=True)

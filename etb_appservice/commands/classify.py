@@ -11,7 +11,9 @@ from etb_appservice.domain.clearance import ONLY_VERIFIED, Right
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.text import code, some_of
-from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, Reply, Rest, UsageError, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Reply, command
+from etb_appservice.flows.grammar import Rest, UsageError
 from etb_appservice.flows.named import look_up_all
 from etb_appservice.flows.raising import SURE, raise_plan
 from etb_appservice.flows.removals import learned_all, put_out_whom_it_must

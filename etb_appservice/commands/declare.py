@@ -4,19 +4,11 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import DeclareIncident
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.domain.text import plain
+from etb_appservice.flows.call import NOT_FOR_PARTNERS, Call
 from etb_appservice.flows.changes import hint, word
-from etb_appservice.flows.commands import (
-    CONTROL,
-    DIRECT,
-    NOT_FOR_PARTNERS,
-    Answer,
-    Call,
-    Reply,
-    Rest,
-    UsageError,
-    command,
-)
+from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Reply, command
 from etb_appservice.flows.declared import await_room
+from etb_appservice.flows.grammar import Rest, UsageError
 
 _LONGEST_TITLE = 200
 

@@ -7,7 +7,9 @@ from etb_appservice.domain.drills import is_drill
 from etb_appservice.domain.duty import Sla
 from etb_appservice.domain.effects import TriggerEscalation
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, Reply, Rest, answered, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Reply, answered, command
+from etb_appservice.flows.grammar import Rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """`health`: how the service does."""
 
 from etb_appservice.domain.clearance import Right
-from etb_appservice.flows.commands import CONTROL, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, Answer, command
 
 
 @command(needs=Right.OPERATOR, where=CONTROL, reads_only=True)

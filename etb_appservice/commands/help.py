@@ -2,7 +2,8 @@
 
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, Command, command, nearest, place_of
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import EVERYWHERE, Answer, Command, command, nearest, place_of
 from etb_appservice.flows.reference import each, people
 
 

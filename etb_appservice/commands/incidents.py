@@ -3,7 +3,8 @@
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.incident import Incident, urgency
 from etb_appservice.domain.text import plain
-from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, command
 from etb_appservice.flows.declared import room_link
 from etb_appservice.flows.standing import open_to
 from etb_appservice.flows.surroundings import level_of

@@ -4,16 +4,9 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.partners import Partner
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows.commands import (
-    INCIDENT,
-    Answer,
-    Asking,
-    Call,
-    Person,
-    UsageError,
-    command,
-    person,
-)
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, command
+from etb_appservice.flows.grammar import Person, UsageError, person
 from etb_appservice.flows.named import Found, look_up, why_not
 from etb_appservice.flows.participants import let_in
 from etb_appservice.flows.partners import bring_in_theirs, theirs

@@ -5,7 +5,8 @@ from etb_appservice.domain.facts import PeopleDue
 from etb_appservice.domain.ids import war_room_id
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.admission import admit, bring_in
-from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, command
 from etb_appservice.flows.declared import room_link
 from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.partners import bring_in_theirs

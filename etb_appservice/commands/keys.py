@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.devices import UnsignedDevice, shown
 from etb_appservice.domain.text import code, moment, plain
-from etb_appservice.flows.commands import CONTROL, INCIDENT, Answer, Call, UsageError, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, INCIDENT, Answer, command
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.numbers import room_numbered
 from etb_appservice.ports import RefusedDevice, Room
 

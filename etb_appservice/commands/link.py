@@ -2,7 +2,9 @@
 
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, Call, Person, Rest, command, person
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, DIRECT, Answer, command
+from etb_appservice.flows.grammar import Person, Rest, person
 from etb_appservice.flows.links import redeem
 from etb_appservice.flows.links import unlink as no_longer
 

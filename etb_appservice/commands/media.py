@@ -8,7 +8,9 @@ from etb_appservice.domain.effects import DeleteMedia
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.text import code
 from etb_appservice.flows.admin import OFF
-from etb_appservice.flows.commands import CONTROL, Answer, Call, Reply, UsageError, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, Answer, Reply, command
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.ports import Work
 
 

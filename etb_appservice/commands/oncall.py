@@ -6,7 +6,8 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.text import code, lasting, plain
-from etb_appservice.flows.commands import EVERYWHERE, NOT_FOR_PARTNERS, Answer, Asking, Call, answered, command
+from etb_appservice.flows.call import NOT_FOR_PARTNERS, Call
+from etb_appservice.flows.commands import EVERYWHERE, Answer, Asking, answered, command
 
 
 @dataclass(frozen=True, slots=True)

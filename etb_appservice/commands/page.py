@@ -10,18 +10,9 @@ from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.pages import Page
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows import pages
-from etb_appservice.flows.commands import (
-    INCIDENT,
-    Answer,
-    Asking,
-    Call,
-    Person,
-    Reply,
-    Rest,
-    UsageError,
-    command,
-    person,
-)
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Reply, command
+from etb_appservice.flows.grammar import Person, Rest, UsageError, person
 from etb_appservice.flows.removals import learned_all
 from etb_appservice.flows.surroundings import Surroundings, answer_within
 

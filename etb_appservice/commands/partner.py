@@ -6,7 +6,9 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows import partners
-from etb_appservice.flows.commands import APPROVED, INCIDENT, Answer, Call, UsageError, command
+from etb_appservice.flows.call import APPROVED, Call
+from etb_appservice.flows.commands import INCIDENT, Answer, command
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.surroundings import level_here
 
 _TERMS = "terms"

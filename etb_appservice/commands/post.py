@@ -7,7 +7,9 @@ from etb_appservice.domain.posts import Post
 from etb_appservice.domain.text import code, moment, plain
 from etb_appservice.flows import cadence
 from etb_appservice.flows.announcements import announce_post
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, Rest, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, command
+from etb_appservice.flows.grammar import Rest
 from etb_appservice.flows.timeline import write_down
 
 _TITLE = 180

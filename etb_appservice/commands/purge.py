@@ -5,7 +5,9 @@ from etb_appservice.domain.effects import PurgeHistory, Say
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.text import moment, plain
 from etb_appservice.flows.admin import OFF, read_before
-from etb_appservice.flows.commands import CONTROL, Answer, Call, Reply, UsageError, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, Answer, Reply, command
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.numbers import room_numbered
 from etb_appservice.ports import Room
 

@@ -5,7 +5,9 @@ from typing import Literal
 
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.text import plain
-from etb_appservice.flows.commands import CONTROL, Answer, Call, UsageError, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, Answer, command
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.ports import Inbox, Outbox
 
 _MOST = 30

@@ -3,7 +3,9 @@
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, Person, command, person
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, command
+from etb_appservice.flows.grammar import Person, person
 from etb_appservice.flows.participants import put_out
 from etb_appservice.flows.permitted import circle_of
 

@@ -3,8 +3,10 @@
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.text import plain
+from etb_appservice.flows.call import Call
 from etb_appservice.flows.changes import look, set_status, told
-from etb_appservice.flows.commands import CONTROL, DIRECT, INCIDENT, Answer, Asking, Call, UsageError, command
+from etb_appservice.flows.commands import CONTROL, DIRECT, INCIDENT, Answer, Asking, command
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.reopening import OPEN, reopen_elsewhere
 
 

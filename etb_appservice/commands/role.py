@@ -3,16 +3,9 @@
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.roles import ROLE_WORDS, shown
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import (
-    INCIDENT,
-    Answer,
-    Asking,
-    Call,
-    Person,
-    UsageError,
-    command,
-    person,
-)
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, command
+from etb_appservice.flows.grammar import Person, UsageError, person
 from etb_appservice.flows.named import Found, look_up, why_not
 from etb_appservice.flows.roles import give, holder, listed
 

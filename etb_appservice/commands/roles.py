@@ -1,7 +1,8 @@
 """`roles`: who does what."""
 
 from etb_appservice.domain.clearance import Right
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, command
 from etb_appservice.flows.roles import listed
 
 

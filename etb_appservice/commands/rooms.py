@@ -2,7 +2,8 @@
 
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.text import plain
-from etb_appservice.flows.commands import CONTROL, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, Answer, command
 
 _MOST = 50
 

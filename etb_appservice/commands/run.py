@@ -11,17 +11,9 @@ from etb_appservice.domain.living import Living
 from etb_appservice.domain.runbooks import NoValue, RunbookRun, read_value
 from etb_appservice.domain.text import code, folded, plain
 from etb_appservice.flows import runbooks
-from etb_appservice.flows.commands import (
-    APPROVED,
-    INCIDENT,
-    Answer,
-    Call,
-    NotYet,
-    Reply,
-    Rest,
-    UsageError,
-    command,
-)
+from etb_appservice.flows.call import APPROVED, Call
+from etb_appservice.flows.commands import INCIDENT, Answer, NotYet, Reply, command
+from etb_appservice.flows.grammar import Rest, UsageError
 from etb_appservice.flows.questions import listed
 from etb_appservice.flows.shelf import Shelf, Wish, fingerprint, look_up, read_parameters
 

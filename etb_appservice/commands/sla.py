@@ -7,7 +7,8 @@ from etb_appservice.domain.duty import Sla
 from etb_appservice.domain.incident import Deadline
 from etb_appservice.domain.levels import SlaSeen, budget_s
 from etb_appservice.domain.text import lasting, moment, plain
-from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, answered, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, answered, command
 
 _OVER = frozenset({"MET", "CANCELLED"})
 

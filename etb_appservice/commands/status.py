@@ -8,7 +8,8 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.incident import Deadline, Incident
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.text import code, plain
-from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, command
 from etb_appservice.flows.surroundings import Surroundings, level_of, responders
 
 

@@ -6,16 +6,9 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows import tasks
-from etb_appservice.flows.commands import (
-    INCIDENT,
-    Answer,
-    Asking,
-    Call,
-    Rest,
-    UsageError,
-    command,
-    person,
-)
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, command
+from etb_appservice.flows.grammar import Rest, UsageError, person
 from etb_appservice.flows.named import Found, look_up
 
 _MOST = 50

@@ -6,9 +6,11 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.duty import TimelineRow
 from etb_appservice.domain.text import plain
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.flows.call import Call
 from etb_appservice.flows.chart import ask_for
 from etb_appservice.flows.chronicle import Line, complete, curated, shown
-from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Call, Rest, UsageError, answered, command
+from etb_appservice.flows.commands import INCIDENT, Answer, Asking, answered, command
+from etb_appservice.flows.grammar import Rest, UsageError
 from etb_appservice.flows.timeline import write_down
 
 _MOST = 40

@@ -4,7 +4,9 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import AcceptIdentity
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import CONTROL, Answer, Call, Person, UsageError, command, person
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, Answer, command
+from etb_appservice.flows.grammar import Person, UsageError, person
 
 
 @command(needs=Right.OPERATOR, where=CONTROL, example="trust @alice:example.org")

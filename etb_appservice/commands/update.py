@@ -3,8 +3,10 @@
 from typing import Literal
 
 from etb_appservice.domain.clearance import Right
+from etb_appservice.flows.call import Call
 from etb_appservice.flows.changes import hint, look, set_status, told, word
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, Rest, command
+from etb_appservice.flows.commands import INCIDENT, Answer, command
+from etb_appservice.flows.grammar import Rest
 
 
 @command(

@@ -7,7 +7,8 @@ from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.incident import Responder
 from etb_appservice.domain.rooms import INSIDE
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, command
 from etb_appservice.flows.partners import theirs
 from etb_appservice.flows.surroundings import FIXES, Surroundings, obstacle, responders
 

@@ -10,7 +10,9 @@ from etb_appservice.domain.effects import ChangeIncident, DeclareIncident, EtbEf
 from etb_appservice.domain.incident import SEVERITIES, Incident
 from etb_appservice.domain.text import plain
 from etb_appservice.domain.vocabulary import LONGEST_WORD, STATUSES, nearest_word, written
-from etb_appservice.flows.commands import Answer, Asking, Call, Reply, UsageError, answered
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import Answer, Asking, Reply, answered
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.raising import SURE, raised_by_severity
 
 

@@ -20,7 +20,7 @@ from etb_appservice.domain.posts import Post
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.story import Limit, LimitState, Mark, Phase, Story, in_words
 from etb_appservice.domain.timeline import TimelineItem
-from etb_appservice.flows.commands import Call
+from etb_appservice.flows.call import Call
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import EtbReads, Picture, Press, Store
 

@@ -22,17 +22,9 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.questions import Held, Question, Reading
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows import approvals
-from etb_appservice.flows.commands import (
-    APPROVED,
-    LATE,
-    Answer,
-    Call,
-    Command,
-    NotYet,
-    UsageError,
-    nearest,
-    place_of,
-)
+from etb_appservice.flows.call import APPROVED, LATE, Call
+from etb_appservice.flows.commands import Answer, Command, NotYet, nearest, place_of
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.listening import Asked, Listener
 from etb_appservice.flows.pace import Pace
 from etb_appservice.flows.questions import Questions, typed

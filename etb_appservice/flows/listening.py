@@ -19,7 +19,8 @@ from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.questions import Held, Question, Reading, read_answer
-from etb_appservice.flows.commands import Asking, Command, UsageError, place_of, read_arguments, split_command
+from etb_appservice.flows.commands import Asking, Command, place_of
+from etb_appservice.flows.grammar import UsageError, split_command
 from etb_appservice.flows.pace import Pace
 from etb_appservice.ports import Clock, EtbReads, Room
 
@@ -140,7 +141,7 @@ class Listener:
         if one is None or place_of(room) not in one.where:
             return Asked(name, text, None, {}, learned=learned)
         try:
-            arguments = read_arguments(one, text)
+            arguments = one.signature.read(text)
         except UsageError as error:
             return Asked(name, text, one, {}, usage_error=str(error), learned=learned)
         before = None

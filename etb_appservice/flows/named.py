@@ -6,7 +6,9 @@ from etb_appservice.domain.clearance import may_enter
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import EtbUser, Incident
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import Asking, Call, UsageError, answered, person
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import Asking, answered
+from etb_appservice.flows.grammar import UsageError, person
 from etb_appservice.flows.removals import learned
 from etb_appservice.flows.surroundings import FIXES, Surroundings, level_here, look_around
 

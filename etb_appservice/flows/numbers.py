@@ -2,7 +2,7 @@
 
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.text import code
-from etb_appservice.flows.commands import UsageError
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.ports import Room, Work
 
 

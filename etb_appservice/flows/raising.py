@@ -6,7 +6,7 @@ from dataclasses import replace
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.text import code, some_of
-from etb_appservice.flows.commands import Call
+from etb_appservice.flows.call import Call
 from etb_appservice.flows.removals import would_lose
 from etb_appservice.flows.surroundings import level_here, level_of
 from etb_appservice.ports import Room

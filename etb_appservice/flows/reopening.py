@@ -9,7 +9,8 @@ from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import plain
-from etb_appservice.flows.commands import Answer, Call
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import Answer
 from etb_appservice.flows.standing import actor_of, subject_of
 from etb_appservice.ports import Room, Work
 

@@ -13,7 +13,8 @@ from etb_appservice.domain.facts import Done, EffectAnswered, EffectDelayed, Inc
 from etb_appservice.domain.ids import WarRoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import capital, code, plain
-from etb_appservice.flows.commands import RUN, Answer, Command, Reply, UsageError
+from etb_appservice.flows.commands import RUN, Answer, Command, Reply
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandRun, Meter
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from etb_appservice.domain.duty import Runbook
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.text import folded, plain
-from etb_appservice.flows.commands import QUOTES, Asking, UsageError
+from etb_appservice.flows.commands import Asking
+from etb_appservice.flows.grammar import QUOTES, UsageError
 
 _PARAMETER = re.compile(r"(?:^|\s)([^\s=\"']+)=")
 _MOST_NEAR = 3

@@ -15,7 +15,7 @@ from etb_appservice.domain.ids import EventId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.web import Ruling, WebRan, WebSaid
 from etb_appservice.flows.chatops import Chatops
-from etb_appservice.flows.commands import split_command
+from etb_appservice.flows.grammar import split_command
 from etb_appservice.flows.listening import Asked
 from etb_appservice.flows.questions import Questions
 from etb_appservice.flows.visitor import No, Place, Visitor, lasting_name, place_of

@@ -11,7 +11,7 @@ from typing import Literal
 
 from etb_appservice.domain.ids import IncidentId, RoomId, Username, WarRoomId
 from etb_appservice.domain.policy import Policy
-from etb_appservice.flows.commands import UsageError
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.numbers import room_numbered
 from etb_appservice.flows.permitted import Permission, circle_of, newer, permission_of
 from etb_appservice.gateway.callers import Caller

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
-from etb_appservice.flows.commands import split_command
+from etb_appservice.flows.grammar import split_command
 from etb_appservice.gateway.desk import Refusal
 
 _PLACES: Mapping[str, tuple[str, ...]] = {

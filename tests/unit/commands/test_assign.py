@@ -5,7 +5,8 @@ import pytest
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import Username
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, command
 from tests.harness.kit import ALICE, BOB, CAROL, NO_1, House, MakeHouse, etb_user, incident
 
 

@@ -12,7 +12,8 @@ from etb_appservice.domain.effects import OpenRoom, Say
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.outcomes import Broken
 from etb_appservice.domain.policy import CommandPolicy
-from etb_appservice.flows.commands import INCIDENT, Answer, Call, Place, command, find, read_arguments
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import INCIDENT, Answer, Place, command, find
 from etb_appservice.flows.reference import people
 from etb_appservice.ports import Vital
 from tests.harness.kit import (
@@ -253,7 +254,7 @@ def test_every_example_is_one(house: House) -> None:
     for one in house.commands.values():
         name, _, text = (one.example or one.name).partition(" ")
         assert name == one.name
-        read_arguments(one, text)
+        one.signature.read(text)
 
 
 async def test_help_says_when_only_the_commander_may(make_house: MakeHouse) -> None:

@@ -16,7 +16,8 @@ from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import ApprovalPolicy, Policy, RolePolicy
-from etb_appservice.flows.commands import CONTROL, EVERYWHERE, Answer, Call, Command, command, find
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, EVERYWHERE, Answer, Command, command, find
 from etb_appservice.ports import CommandRun
 from tests.harness.kit import (
     ALICE,

@@ -14,7 +14,9 @@ from etb_appservice.domain.ids import EventId, RoomId, UserId, Username
 from etb_appservice.domain.outcomes import Broken, Refused
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import CommandPolicy
-from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, UsageError, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import EVERYWHERE, Answer, command
+from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.pace import Pace
 from etb_appservice.ports import CommandRun
 from tests.harness.kit import (

@@ -10,21 +10,9 @@ from hypothesis import strategies as st
 
 import etb_appservice.commands
 from etb_appservice.domain.clearance import Right
-from etb_appservice.flows.commands import (
-    CONTROL,
-    EVERYWHERE,
-    INCIDENT,
-    Answer,
-    Call,
-    Command,
-    Rest,
-    UsageError,
-    command,
-    find,
-    nearest,
-    read_arguments,
-    split_command,
-)
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, EVERYWHERE, INCIDENT, Answer, Command, command, find, nearest
+from etb_appservice.flows.grammar import Rest, UsageError, split_command
 
 PREFIXES = ("!", "/")
 BUILT_INTO_ELEMENT = frozenset({"leave", "part", "me", "topic", "nick", "ban", "kick"})
@@ -198,7 +186,7 @@ def test_whatever_is_written_splitting_it_never_fails(body: str) -> None:
     ],
 )
 def test_words_become_arguments(one: Command, text: str, values: dict[str, Any]) -> None:
-    assert read_arguments(one, text) == values
+    assert one.signature.read(text) == values
 
 
 @pytest.mark.parametrize(
@@ -224,15 +212,15 @@ def test_words_become_arguments(one: Command, text: str, values: dict[str, Any])
 )
 def test_words_that_do_not_fit_are_named(one: Command, text: str, mistake: str) -> None:
     with pytest.raises(UsageError) as raised:
-        read_arguments(one, text)
+        one.signature.read(text)
     assert str(raised.value) == mistake
 
 
 @given(st.sampled_from([none_at_all, two, choose, perhaps, tell, import_]), st.text(max_size=60))
 def test_whatever_is_typed_only_a_usage_error_comes_of_it(one: Command, text: str) -> None:
     with contextlib.suppress(UsageError):
-        values = read_arguments(one, text)
-        assert values.keys() <= {parameter.name for parameter in one.parameters}
+        values = one.signature.read(text)
+        assert values.keys() <= {parameter.name for parameter in one.signature.parameters}
         assert values.get("way") in {None, "up", "down", "Down"}
         assert isinstance(values.get("often", 0), int)
 

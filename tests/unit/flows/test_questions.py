@@ -9,7 +9,8 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.facts import QuestionEnds, Trust
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.questions import Held, Question, read_answer
-from etb_appservice.flows.commands import EVERYWHERE, Answer, Call, Command, NotYet, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import EVERYWHERE, Answer, Command, NotYet, command
 from etb_appservice.ports import CommandRun
 from tests.harness.kit import ALICE, BOB, BOT, NO_1, OPERATOR, House, MakeHouse
 

@@ -1,7 +1,8 @@
 """The commands in words: pages and tables made from them."""
 
 from etb_appservice.domain.clearance import Right
-from etb_appservice.flows.commands import CONTROL, EVERYWHERE, INCIDENT, Answer, Call, command
+from etb_appservice.flows.call import Call
+from etb_appservice.flows.commands import CONTROL, EVERYWHERE, INCIDENT, Answer, command
 from etb_appservice.flows.reference import page, people, places, table, with_tables
 
 
