@@ -16,9 +16,9 @@ from etb_appservice.domain.effects import Pin, React, Redact, Say, SendFile
 from etb_appservice.domain.facts import Done, EffectAnswered, NotDone
 from etb_appservice.domain.ids import EventId, RoomId
 from etb_appservice.domain.news import MessagePinned, MessageUpdated, ReactionChanged
-from etb_appservice.domain.pins import PINS, Pins
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.reactions import bare
+from etb_appservice.flows.marks import pins_of
 from etb_appservice.flows.record import person_of
 from etb_appservice.flows.sharing import place_in, stands
 from etb_appservice.flows.turn import Turn
@@ -57,8 +57,8 @@ async def _said(
     room = await turn.work.rooms.by_id(sent.room_id)
     if message is None or room is None:
         return
-    pins = await turn.work.cases.get(room.war_room, Pins, PINS)
-    if pins is not None and (named := pins.naming(unsent(message_id), event_id)) != pins:
+    pins = await pins_of(turn.work, room.war_room)
+    if (named := pins.naming(unsent(message_id), event_id)) != pins:
         await turn.work.cases.put(room.war_room, named)
     if message.state == "redacted":
         redact = Redact(room_id=sent.room_id, event_id=event_id, speaker=sent.speaker)
@@ -172,9 +172,9 @@ async def _not_pinned(turn: Turn, pin: Pin, message_id: str, policy: Policy) -> 
     message = await turn.work.messages.get(message_id)
     if room is None or message is None:
         return
-    pins = await turn.work.cases.get(room.war_room, Pins, PINS)
-    stands = pins.of(message.event_id) if pins is not None else None
-    if pins is None or stands is None or stands.is_settled:
+    pins = await pins_of(turn.work, room.war_room)
+    stands = pins.of(message.event_id)
+    if stands is None or stands.is_settled:
         return
     await turn.work.cases.put(room.war_room, pins.without(message.event_id, turn.now_ms))
     by = person_of(policy.rooms.bot, policy)

@@ -15,14 +15,14 @@ from dataclasses import replace
 from etb_appservice.domain.conversation import Reacted
 from etb_appservice.domain.effects import MendPins
 from etb_appservice.domain.facts import EventRedacted, PinsDue, PinsSet, ReactionReceived, ReactionTooEarly
-from etb_appservice.domain.ids import UserId
+from etb_appservice.domain.ids import UserId, WarRoomId
 from etb_appservice.domain.news import MessagePinned, ReactionChanged
 from etb_appservice.domain.pins import PINS, Pins, PinsShown, Setter
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.permitted import PUT_OUT, permission
 from etb_appservice.flows.record import person_of
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import Room, unsent
+from etb_appservice.ports import Room, Work, unsent
 
 _TOO_EARLY_MS = 2_000
 _MEND_EVERY_MS = 1_000
@@ -90,12 +90,17 @@ async def withdrawn(turn: Turn, room: Room, fact: EventRedacted, policy: Policy)
     return True
 
 
+async def pins_of(work: Work, war_room: WarRoomId) -> Pins:
+    """What is pinned in a war room; at first nothing."""
+    return await work.cases.get(war_room, Pins, PINS) or Pins()
+
+
 async def pins_set(turn: Turn, room: Room, fact: PinsSet, policy: Policy) -> None:
     """The room shows these as pinned. What its setter can't have meant, or may not do, is soon undone."""
     if not room.is_current:
         return
     by = person_of(fact.sender, policy)
-    before = await turn.work.cases.get(room.war_room, Pins, PINS) or Pins()
+    before = await pins_of(turn.work, room.war_room)
     state = PinsShown(
         room_id=fact.room_id,
         events=fact.pinned,
@@ -132,8 +137,8 @@ async def pins_set(turn: Turn, room: Room, fact: PinsSet, policy: Policy) -> Non
 async def pins_due(turn: Turn, fact: PinsDue) -> None:
     """Have the room show what the record says; what it shows besides, nobody has decided about yet."""
     room = await turn.work.rooms.by_war_room(fact.war_room)
-    pins = await turn.work.cases.get(fact.war_room, Pins, PINS)
-    if room is None or room.room_id is None or pins is None or pins.room_id != room.room_id:
+    pins = await pins_of(turn.work, fact.war_room)
+    if room is None or room.room_id is None or pins.room_id != room.room_id:
         return
     wanted = tuple(one.event_id for one in pins.pinned if not one.event_id.startswith(unsent("")))
     gone = tuple(one.event_id for one in pins.gone if not one.is_settled)

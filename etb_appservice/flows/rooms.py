@@ -18,7 +18,6 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.news import MessagePinned
-from etb_appservice.domain.pins import PINS, Pins
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import INSIDE, announcement_room, control_room, incidents_space
 from etb_appservice.domain.text import code, plain
@@ -31,6 +30,7 @@ from etb_appservice.flows.incidents import Incidents, card_edit, link
 from etb_appservice.flows.invitations import look_where_kept_out, refused
 from etb_appservice.flows.letters import Letters, write_to
 from etb_appservice.flows.links import is_offered
+from etb_appservice.flows.marks import pins_of
 from etb_appservice.flows.opening import ask_for
 from etb_appservice.flows.pinners import let_members_pin
 from etb_appservice.flows.record import person_of, tell_of_move
@@ -168,7 +168,7 @@ class Rooms:
 
     async def _unpinned(self, turn: Turn, room: Room, card: EventId) -> None:
         """A card gives way to the next one, whoever was seen to pin it, as one of a list of theirs."""
-        pins = await turn.work.cases.get(room.war_room, Pins, PINS) or Pins()
+        pins = await pins_of(turn.work, room.war_room)
         await turn.work.cases.put(room.war_room, pins.without(card, turn.now_ms))
         if pins.of(card) is not None:
             by = person_of(self._policy.rooms.bot, self._policy)

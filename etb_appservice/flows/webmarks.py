@@ -12,10 +12,10 @@ from etb_appservice.domain.effects import Pin, React, Redact
 from etb_appservice.domain.emoji import MOST_EMOJI_BYTES, is_emoji
 from etb_appservice.domain.ids import NOBODY
 from etb_appservice.domain.news import MessagePinned, ReactionChanged
-from etb_appservice.domain.pins import MOST_PINS, PINS, Pinned, Pins
+from etb_appservice.domain.pins import MOST_PINS, Pinned
 from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.web import WebPinned, WebReacted
-from etb_appservice.flows.marks import MOST_REACTIONS
+from etb_appservice.flows.marks import MOST_REACTIONS, pins_of
 from etb_appservice.flows.visitor import No, Visitor
 from etb_appservice.ports import Message, unsent
 
@@ -85,7 +85,7 @@ async def pinned(visitor: Visitor, fact: WebPinned) -> None:
     """Pin or unpin a message; what is so already is done."""
     message = await visitor.present(fact.message_id)
     turn, room = visitor.turn, visitor.room
-    pins = await turn.work.cases.get(room.war_room, Pins, PINS) or Pins()
+    pins = await pins_of(turn.work, room.war_room)
     if (pins.of(message.event_id) is not None) is fact.is_pinned:
         return
     if fact.is_pinned:

@@ -17,6 +17,7 @@ from etb_appservice.domain.pins import Pins
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.flows.marks import pins_of
 from etb_appservice.flows.past import Past, past_of
 from etb_appservice.flows.timeline import is_sent, permalink
 from etb_appservice.gateway import objects
@@ -90,7 +91,7 @@ class Shows:
     ) -> _Scene:
         events = [one.event_id for one in messages]
         past = await past_of(work, room)
-        pins = await work.cases.get(room.war_room, Pins, Pins().id) or Pins()
+        pins = await pins_of(work, room.war_room)
         items = await work.cases.of(room.war_room, TimelineItem)
         names = {self.speaker(one) for one in messages}
         names |= {name for one in messages for name in one.details.mentioned}

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field
 
 from etb_appservice.domain.ids import IncidentId, Username, WarRoomId
-from etb_appservice.domain.pins import Pins
+from etb_appservice.flows.marks import pins_of
 from etb_appservice.flows.past import past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.objects import Message as MessageObject
@@ -119,7 +119,7 @@ async def list_pinned_messages(call: Call[Paged, Nothing]) -> Answer:
     gate = call.gate
     async with gate.store.view() as work:
         sight = await gate.doors.enter(work, call.caller, call.path["id"])
-        pins = await work.cases.get(sight.room.war_room, Pins, Pins().id) or Pins()
+        pins = await pins_of(work, sight.room.war_room)
         past = await past_of(work, sight.room)
         found = await work.messages.by_events([one.event_id for one in pins.pinned])
         latest = sorted(pins.pinned, key=lambda one: one.at_ms, reverse=True)
@@ -277,7 +277,7 @@ def _beside(messages: Sequence[Message], position: int | None, most: int, *, is_
 
 async def _filtered(work: Work, sight: Sight, query: MessageQuery, shows: Shows) -> Found:
     """What the filters leave over; the sender by id needs ETB's word on who that is."""
-    pins = await work.cases.get(sight.room.war_room, Pins, Pins().id) or Pins()
+    pins = await pins_of(work, sight.room.war_room)
     search = query.search.casefold() if query.search is not None else None
 
     def keep(one: Message) -> bool:
