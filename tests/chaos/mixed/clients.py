@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from tests.chaos.mixed.acts import EMOJI, content_of, edit, sentence, take_away
 from tests.chaos.mixed.book import Book, Operation, Said
-from tests.chaos.mixed.people import EMOJI, content_of, sentence
 from tests.harness.jsclient import JsClient
 
 PINS = "m.room.pinned_events"
@@ -62,24 +62,18 @@ class ClientPerson:
         return one.by == self.who and one.side == "matrix" and not one.is_command
 
     async def _edit(self, operation: Operation) -> bool:
-        about = self.book.pick(self.chance, self.room, lambda one: self._own(one) and not one.sha256)
-        if about is None:
-            return False
-        text = f"{sentence(self.chance, about.number)} edit{operation.number}"
-        with self.book.does(operation, "edit", about):
+        async def change(about: Said, text: str) -> bool:
             await self.client.edit(self.room_id, about.event_id, text)
-            about.text = text
-        return True
+            return True
+
+        return await edit(self.book, self.chance, operation, self._own, change)
 
     async def _redact(self, operation: Operation) -> bool:
-        about = self.book.pick(self.chance, self.room, self._own)
-        if about is None:
-            return False
-        about.is_leaving = True
-        with self.book.does(operation, "redact", about):
+        async def remove(about: Said) -> bool:
             await self.client.redact(self.room_id, about.event_id)
-            about.is_gone = True
-        return True
+            return True
+
+        return await take_away(self.book, self.chance, operation, self._own, "redact", remove)
 
     async def _react(self, operation: Operation) -> bool:
         about = self.book.pick(self.chance, self.room, lambda one: bool(one.event_id))

@@ -16,26 +16,15 @@ from typing import Any
 import aiohttp
 
 from etb_appservice.gateway.links import PREFIXES
+from tests.chaos.mixed.acts import EMOJI, content_of, edit, sentence, take_away
 from tests.chaos.mixed.book import YES, Book, Operation, Said
 from tests.harness.sandbox import token_of
 
-EMOJI = ("\N{THUMBS UP SIGN}", "\N{WHITE HEAVY CHECK MARK}", "\N{ROCKET}")
-WORDS = ("queue", "disk", "mail", "index", "cache", "node", "is", "was", "slow", "full", "again", "fine")
 PATIENCE_S = 120.0
 _AGAIN_S = 0.1
 _AWAY = frozenset({429, 502, 503, 504})
 _GONE = frozenset({400, 404, 409})
 """How something is refused whose message was taken away meanwhile."""
-
-
-def sentence(chance: random.Random, number: int) -> str:
-    """Plain words, the same on both sides, with the number of the operation."""
-    return f"op{number} {' '.join(chance.choices(WORDS, k=chance.randint(1, 8)))}"
-
-
-def content_of(chance: random.Random) -> bytes:
-    """A small file."""
-    return b"log of " + chance.randbytes(chance.randint(10, 2000))
 
 
 @dataclass(slots=True)
@@ -154,30 +143,21 @@ class WebPerson:
         return one.by == self.who and bool(one.message_id) and not one.is_command
 
     async def _edit(self, operation: Operation) -> bool:
-        about = self.book.pick(self.chance, self.room, lambda one: self._own(one) and not one.sha256)
-        if about is None:
-            return False
-        text = f"{sentence(self.chance, about.number)} edit{operation.number}"
-        with self.book.does(operation, "edit", about):
-            found = await self._do(operation, "PATCH", f"{about.message_id}/", {"content": text}, about)
-        if found is not None:
-            about.text = text
-        return True
+        async def change(about: Said, text: str) -> bool:
+            body = {"content": text}
+            return await self._do(operation, "PATCH", f"{about.message_id}/", body, about) is not None
+
+        return await edit(self.book, self.chance, operation, self._own, change)
 
     async def _delete(self, operation: Operation) -> bool:
-        about = self.book.pick(self.chance, self.room, self._own)
-        if about is None:
-            return False
-        about.is_leaving = True
-        with self.book.does(operation, "delete", about):
-            status, found = await self.page.call(
-                "DELETE", f"war-room-messages/{about.message_id}/", key=self._key(operation)
-            )
-        if status == 200:
-            about.is_gone = True
-        else:
-            self.book.fault(operation, f"DELETE was answered {status}: {found}")
-        return True
+        async def remove(about: Said) -> bool:
+            path = f"war-room-messages/{about.message_id}/"
+            status, found = await self.page.call("DELETE", path, key=self._key(operation))
+            if status != 200:
+                self.book.fault(operation, f"DELETE was answered {status}: {found}")
+            return status == 200
+
+        return await take_away(self.book, self.chance, operation, self._own, "delete", remove)
 
     async def _react(self, operation: Operation) -> bool:
         about = self.book.pick(self.chance, self.room, lambda one: bool(one.message_id))

@@ -14,8 +14,9 @@ from typing import Any
 
 import aiohttp
 
+from tests.chaos.mixed.acts import EMOJI, sentence
 from tests.chaos.mixed.book import YES, Book, Operation
-from tests.chaos.mixed.people import EMOJI, PATIENCE_S, Address, sentence
+from tests.chaos.mixed.people import PATIENCE_S, Address
 from tests.harness.sandbox import token_of
 
 _PACE_S = 0.55
