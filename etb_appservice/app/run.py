@@ -6,6 +6,7 @@ A homeserver that isn't reachable yet is waited for, loudly. A store that was lo
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -58,7 +59,7 @@ async def listening(settings: Settings, house: House) -> AsyncIterator[None]:
         routes(
             look=house.vitals.look,
             metrics=house.metrics if settings.ops.metrics else None,
-            measure=house.measure,
+            measure=partial(house.queues.measure, house.metrics),
         )
     )
     runners: list[web.AppRunner] = []

@@ -23,6 +23,7 @@ import pytest
 import structlog
 
 import etb_appservice.commands
+from etb_appservice.app.flows import decider_of
 from etb_appservice.domain.audit import AuditEntry, first_break
 from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.classification import Classification, ClassificationMap
@@ -85,44 +86,14 @@ from etb_appservice.domain.reactions import bare
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.rooms import RoomPolicy
 from etb_appservice.domain.verdicts import Verdict
-from etb_appservice.flows.answered import Answers
-from etb_appservice.flows.breakglass import BreakGlasses
-from etb_appservice.flows.cadence import Cadences
-from etb_appservice.flows.catchup import CatchUps
-from etb_appservice.flows.chart import Charts
-from etb_appservice.flows.chatops import Chatops
-from etb_appservice.flows.closings import Closings
 from etb_appservice.flows.commands import Command, find
-from etb_appservice.flows.conversation import Conversation
 from etb_appservice.flows.decide import Decider
-from etb_appservice.flows.devices import UnsignedDevices
-from etb_appservice.flows.duty import Duty
-from etb_appservice.flows.export import Exports
-from etb_appservice.flows.followups import FollowUps
-from etb_appservice.flows.guard import StateGuard
-from etb_appservice.flows.incidents import Incidents
 from etb_appservice.flows.intake import Intake
-from etb_appservice.flows.letters import Letters
 from etb_appservice.flows.links import load_links
-from etb_appservice.flows.missing import Missing
 from etb_appservice.flows.outbox import Outbox
-from etb_appservice.flows.pages import by_reaction
-from etb_appservice.flows.papers import Papers
-from etb_appservice.flows.questions import Questions
-from etb_appservice.flows.reactions import Reactions
-from etb_appservice.flows.replies import Replies
-from etb_appservice.flows.roomlife import RoomLife
-from etb_appservice.flows.rooms import Rooms
-from etb_appservice.flows.runbooks import Runbooks
 from etb_appservice.flows.turn import SERVICE_LANE
-from etb_appservice.flows.upgrades import Upgrades
 from etb_appservice.flows.waiting import Waiting
-from etb_appservice.flows.web import Web
-from etb_appservice.flows.webrooms import WebRooms
-from etb_appservice.flows.webruns import WebRuns
 from etb_appservice.ports import Arrival, KeyMissing, Nothing, RefusedDevice, Room, Store, Try, Vital, Work
-from etb_appservice.render.press import PaperPress
-from etb_appservice.render.render import fits
 from etb_appservice.store.codec import FactJson
 from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
@@ -664,64 +635,16 @@ class House:
         self.policy.people.links.forget()
         await load_links(self.db, self.policy)
         self.world.documents = self._document
-        incidents = Incidents(self.etb, self.policy)
-        conversation = Conversation(self.policy)
-        press = PaperPress()
-        letters = Letters(self.policy)
-        cadences = Cadences(self.policy)
-        questions = Questions(self.policy)
-        chatops = Chatops(
-            self.commands, questions, self.etb, self.policy, self.clock, self.signs, self.meter, self.keyless
-        )
-        rooms = Rooms(self.policy, incidents, letters)
-        replies = Replies(self.commands, self.policy, self.meter)
-        follow_ups = FollowUps(self.store, chatops, questions, Runbooks(self.etb, self.policy), self.policy)
-        duty = Duty(self.etb, self.policy)
-        life = RoomLife(
-            self.store,
-            Closings(self.policy),
-            Missing(self.etb, self.policy),
-            Upgrades(self.policy, incidents),
-            StateGuard(self.policy),
-            UnsignedDevices(self.devices, self.policy),
-            BreakGlasses(self.policy),
-            WebRooms(incidents, Closings(self.policy), self.policy),
-            cadences,
-        )
-        papers = Papers(
-            Exports(self.store, press, self.policy),
-            Charts(self.store, self.etb, press, self.policy),
-            conversation,
-        )
-        self.decider = Decider(
+        self.decider = decider_of(
             store=self.store,
-            incidents=incidents,
-            rooms=rooms,
-            conversation=conversation,
-            chatops=chatops,
-            replies=replies,
-            letters=letters,
-            cadences=cadences,
-            reactions=Reactions(self.policy, cadences, by_reaction),
-            catch_ups=CatchUps(self.policy),
-            follow_ups=follow_ups,
-            duty=duty,
-            life=life,
-            papers=papers,
-            web=Web(WebRuns(self.store, chatops, questions, self.policy), self.policy, fits),
-            answers=Answers(
-                rooms,
-                conversation,
-                replies,
-                letters,
-                cadences,
-                follow_ups,
-                duty,
-                life,
-                papers,
-                self.policy,
-            ),
-            rights=self.policy,
+            etb=self.etb,
+            policy=self.policy,
+            clock=self.clock,
+            commands=self.commands,
+            vitals=self.signs,
+            meter=self.meter,
+            refusals=self.keyless,
+            devices=self.devices,
         )
         self.intake = Intake(
             self.store,
