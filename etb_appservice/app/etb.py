@@ -1,10 +1,11 @@
-"""ETB's side, wired: what is looked at again and again, incidents and the people who are in rooms."""
+"""ETB's side, wired: what is looked at again and again, incidents, people who are in rooms and legal holds."""
 
 from collections.abc import Callable
 
 from etb_appservice.app.foundation import Foundation
 from etb_appservice.domain.ids import Username
 from etb_appservice.etb.codec import IncidentDecoder
+from etb_appservice.etb.holds import HoldWatch
 from etb_appservice.etb.poll import Poller
 from etb_appservice.etb.watched import PeopleWatch
 from etb_appservice.ports import FactCodec
@@ -39,6 +40,14 @@ def poller_of(
             inside=people_inside,
             most=base.settings.clearance.users_per_poll,
             hold_s=base.policy.clearance.hold_s,
+            accepted=accepted,
+        ),
+        holds=HoldWatch(
+            client=base.etb,
+            modules=base.modules,
+            store=base.store,
+            clock=base.clock,
+            encode_fact=codec.encode,
             accepted=accepted,
         ),
         with_incidents=base.settings.etb.poll,

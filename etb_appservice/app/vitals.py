@@ -97,10 +97,13 @@ class HouseVitals:
             return Vital("etb", is_well=False, text=f"who is on call isn't known: {state.on_call_trouble}")
         if state.people_trouble:
             return Vital("etb", is_well=False, text=f"people's rights aren't confirmed: {state.people_trouble}")
+        if state.holds_trouble:
+            return Vital("etb", is_well=False, text=f"legal holds aren't known: {state.holds_trouble}")
         age_s = max(0, self.clock.now_ms() - state.last_success_ms) / 1000
         if age_s > _STALE_S + 2 * self.watched_every_s:
             return Vital("etb", is_well=False, text=f"has not answered for {age_s:.0f} s")
         absent = [one.module for one in modules if one.presence is Presence.ABSENT]
+        absent += [] if state.keeps_holds or "compliance" in absent else ["legal holds"]
         without = f"; not there: {', '.join(absent)}" if absent else ""
         pushed = "" if self.polls_incidents else "; incidents come by webhook alone"
         return Vital("etb", is_well=True, text=f"answered {age_s:.0f} s ago{pushed}{without}")

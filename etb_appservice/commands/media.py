@@ -1,16 +1,20 @@
 """`media`: delete a file from the homeserver."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import DeleteMedia
+from etb_appservice.domain.holds import LegalHold
+from etb_appservice.domain.ids import WarRoomId
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.text import code
 from etb_appservice.flows.admin import OFF
 from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import CONTROL, Answer, Reply, command
 from etb_appservice.flows.grammar import UsageError
+from etb_appservice.flows.keeping import HELD, is_held
 from etb_appservice.ports import Work
 
 
@@ -37,7 +41,7 @@ async def media(call: Call, action: Literal["delete"], mxc: str) -> Answer:
     """Delete a file from the homeserver, after approval by another operator.
 
     `mxc` is its address, as the transcript or a client shows it. This needs the administration of the homeserver,
-    which is off unless it is set up.
+    which is off unless it is set up. Nothing of an incident under legal hold is deleted.
     """
     del action  # there is one so far
     if not call.policy.administers:
@@ -47,13 +51,26 @@ async def media(call: Call, action: Literal["delete"], mxc: str) -> Answer:
         raise UsageError(
             f"`mxc` is an address on this homeserver, such as `mxc://{call.policy.server_name}/AbCdEf`."
         )
+    found = [(war_room, one) for war_room, one in await call.work.cases.all_open(Media) if one.id == mxc]
+    if held := await _held(call.work, [war_room for war_room, _ in found]):
+        return Answer(held, "FAILED")
     if not call.is_approved:
-        return await call.hold(f"Delete {code(mxc)}{await _of(call.work, mxc)} from the homeserver for good.")
+        return await call.hold(f"Delete {code(mxc)}{_known(found)} from the homeserver for good.")
     await call.turn.note("media.delete", actor=call.actor.user_id, subject=mxc)
     return await call.admin(DeleteMedia(mxc=mxc))
 
 
-async def _of(work: Work, mxc: str) -> str:
+async def _held(work: Work, war_rooms: Sequence[WarRoomId]) -> str:
+    """What keeps a file from being deleted: a legal hold, also one that may be of its incident."""
+    if not war_rooms and await work.cases.where_open(LegalHold):
+        return "I don't know whose file that is, and an incident is under legal hold: it may be of that one."
+    for war_room in war_rooms:
+        if await is_held(work, war_room):
+            return HELD
+    return ""
+
+
+def _known(found: Sequence[tuple[WarRoomId, Media]]) -> str:
     """What we know of it."""
-    known = next((one for _, one in await work.cases.all_open(Media) if one.id == mxc), None)
+    known = found[0][1] if found else None
     return f" ({code(known.filename, 80)}, {known.size} bytes, sent by me)" if known else ""

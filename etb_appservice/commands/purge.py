@@ -8,6 +8,7 @@ from etb_appservice.flows.admin import OFF, read_before
 from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import CONTROL, Answer, Reply, command
 from etb_appservice.flows.grammar import UsageError
+from etb_appservice.flows.keeping import HELD, is_held
 from etb_appservice.flows.numbers import room_numbered
 from etb_appservice.ports import Room
 
@@ -29,11 +30,14 @@ async def purge(call: Call, number: str, before: str | None = None) -> Answer:
 
     `before` is a day such as 2026-11-30, or an age such as 30d or 12h; without it all that was said until now.
     State (who is there, the room's name) stays, and so do the timeline, the transcript and the service's own
-    record. This needs the administration of the homeserver, which is off unless it is set up.
+    record. Nothing of an incident under legal hold is deleted. This needs the administration of the homeserver,
+    which is off unless it is set up.
     """
     if not call.policy.administers:
         return Answer(OFF, "FAILED")
     room, incident = await _room(call, number)
+    if await is_held(call.work, room.war_room):
+        return Answer(HELD, "FAILED")
     name = plain(incident.number)
     # What was approved is what was said then: the moment is fixed when it is asked for.
     fixed = call.learned.get(_BEFORE)

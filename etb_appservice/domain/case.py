@@ -12,6 +12,7 @@ from etb_appservice.domain.conversation import Poll
 from etb_appservice.domain.declared import Declaration
 from etb_appservice.domain.devices import UnsignedDevice
 from etb_appservice.domain.guests import Guest
+from etb_appservice.domain.holds import LegalHold
 from etb_appservice.domain.letters import Letter
 from etb_appservice.domain.levels import SlaSeen
 from etb_appservice.domain.links import Guesses, LinkCode, Linked
@@ -65,6 +66,7 @@ Entry = (
     | Linked
     | Guesses
     | WebRoom
+    | LegalHold
 )
 
 Standing = Role | Admitted | BreakGlass | PartnerAdmitted

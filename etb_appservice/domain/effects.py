@@ -83,6 +83,8 @@ class SetVoice:
     kind: Literal["SetVoice"] = "SetVoice"
     room_id: RoomId
     is_read_only: bool
+    is_held: bool = False
+    """Whether nobody may take anything back there (redact)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

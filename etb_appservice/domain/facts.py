@@ -175,6 +175,16 @@ class OnCallSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldsSeen:
+    """ETB names other legal holds of an incident than before (docs/etb-contract.md 10.1)."""
+
+    kind: Literal["HoldsSeen"] = "HoldsSeen"
+    incident_id: IncidentId
+    holds: tuple[str, ...]
+    """The ids of all that are in force, sorted; empty where none is any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsersSeen:
     """The poll has looked at people who are in rooms: whose copy differs, or is old.
 
@@ -438,6 +448,7 @@ Fact = (
     | IncidentSeen
     | OnCallSeen
     | UsersSeen
+    | HoldsSeen
     | RoomAsked
     | RoomChangeAsked
     | LinkCodeAsked

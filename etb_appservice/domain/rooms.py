@@ -31,10 +31,11 @@ _OPERATOR = 50
 _BOT_ONLY = 100
 _ABOVE_ALL = 150
 _PINS = "m.room.pinned_events"
+_REDACTION = "m.room.redaction"
 _VOICES: Mapping[str, int] = {
     _PINS: _MEMBER,
     "m.reaction": _MEMBER,
-    "m.room.redaction": _MEMBER,
+    _REDACTION: _MEMBER,
 }
 """What members may do besides talking, and from which level on."""
 
@@ -322,8 +323,10 @@ def power_levels(policy: RoomPolicy) -> dict[str, Any]:
     }
 
 
-def voiced(present: Mapping[str, Any], *, is_read_only: bool) -> dict[str, Any]:
+def voiced(present: Mapping[str, Any], *, is_read_only: bool, is_held: bool = False) -> dict[str, Any]:
     """A room's power levels, but that nobody except the bot may write, react or redact; or that they may again.
+
+    `is_held`: that nobody may redact, whatever else they may.
 
     `present` as it stands in the room: who has which level and what a tombstone needs belong to the room's own
     version and to whom it was given, and are kept.
@@ -333,10 +336,12 @@ def voiced(present: Mapping[str, Any], *, is_read_only: bool) -> dict[str, Any]:
     """
     events = present.get("events")
     changed = {name: _BOT_ONLY if is_read_only else level for name, level in _VOICES.items()}
+    if is_held:
+        changed[_REDACTION] = _BOT_ONLY
     return {
         **present,
         "events_default": _BOT_ONLY if is_read_only else _MEMBER,
-        "redact": _BOT_ONLY if is_read_only else _OPERATOR,
+        "redact": _BOT_ONLY if is_read_only or is_held else _OPERATOR,
         "events": {**(events if isinstance(events, dict) else {}), **changed},
     }
 

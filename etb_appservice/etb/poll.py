@@ -1,10 +1,11 @@
 """The watch over ETB: where its modules are, what changed, and who is on call (docs/etb-contract.md 7.5, 8.6, 12).
 
-    settle modules ──> changed incidents (or, where webhooks tell of them, one row) ──> who is on call ──> people
+    settle modules ──> changed incidents (or, where webhooks tell of them, one row) ──> who is on call ──> people,
+                                                                                                        legal holds
     cursor - overlap ──> list, newest first ──> one commit per page ──> cursor forward
 
-Modules, people on call and people in rooms (`watched`) are looked at also where incidents come by webhook alone:
-no webhook tells of them.
+Modules, people on call, people in rooms (`watched`) and legal holds (`holds`) are looked at also where incidents
+come by webhook alone: no webhook tells of them.
 
 The cursor moves only after everything before it is committed, and never beyond our own clock. What the overlap
 shows again has the same key, so it is dropped. The poll must outlive every failure of ETB; a failing database is
@@ -12,7 +13,7 @@ fatal and passes through.
 """
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -26,6 +27,7 @@ from etb_appservice.domain.outcomes import Failure, Later, Refused
 from etb_appservice.etb import fields
 from etb_appservice.etb.client import EtbClient
 from etb_appservice.etb.codec import IncidentDecoder
+from etb_appservice.etb.holds import HoldWatch
 from etb_appservice.etb.probe import Modules
 from etb_appservice.etb.watched import PeopleWatch
 from etb_appservice.etb.wire import JsonObject, Unreadable, read_json, write_json
@@ -50,6 +52,9 @@ class PollerState:
     trouble: str = ""
     on_call_trouble: str = ""
     people_trouble: str = ""
+    holds_trouble: str = ""
+    keeps_holds: bool = True
+    """Whether ETB has a list of legal holds."""
     accepted: int = 0
     """New sightings since start."""
     wait_s: float = 0.0
@@ -82,6 +87,7 @@ class Poller:
         clock: Clock,
         encode_fact: Callable[[Fact], bytes],
         people: PeopleWatch | None = None,
+        holds: HoldWatch | None = None,
         with_incidents: bool = True,
         interval_s: float = 30.0,
         overlap_s: float = 120.0,
@@ -97,6 +103,7 @@ class Poller:
         self._clock = clock
         self._encode_fact = encode_fact
         self._people = people
+        self._holds = holds
         self.with_incidents = with_incidents
         self.interval_s = interval_s
         self._overlap_ms = round(overlap_s * 1000)
@@ -136,28 +143,28 @@ class Poller:
                 _log.info("etb poll works again", failures=self.state.failures)
             now_ms = self._clock.now_ms()
             self.state = replace(self.state, last_success_ms=now_ms, failures=0, trouble="")
-        try:
-            await self.poll_on_call()
-        except Failure as failure:
-            if self.state.on_call_trouble != str(failure):
-                _log.warning("etb on-call poll failed", reason=str(failure))
-            self.state = replace(self.state, on_call_trouble=str(failure), wait_s=_asked_to_wait_s(failure))
-        else:
-            self.state = replace(self.state, on_call_trouble="")
-        if not self.state.wait_s:
-            await self._look_at_people()
+        trouble = await self._look("on-call", self.poll_on_call, self.state.on_call_trouble)
+        self.state = replace(self.state, on_call_trouble=trouble)
+        if self._people is not None:
+            trouble = await self._look("people", self._people.look, self.state.people_trouble)
+            self.state = replace(self.state, people_trouble=trouble)
+        if self._holds is not None:
+            trouble = await self._look("legal holds", self._holds.look, self.state.holds_trouble)
+            self.state = replace(self.state, holds_trouble=trouble, keeps_holds=self._holds.is_there)
         return new
 
-    async def _look_at_people(self) -> None:
+    async def _look(self, what: str, look: Callable[[], Awaitable[object]], before: str) -> str:
+        """Look at something more; answers what is wrong with it, empty when nothing is."""
+        if self.state.wait_s:
+            return before
         try:
-            if self._people is not None:
-                await self._people.look()
+            await look()
         except Failure as failure:
-            if self.state.people_trouble != str(failure):
-                _log.warning("etb people poll failed", reason=str(failure))
-            self.state = replace(self.state, people_trouble=str(failure), wait_s=_asked_to_wait_s(failure))
-        else:
-            self.state = replace(self.state, people_trouble="")
+            if before != str(failure):
+                _log.warning(f"etb {what} poll failed", reason=str(failure))
+            self.state = replace(self.state, wait_s=_asked_to_wait_s(failure))
+            return str(failure)
+        return ""
 
     def _incidents_failed(self, failure: Failure) -> None:
         reason = str(failure)

@@ -43,6 +43,7 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
     "maintenance_status": ("SCHEDULED", "ACTIVE", "COMPLETED", "CANCELLED"),
     "trigger_type": ("MANUAL", "AUTOMATIC", "SCHEDULED", "WEBHOOK", "CHATOPS"),
     "oncall_status": ("SCHEDULED", "ACTIVE", "COMPLETED", "CANCELLED", "PAUSED", "INACTIVE"),
+    "hold_status": ("ACTIVE", "RELEASED", "EXPIRED", "DRAFT"),
     "event_type": (
         "INCIDENT_CREATED",
         "STATUS_CHANGED",

@@ -25,6 +25,7 @@ from etb_appservice.flows.export import ask_for
 from etb_appservice.flows.ghosts import dismiss_ghosts
 from etb_appservice.flows.incidents import link
 from etb_appservice.flows.invitations import forget_invitations
+from etb_appservice.flows.keeping import is_held
 from etb_appservice.flows.surroundings import level_of
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import Turn
@@ -36,6 +37,12 @@ _HOUR_MS = 3600 * 1000
 async def closing_of(work: Work, room: Room) -> Closing | None:
     """How a room's incident has ended, also when it is open again."""
     return await work.cases.get(room.war_room, Closing, "closing")
+
+
+async def set_voice(turn: Turn, room: Room, room_id: RoomId, *, is_read_only: bool, name: str = "voice") -> None:
+    """Let everybody in a room write, or nobody but the bot; what a legal hold forbids stays forbidden."""
+    held = await is_held(turn.work, room.war_room)
+    await turn.emit(name, SetVoice(room_id=room_id, is_read_only=is_read_only, is_held=held))
 
 
 class Closings:
@@ -67,7 +74,7 @@ class Closings:
         if closing.plan != fact.plan or closing.is_read_only:
             return
         await turn.work.cases.put(room.war_room, replace(closing, is_read_only=True))
-        await turn.emit("voice", SetVoice(room_id=room.room_id, is_read_only=True))
+        await set_voice(turn, room, room.room_id, is_read_only=True)
         await dismiss_ghosts(turn, room.room_id, self._policy)
         await turn.note("room.read_only", subject=room.war_room, details={"room": room.room_id})
 
@@ -96,7 +103,7 @@ class Closings:
                 # Out already, only for another reason: its time runs on.
                 fresh = replace(before, how=fresh.how, ended_ms=fresh.ended_ms, is_read_only=before.is_read_only)
             else:
-                await self._bring_back(turn, room_id, before, fresh.plan)
+                await self._bring_back(turn, room, room_id, before, fresh.plan)
                 await forget_invitations(turn, room)
         elif incident.is_over:
             due_ms = turn.now_ms + self._policy.read_only_after_hours * _HOUR_MS
@@ -149,7 +156,7 @@ class Closings:
         if not closing.is_unlinked:
             await self._unlink(turn, room.room_id)
         if not closing.is_read_only:
-            await turn.emit("voice", SetVoice(room_id=room.room_id, is_read_only=True))
+            await set_voice(turn, room, room.room_id, is_read_only=True)
         archived = replace(
             closing,
             archived_ms=turn.now_ms,
@@ -168,7 +175,7 @@ class Closings:
         self, turn: Turn, room: Room, room_id: RoomId, incident: Incident, closing: Closing
     ) -> None:
         plan = closing.plan + 1
-        await self._bring_back(turn, room_id, closing, plan)
+        await self._bring_back(turn, room, room_id, closing, plan)
         await turn.work.cases.put(
             room.war_room,
             replace(
@@ -189,9 +196,9 @@ class Closings:
         await turn.note("room.reopened", subject=room.war_room, details={"was": closing.how})
         await turn.follow(PeopleDue(incident_id=incident.id), ("people", turn.ref, "reopened"), lane=incident.id)
 
-    async def _bring_back(self, turn: Turn, room_id: RoomId, closing: Closing, plan: int) -> None:
+    async def _bring_back(self, turn: Turn, room: Room, room_id: RoomId, closing: Closing, plan: int) -> None:
         if closing.is_read_only:
-            await turn.emit("voice", SetVoice(room_id=room_id, is_read_only=False))
+            await set_voice(turn, room, room_id, is_read_only=False)
         if closing.is_unlinked:
             space = await turn.work.rooms.by_war_room(SPACE)
             if space is not None and space.room_id is not None:

@@ -193,7 +193,7 @@ async def _withdrawn(turn: Turn, fact: FileWithdrawn, policy: Policy) -> bool:
     copy = await vouched(turn, fact.by, fact.confirmed_ms, policy)
     file = await work.files.get(fact.file_id)
     room = None if file is None else await work.rooms.of_incident(IncidentId(file.lane))
-    if file is None or room is None or not may_go(file, room, turn.now_ms):
+    if file is None or room is None or not await may_go(work, file, room):
         return False
     is_own = file.details.uploaded_by == fact.by.username
     if not is_own and policy.roles.of(copy[0].roles).isdisjoint(MODERATES):

@@ -6,6 +6,7 @@
                                                                      └─ FileOver: the time is over ─► gone
 
 What is said goes at once, and the room loses the event with its key; only this record can still open the bytes.
+Under a legal hold (holds.py) no file goes, whatever its time.
 """
 
 from collections.abc import Iterable
@@ -15,13 +16,17 @@ from etb_appservice.domain.clearance import OurRole
 from etb_appservice.domain.effects import DeleteMedia
 from etb_appservice.domain.facts import FileOver
 from etb_appservice.domain.files import kept_until_ms, level_of
-from etb_appservice.domain.ids import RoomId
+from etb_appservice.domain.holds import HOLD, LegalHold
+from etb_appservice.domain.ids import RoomId, WarRoomId
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import ChatFile, Message, Room
+from etb_appservice.ports import ChatFile, Message, Room, Work
 
+HELD = "This incident is under legal hold: nothing of it can be deleted until the hold is released in ETB."
+"""What whoever wants to delete something reads."""
 SEES_WITHDRAWN = frozenset[OurRole]({"auditor", "compliance"})
 """To whom a file is shown that was withdrawn."""
+_DAY_MS = 86_400_000
 
 
 def kept_until(file: ChatFile, room: Room) -> int:
@@ -29,9 +34,20 @@ def kept_until(file: ChatFile, room: Room) -> int:
     return kept_until_ms(file.created_ms, level_of(file.details, room.classification))
 
 
-def may_go(file: ChatFile, room: Room, now_ms: int) -> bool:
-    """Whether the time is over for which a file must be kept."""
-    return now_ms >= kept_until(file, room)
+async def hold_of(work: Work, war_room: WarRoomId) -> LegalHold | None:
+    """The legal holds of a war room's incident that are in force."""
+    found = await work.cases.get(war_room, LegalHold, HOLD)
+    return found if found is not None and found.is_open else None
+
+
+async def is_held(work: Work, war_room: WarRoomId) -> bool:
+    """Whether nothing of it may be deleted now."""
+    return await hold_of(work, war_room) is not None
+
+
+async def may_go(work: Work, file: ChatFile, room: Room) -> bool:
+    """Whether the time is over for which a file must be kept, and no hold on it."""
+    return work.now_ms() >= kept_until(file, room) and not await is_held(work, room.war_room)
 
 
 def said_in(file: ChatFile, message: Message | None, room: Room) -> RoomId | None:
@@ -42,7 +58,7 @@ def said_in(file: ChatFile, message: Message | None, room: Room) -> RoomId | Non
 async def let_go(turn: Turn, room: Room, files: Iterable[ChatFile], policy: Policy) -> None:
     """What carried them is gone: they go too, or are kept, withdrawn, until they may."""
     for file in files:
-        if may_go(file, room, turn.now_ms):
+        if await may_go(turn.work, file, room):
             await forget(turn, file, policy)
         elif file.withdrawn_ms is None:
             await turn.work.files.put(replace(file, withdrawn_ms=turn.now_ms))
@@ -65,7 +81,7 @@ async def over(turn: Turn, fact: FileOver, policy: Policy) -> None:
     room = None if file is None else await turn.work.rooms.by_war_room(file.war_room)
     if file is None or room is None or file.withdrawn_ms is None:
         return
-    if not may_go(file, room, turn.now_ms):
+    if not await may_go(turn.work, file, room):
         await _wait(turn, room, file)
         return
     await forget(turn, file, policy)
@@ -74,6 +90,8 @@ async def over(turn: Turn, fact: FileOver, policy: Policy) -> None:
 
 async def _wait(turn: Turn, room: Room, file: ChatFile) -> None:
     until_ms = kept_until(file, room)
+    if until_ms <= turn.now_ms:  # what a hold keeps is looked at each day
+        until_ms = turn.now_ms + _DAY_MS
     await turn.follow(
         FileOver(file_id=file.id), ("file over", file.id, str(until_ms)), lane=file.lane, due_ms=until_ms
     )

@@ -16,6 +16,7 @@ from etb_appservice.domain.facts import (
     DuplicateFound,
     EventDisowned,
     Fact,
+    HoldsSeen,
     IncidentDoubted,
     ReadOnlyDue,
     RoomAsked,
@@ -25,6 +26,7 @@ from etb_appservice.domain.facts import (
     TombstoneSeen,
 )
 from etb_appservice.domain.ids import IncidentId
+from etb_appservice.flows import holds
 from etb_appservice.flows.announcements import announcement_due
 from etb_appservice.flows.breakglass import BreakGlasses, GlassFact
 from etb_appservice.flows.cadence import Cadences
@@ -52,6 +54,7 @@ LifeFact = (
     | EventDisowned
     | RoomAsked
     | RoomChangeAsked
+    | HoldsSeen
 )
 LifeLook = Presence | Swept | DevicesNow
 
@@ -87,6 +90,7 @@ class RoomLife:
         """Bring the room to where its incident is: what depends on whether it is open. Repeatable."""
         await self.cadences.follow(turn, incident_id)
         await self.closings.follow(turn, incident_id)
+        await holds.follow(turn, incident_id)
 
     async def due(self, turn: Turn, fact: LifeFact, looked: object) -> None:
         """Decide one of its facts."""
@@ -118,5 +122,7 @@ class RoomLife:
                 await self.web.asked(turn, fact, looked if isinstance(looked, Fetched) else None)
             case RoomChangeAsked():
                 await self.web.changed(turn, fact)
+            case HoldsSeen():
+                await holds.seen(turn, fact)
             case _:
                 assert_never(fact)

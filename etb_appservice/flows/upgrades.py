@@ -24,9 +24,10 @@ from etb_appservice.domain.questions import Question
 from etb_appservice.domain.rooms import SPACE
 from etb_appservice.domain.text import code, plain
 from etb_appservice.domain.upgrades import Upgrade
-from etb_appservice.flows import approvals
+from etb_appservice.flows import approvals, holds
 from etb_appservice.flows.admission import bring_in
 from etb_appservice.flows.breakglass import bring_along
+from etb_appservice.flows.closings import set_voice
 from etb_appservice.flows.federation import partner_servers, partners_in
 from etb_appservice.flows.ghosts import dismiss_ghosts
 from etb_appservice.flows.incidents import Incidents, room_spec
@@ -180,7 +181,8 @@ class Upgrades:
         await bring_along(turn, after)
         closing = await turn.work.cases.get(after.war_room, Closing, "closing")
         if closing is not None and closing.is_open and closing.is_read_only:
-            await turn.emit("voice", SetVoice(room_id=room_id, is_read_only=True))
+            await set_voice(turn, after, room_id, is_read_only=True)
+        await holds.follow(turn, before.incident_id)
         known = await turn.work.incidents.get(before.incident_id)
         if known is not None:
             await forget_invitations(turn, after)

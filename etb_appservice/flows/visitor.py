@@ -15,6 +15,7 @@ from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Usern
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.web import RefusalCode, WebAct
 from etb_appservice.flows.closings import closing_of
+from etb_appservice.flows.keeping import HELD, is_held
 from etb_appservice.flows.past import past_of
 from etb_appservice.flows.permitted import Circle, Permission, circle_of, newer, permission_of
 from etb_appservice.flows.removals import vouched
@@ -73,6 +74,11 @@ class Place:
         if past.level(found) > (self.permission.up_to or Classification.PUBLIC):
             raise No("not_found", "There is no such message in this room.", field=field)
         return found
+
+    async def not_held(self) -> None:
+        """Nothing can be taken back under a legal hold."""
+        if await is_held(self.work, self.room.war_room):
+            raise No("legal_hold", HELD)
 
     async def present(self, message_id: str) -> Message:
         """The same, in the room of now: what a replaced room shows can't be changed from here."""

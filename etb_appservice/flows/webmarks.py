@@ -32,6 +32,7 @@ async def reacted(visitor: Visitor, fact: WebReacted) -> None:
     if fact.is_added:
         await _add(visitor, message, fact.emoji)
     else:
+        await visitor.not_held()
         await _withdraw(visitor, message, fact.emoji)
 
 

@@ -114,6 +114,7 @@ async def deleted(visitor: Visitor, fact: WebDeleted) -> None:
         decision = decide(actor, Right.COMMANDER, Subject(classification=visitor.room.classification))
         if not decision.allowed:
             raise No("forbidden", f"This is somebody else's message. {decision.reason}")
+    await visitor.not_held()
     await take_away(visitor.turn, visitor.room, message, visitor.person, visitor.policy)
     await _note(visitor, "message.redacted", message.id)
     if message.event_id == unsent(message.id):

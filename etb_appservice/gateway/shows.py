@@ -17,6 +17,7 @@ from etb_appservice.domain.pins import Pins
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.flows.keeping import is_held
 from etb_appservice.flows.marks import pins_of
 from etb_appservice.flows.past import Past, past_of
 from etb_appservice.flows.timeline import is_sent, permalink
@@ -62,6 +63,7 @@ class _Scene:
     pins: Pins
     users: Users
     files: Mapping[str, ChatFile]
+    is_held: bool
     timeline: Mapping[EventId, str]
 
 
@@ -105,6 +107,7 @@ class Shows:
             pins=pins,
             users=await users_of(work, names),
             files=await work.files.by_ids({file_id for one in messages for file_id in one.details.files}),
+            is_held=await is_held(work, room.war_room),
             timeline={one.event_id: one.etb_id for one in items if one.event_id is not None and one.is_open},
         )
 
@@ -143,7 +146,7 @@ class Shows:
             ],
             notify_mentioned=bool(details.mentions or details.mentions_room),
             attachments=[
-                self.file_of(scene.room, scene.incident_id, file, scene.users, one.room_id) for file in files
+                self.file_of(scene.room, file, scene.users, one.room_id, is_held=scene.is_held) for file in files
             ],
             reactions=_groups(one, reader),
             is_pinned=pin is not None,
@@ -253,13 +256,14 @@ class Shows:
         users = await users_of(work, names)
         said = await work.messages.by_ids({one.message_id for one in files if one.message_id is not None})
         places = {name: message.room_id for name, message in said.items()}
+        held = await is_held(work, room.war_room)
         return [
-            self.file_of(room, room.incident_id, one, users, places.get(one.message_id or "", room.room_id))
+            self.file_of(room, one, users, places.get(one.message_id or "", room.room_id), is_held=held)
             for one in files
         ]
 
     def file_of(
-        self, room: Room, incident_id: str, file: ChatFile, users: Users, room_id: RoomId | None
+        self, room: Room, file: ChatFile, users: Users, room_id: RoomId | None, *, is_held: bool
     ) -> objects.File:
         """One file. `room_id`: where it was said, which a war room may have moved away from."""
         details = file.details
@@ -268,7 +272,7 @@ class Shows:
             id=file.id,
             message=file.message_id,
             war_room=file.war_room,
-            incident=incident_id,
+            incident=room.incident_id or "",
             filename=clean(details.name),
             original_filename=clean(details.original_name),
             file_type=details.file_type,
@@ -284,7 +288,7 @@ class Shows:
             uploaded_at=moment(file.created_ms),
             retention_period_days=RETENTION_DAYS[level],
             retention_until=moment(kept_until_ms(file.created_ms, level)),
-            legal_hold=False,
+            legal_hold=is_held,
             evidence=details.evidence or None,
             access_count=file.access_count,
             matrix_media_uri=clean(details.file.mxc) if details.file is not None else None,

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from etb_appservice.domain.closing import Closing
+from etb_appservice.domain.files import kept_until_ms
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.incident import EtbUser, Incident
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import MEGOLM, incident_room
 from etb_appservice.domain.webroom import WebRoom
 from etb_appservice.flows.closings import closing_of
+from etb_appservice.flows.keeping import is_held
 from etb_appservice.flows.permitted import Permission, permission_of, permissions
 from etb_appservice.flows.webrooms import privacy_of
 from etb_appservice.gateway.doors import Sight
@@ -46,6 +48,8 @@ class Standing:
     closing: Closing | None
     web: WebRoom
     tally: Tally
+    is_held: bool
+    """Whether the incident is under legal hold."""
 
     @property
     def status(self) -> RoomStatus:
@@ -76,7 +80,8 @@ async def standing_of(work: Work, sight: Sight, tallies: Mapping[str, Tally]) ->
     """Read it. `tallies`: by incident."""
     closing = await closing_of(work, sight.room)
     web = await work.cases.get(sight.room.war_room, WebRoom, WebRoom().id)
-    return Standing(sight, closing, web or WebRoom(), tallies.get(sight.incident_id, Tally()))
+    held = await is_held(work, sight.room.war_room)
+    return Standing(sight, closing, web or WebRoom(), tallies.get(sight.incident_id, Tally()), held)
 
 
 async def item(work: Work, gate: Gate, standing: Standing) -> WarRoomItem:
@@ -124,8 +129,8 @@ async def detail(work: Work, gate: Gate, standing: Standing, links: Links) -> Wa
         data_classification=level,
         required_clearance=level,
         is_encrypted=True,
-        legal_hold=False,
-        retention_until=None,
+        legal_hold=standing.is_held,
+        retention_until=_kept_until(standing),
         matrix=MatrixRoom(
             room_id=room.room_id,
             room_alias=f"#{alias}:{gate.policy.server_name}" if room.room_id is not None else None,
@@ -133,6 +138,14 @@ async def detail(work: Work, gate: Gate, standing: Standing, links: Links) -> Wa
             rotation_period_ms=rooms.rotation_period_ms,
         ),
     )
+
+
+def _kept_until(standing: Standing) -> str | None:
+    """Until when what was said there is kept, by the room's level, from its incident's end on; None before it."""
+    closing = standing.closing
+    if closing is None or not closing.is_open:
+        return None
+    return moment(kept_until_ms(closing.ended_ms, standing.sight.level))
 
 
 def _item(standing: Standing, people: Sequence[Participant]) -> dict[str, object]:

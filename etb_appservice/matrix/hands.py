@@ -163,7 +163,7 @@ class Hands:
         if not present:
             # Written from nothing they would take the bot's own power, in the versions where that stands in them.
             raise Broken(f"{voice.room_id} has no power levels: it is no room of ours, or was never finished")
-        wanted = voiced(present, is_read_only=voice.is_read_only)
+        wanted = voiced(present, is_read_only=voice.is_read_only, is_held=voice.is_held)
         if wanted == present:
             return Done(detail="so already")
         return Done(event_id=await self._server.put_state(voice.room_id, _POWER, "", wanted))

@@ -200,6 +200,7 @@ class World:
     forged: set[tuple[RoomId, str, str]] = field(default_factory=set)
     """State that somebody else than the bot has set, until it is set back."""
     silenced: dict[RoomId, bool] = field(default_factory=dict)
+    held: dict[RoomId, bool] = field(default_factory=dict)
     """Rooms whose members were ever kept from writing, and whether they are."""
     order: list[Effect] = field(default_factory=list)
     """What took effect, in this order."""
@@ -312,8 +313,9 @@ class World:
                 return Done(event_id=event_id)
             case RestoreState():
                 return self._restore(effect, event_id)
-            case SetVoice(room_id=room_id, is_read_only=is_read_only):
+            case SetVoice(room_id=room_id, is_read_only=is_read_only, is_held=is_held):
                 self.silenced[room_id] = is_read_only
+                self.held[room_id] = is_held
                 return Done(event_id=event_id)
             case FollowUpgrade(replacement=replacement, spec=spec):
                 self.aliases[spec.alias_localpart] = replacement

@@ -17,7 +17,7 @@ from etb_appservice.domain.files import FileAccess as Entry
 from etb_appservice.domain.ids import IncidentId, new_id
 from etb_appservice.domain.outcomes import Failure, Refused
 from etb_appservice.flows.files import MODERATES
-from etb_appservice.flows.keeping import SEES_WITHDRAWN, kept_until, may_go
+from etb_appservice.flows.keeping import HELD, SEES_WITHDRAWN, is_held, kept_until
 from etb_appservice.flows.past import Past, past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
@@ -187,14 +187,21 @@ async def classify_file(call: Call[Nothing, Classify]) -> Answer:
 
 @route("DELETE", "chat-files/{id}/", answers={204: Nothing}, errors=(404, 423))
 async def delete_file(call: Call[Nothing, Nothing]) -> Answer:
-    """Delete a file: one's own, or as moderator (compliance, commander, admin). Not before its retention ends."""
+    """Delete a file: one's own, or as moderator (compliance, commander, admin).
+
+    Not before its retention ends (423 with the code `retention`), nor under a legal hold (`legal_hold`).
+    """
     gate, user = call.gate, call.caller.user
     file, sight = await _known(call)
     if file.details.uploaded_by != user.username and gate.policy.roles.of(user.roles).isdisjoint(MODERATES):
         raise Problem(403, "permission_denied", "Only who uploaded it, or a moderator, may delete a file.")
-    if not may_go(file, sight.room, gate.clock.now_ms()):
-        until = moment(kept_until(file, sight.room))
-        raise Problem(423, "retention", f"This file is kept until {until}.")
+    async with gate.store.view() as work:
+        held = await is_held(work, sight.room.war_room)
+    if held:
+        raise Problem(423, "legal_hold", HELD)
+    until_ms = kept_until(file, sight.room)
+    if gate.clock.now_ms() < until_ms:
+        raise Problem(423, "retention", f"This file is kept until {moment(until_ms)}.")
     fact = FileWithdrawn(
         ref=_new(call),
         file_id=file.id,

@@ -150,11 +150,11 @@ async def add_reaction(call: Call[Nothing, Sign]) -> Answer:
     "POST",
     "war-room-messages/{id}/remove_reaction/",
     answers={200: MessageObject},
-    errors=_ERRORS,
+    errors=(*_ERRORS, 423),
     takes_key=True,
 )
 async def remove_reaction(call: Call[Nothing, Sign]) -> Answer:
-    """Withdraw a reaction. Repeating is harmless."""
+    """Withdraw a reaction. Repeating is harmless. 423 under a legal hold."""
     message_id = await _react(call, is_added=False)
     return Answer(await _shown(call, message_id))
 

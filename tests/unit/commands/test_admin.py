@@ -7,12 +7,14 @@ import pytest
 
 from etb_appservice.app.promoted import promoted
 from etb_appservice.domain.effects import DeleteMedia, PurgeHistory
-from etb_appservice.domain.ids import RoomId, UserId
+from etb_appservice.domain.ids import RoomId, UserId, war_room_id
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Broken, Later, Refused
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.flows.admin import OFF, RecordedAdmin, carry_out, read_before
-from tests.harness.kit import ALICE, OPERATOR, House, MakeHouse, policy_of
+from etb_appservice.flows.keeping import HELD
+from tests.harness.kit import ALICE, NO_1, OPERATOR, House, MakeHouse, policy_of
+from tests.unit.flows.test_holds import see
 
 SECOND = UserId("@second:x.org")
 MXC = "mxc://x.org/AbC"
@@ -99,6 +101,36 @@ async def test_a_file_that_was_ours_is_noted_as_deleted(make_house: MakeHouse) -
     assert kept is not None
     assert not kept.is_open
     assert "media.delete" in await house.tags()
+
+
+async def test_nothing_of_an_incident_under_legal_hold_is_deleted(make_house: MakeHouse) -> None:
+    house, _ = await administered(make_house)
+    upload = Media(id=MXC, filename="log.html", mime="text/html", size=7, sha256="00", at_ms=1)
+    async with house.db.work() as work:
+        await work.cases.put(war_room_id(NO_1), upload)
+    await see(house, "h1")
+    for body in ("!purge INC-1", "!purge INC-1 2d", f"!media delete {MXC}"):
+        answer = await house.ask(OPERATOR, body, house.control_room())
+        assert answer == HELD
+    assert "it may be of that one" in await house.ask(
+        OPERATOR, "!media delete mxc://x.org/Other", house.control_room()
+    )
+    assert admin_effects(house) == []
+    await see(house)
+    assert "is deleted" in (await approved(house, f"!media delete {MXC}"))[1]
+
+
+async def test_a_hold_that_comes_before_the_approval_counts(make_house: MakeHouse) -> None:
+    house, _ = await administered(make_house)
+    await house.says(OPERATOR, "!purge INC-1", house.control_room())
+    await house.settle()
+    found = re.search(r"approve ([0-9A-Z]{4})", house.world.texts(house.control_room())[-1])
+    assert found
+    await see(house, "h1")
+    await house.ask(SECOND, f"!approve {found[1]}", house.control_room())
+    await house.settle()
+    assert HELD in house.world.texts(house.control_room())
+    assert admin_effects(house) == []
 
 
 async def test_what_was_gone_is_said_to_be_gone(make_house: MakeHouse) -> None:

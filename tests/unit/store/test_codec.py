@@ -73,6 +73,7 @@ from etb_appservice.domain.facts import (
     FileUploaded,
     FileWithdrawn,
     HeldDue,
+    HoldsSeen,
     IncidentDoubted,
     IncidentDue,
     IncidentSeen,
@@ -116,6 +117,7 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.guests import Guest
+from etb_appservice.domain.holds import LegalHold
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import Card, Deadline, EtbUser, Incident, OnCall, Responder
 from etb_appservice.domain.letters import Letter
@@ -367,6 +369,7 @@ ENTRIES: list[Entry] = [
         votes=(Vote(user_id=UserId("@a:b"), event_id=EventId("$v"), answers=("1",)),),
     ),
     WebRoom(name="Mail", description="down", created_by=Username("alice")),
+    LegalHold(incident_id=IncidentId("i"), holds=("h", "k"), since_ms=1, changes=3, room_id=ROOM, is_open=False),
 ]
 FACTS: list[Fact] = [
     WebSaid(**_ACT, content="Hello", reply_to="m", mentioned=("u",), attachments=("f",), client_id="c"),
@@ -378,6 +381,7 @@ FACTS: list[Fact] = [
     AclsDue(war_room=WarRoomId("w"), after="v"),
     PinsDue(war_room=WarRoomId("w")),
     PinnersDue(after="v"),
+    HoldsSeen(incident_id=IncidentId("i"), holds=("h",)),
     MessageReceived(
         **ORIGIN,
         device_id="D",
