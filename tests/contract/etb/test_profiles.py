@@ -30,7 +30,7 @@ ROW: dict[str, Any] = {
 @pytest.fixture
 def profiles(connect: Connect) -> EtbProfiles:
     client = connect()
-    return EtbProfiles(client, Modules(client), limit_s=0.5)
+    return EtbProfiles(client, Modules(client), limit_s=2)
 
 
 async def test_the_profile_is_asked_with_the_callers_token_and_not_with_ours(

@@ -37,6 +37,12 @@ BOB = OnCall("Platform", Username("bob"))
 @pytest.fixture
 def reads(connect: Connect, clock: HandClock) -> EtbReader:
     client = connect(web_url_template="https://etb.example.org/i/{id}/")
+    return EtbReader(client, Modules(client), clock, limit_s=30)
+
+
+@pytest.fixture
+def hasty(connect: Connect, clock: HandClock) -> EtbReader:
+    client = connect()
     return EtbReader(client, Modules(client), clock, limit_s=0.3)
 
 
@@ -79,11 +85,11 @@ async def test_an_odd_answer_is_refused_with_path_and_field(
     assert "s3cret" not in str(caught.value)
 
 
-async def test_a_slow_answer_is_later_within_the_limit(etb: ScriptedEtb, reads: EtbReader) -> None:
+async def test_a_slow_answer_is_later_within_the_limit(etb: ScriptedEtb, hasty: EtbReader) -> None:
     gate = asyncio.Event()
     for path in (INCIDENT, SLA, USERS, ROTATIONS):
         etb.on(path, held(gate))
-    for call in (reads.incident(SOME), reads.deadlines(SOME), reads.user(Username("x")), reads.on_call()):
+    for call in (hasty.incident(SOME), hasty.deadlines(SOME), hasty.user(Username("x")), hasty.on_call()):
         with pytest.raises(Later, match=r"gave no answer within 0\.3 s"):
             await call
     gate.set()
