@@ -29,7 +29,9 @@ from etb_appservice.domain.roles import Admitted
 from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.socket import SocketTerms
 from etb_appservice.ports import Message, Room, unsent
-from tests.harness.kit import House, etb_user, house_at, incident, policy_of
+from tests.harness.cast import etb_user, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import house_at
 from tests.harness.sockets import Scene, scene, user_called
 
 

@@ -27,7 +27,9 @@ from etb_appservice.domain.roles import Admitted
 from etb_appservice.flows.standing import actor_of
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.ports import Work
-from tests.harness.kit import House, etb_user, house_at, policy_of
+from tests.harness.cast import etb_user, policy_of
+from tests.harness.house import House
+from tests.harness.kit import house_at
 
 _PEOPLE = 100
 _MEMBERS = 50

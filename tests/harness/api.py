@@ -28,7 +28,7 @@ from etb_appservice.gateway.table import Route
 from etb_appservice.gateway.writing import WebDesk
 from etb_appservice.render.pictures import PillowPictures
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import House
+from tests.harness.house import House
 from tests.harness.web import Signs
 
 _USERS = uuid.UUID("00000000-0000-4000-8000-00000000e7b0")

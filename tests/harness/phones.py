@@ -28,8 +28,10 @@ from etb_appservice.matrix.rooms import RoomMaker
 from etb_appservice.matrix.server import Homeserver
 from etb_appservice.ports import Try
 from etb_appservice.render.render import render
+from tests.harness.cast import BOT, GHOSTS
+from tests.harness.events import member
 from tests.harness.keyserver import KeyServer
-from tests.harness.kit import BOT, GHOSTS, World, member
+from tests.harness.world import World
 
 Check = Callable[[RoomId, frozenset[str]], Awaitable[list[str]]]
 """Is asked for each message: the room, and who can read what was encrypted just now. Answers what is wrong."""

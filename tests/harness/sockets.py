@@ -39,7 +39,7 @@ from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.socket import Sockets, SocketTerms
 from etb_appservice.ports import Broadcast, Clock, CommandRun, Message, Room, Store, Work, unsent
-from tests.harness.kit import etb_user
+from tests.harness.cast import etb_user
 
 WAIT_S = 5.0
 ORIGIN = "https://etb.example.org"

@@ -11,7 +11,8 @@ from etb_appservice.gateway.desk import Act, Draft, Order
 from etb_appservice.gateway.writing import WebDesk
 from etb_appservice.ports import Message
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import NO_1, House, etb_user
+from tests.harness.cast import NO_1, etb_user
+from tests.harness.house import House
 
 T = TypeVar("T")
 

@@ -12,9 +12,10 @@ from etb_appservice.domain.ghosts import ghosts_of
 from etb_appservice.domain.ids import RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.rooms import RoomPolicy, RoomSpec, incident_room
 from etb_appservice.ports import MatrixHands
+from tests.harness.cast import BOT
 from tests.harness.hands import Workbench, an_incident
-from tests.harness.kit import BOT, World
 from tests.harness.synapse import Slot, Synapse
+from tests.harness.world import World
 
 
 class Side(Protocol):

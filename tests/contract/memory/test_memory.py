@@ -30,7 +30,7 @@ from etb_appservice.store.sql import SqlKeepsakes
 from tests.harness.clock import MovedClock
 from tests.harness.etb_parts import ScriptedEtb, incident_row, page
 from tests.harness.fakes_etb import FakeEtb
-from tests.harness.kit import House
+from tests.harness.house import House
 
 pytestmark = pytest.mark.enable_socket
 

@@ -20,8 +20,10 @@ from etb_appservice.gateway.doors import Doors
 from etb_appservice.gateway.relay import Relay
 from etb_appservice.ports import Clock
 from etb_appservice.store.sql import SqlStore, open_store
-from tests.harness.kit import ROOT_KEY, House, etb_user
+from tests.harness.cast import etb_user
+from tests.harness.house import House
 from tests.harness.redis import RedisServer
+from tests.harness.running import ROOT_KEY
 from tests.harness.sockets import Scene, scene
 
 KEY = bytes(range(32))

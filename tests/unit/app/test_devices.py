@@ -10,7 +10,8 @@ from etb_appservice.domain.devices import SeenDevice
 from etb_appservice.domain.ids import UserId
 from etb_appservice.matrix.results import Crypto, Unsigned
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import ALICE, House
+from tests.harness.cast import ALICE
+from tests.harness.house import House
 from tests.unit.app.test_loops import pass_time, turning
 
 

@@ -16,7 +16,7 @@ from etb_appservice.domain.text import moment
 from etb_appservice.flows.turn import SERVICE_LANE
 from etb_appservice.ports import InboxRow
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import House
+from tests.harness.house import House
 from tests.unit.app.test_loops import own, pass_time, turning
 from tests.unit.config.test_load import MINIMAL, SECRET, write
 

@@ -19,7 +19,7 @@ from etb_appservice.ops.metrics import Metrics
 from etb_appservice.ports import Arrival, InboxRow, Vital
 from etb_appservice.store.codec import FactJson
 from tests.harness.clock import MovedClock
-from tests.harness.kit import House
+from tests.harness.house import House
 
 DAY_MS = 86_400_000
 WELL = Vital("sync", True, "answers")

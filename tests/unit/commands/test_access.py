@@ -11,20 +11,10 @@ from etb_appservice.domain.incident import EtbUser, OnCall
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import CommandPolicy, RolePolicy
 from etb_appservice.domain.roles import Admitted, Role
-from tests.harness.kit import (
-    ALICE,
-    BOB,
-    CAROL,
-    NO_1,
-    NO_2,
-    OPERATOR,
-    STRANGER,
-    House,
-    MakeHouse,
-    incident,
-    later,
-    policy_of,
-)
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, NO_2, OPERATOR, STRANGER, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import later
 
 REFUSED = (
     "There is no open incident of this number that you may join. That needs the role responder of the incident, "

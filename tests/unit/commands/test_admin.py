@@ -13,7 +13,9 @@ from etb_appservice.domain.outcomes import Broken, Later, Refused
 from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.flows.admin import OFF, RecordedAdmin, carry_out, read_before
 from etb_appservice.flows.keeping import HELD
-from tests.harness.kit import ALICE, NO_1, OPERATOR, House, MakeHouse, policy_of
+from tests.harness.cast import ALICE, NO_1, OPERATOR, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 from tests.unit.flows.test_holds import see
 
 SECOND = UserId("@second:x.org")

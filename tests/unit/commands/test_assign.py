@@ -7,7 +7,9 @@ from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import Username
 from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import INCIDENT, Answer, command
-from tests.harness.kit import ALICE, BOB, CAROL, NO_1, House, MakeHouse, etb_user, incident
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, etb_user, incident
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 async def test_the_asker_learns_who_it_was_and_who_it_is(house: House) -> None:

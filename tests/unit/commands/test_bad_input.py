@@ -8,7 +8,8 @@ import pytest
 from etb_appservice.domain.effects import AddTimelineEntry
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.policy import CommandPolicy
-from tests.harness.kit import ALICE, BOB, BOT, OPERATOR, STRANGER, MakeHouse, policy_of
+from tests.harness.cast import ALICE, BOB, BOT, OPERATOR, STRANGER, policy_of
+from tests.harness.kit import MakeHouse
 
 GHOST = UserId("@_etb_u_alice:x.org")
 NOT_LINKED = "Your Matrix account is not linked to an ETB user. Ask an operator to link it."

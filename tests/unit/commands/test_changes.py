@@ -7,7 +7,9 @@ import pytest
 from etb_appservice.domain.classification import Classification, ClassificationMap
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.facts import IncidentDue
-from tests.harness.kit import ALICE, BOB, NO_1, House, MakeHouse, incident, policy_of
+from tests.harness.cast import ALICE, BOB, NO_1, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 STATUSES = (
     "Statuses that I know: `NEW`, `OPEN`, `ACKNOWLEDGED`, `INVESTIGATING`, `IN_PROGRESS`, `ON_HOLD`, `RESOLVED`, "

@@ -13,7 +13,9 @@ from etb_appservice.domain.facts import PeopleDue, Trust
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.policy import ApprovalPolicy, RolePolicy
 from etb_appservice.domain.roles import Admitted
-from tests.harness.kit import ALICE, BOB, CAROL, NO_1, STRANGER, House, MakeHouse, etb_user, policy_of
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, STRANGER, etb_user, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 MEANING: dict[str, OurRole] = {"Manager": "commander"}
 LED = {"roles": RolePolicy(meaning=MEANING)}

@@ -16,18 +16,10 @@ from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import INCIDENT, Answer, Place, command, find
 from etb_appservice.flows.reference import people
 from etb_appservice.ports import Vital
-from tests.harness.kit import (
-    ALICE,
-    NO_2,
-    OPERATOR,
-    House,
-    MakeHouse,
-    broken,
-    incident,
-    later,
-    policy_of,
-    unsure,
-)
+from tests.harness.cast import ALICE, NO_2, OPERATOR, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import broken, later, unsure
 
 
 @pytest.fixture

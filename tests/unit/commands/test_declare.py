@@ -8,7 +8,10 @@ from etb_appservice.domain.classification import Classification, ClassificationM
 from etb_appservice.domain.effects import DeclareIncident, OpenRoom
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.domain.people import PeopleMap
-from tests.harness.kit import ALICE, OPERATOR, STRANGER, House, MakeHouse, broken, later, policy_of
+from tests.harness.cast import ALICE, OPERATOR, STRANGER, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import broken, later
 
 NUMBER = "INC-1000"
 FIRST = f"Declared **{NUMBER}**: Mail is down. I will name its room here as soon as it is open."

@@ -6,7 +6,9 @@ from etb_appservice.domain.duty import Escalation, Sla
 from etb_appservice.domain.effects import MoveEscalation, TriggerEscalation
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import OnCall
-from tests.harness.kit import ALICE, BOB, NO_1, House, MakeHouse
+from tests.harness.cast import ALICE, BOB, NO_1
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 def sla(policy_id: str, *, status: str = "ACTIVE", target_ms: int = 9) -> Sla:

@@ -10,7 +10,8 @@ from etb_appservice.domain.devices import UnsignedDevice
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.matrix.results import Crypto, Refusal
 from etb_appservice.ports import RefusedDevice
-from tests.harness.kit import ALICE, BOB, CAROL, NO_2, OPERATOR, House, incident
+from tests.harness.cast import ALICE, BOB, CAROL, NO_2, OPERATOR, incident
+from tests.harness.house import House
 
 AGAIN = "Its owner: sign out on that device and sign in again"
 REMOVE = ", or remove it under Settings, Sessions."

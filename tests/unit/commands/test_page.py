@@ -9,7 +9,9 @@ from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.pages import Page
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.timeline import TimelineItem
-from tests.harness.kit import ALICE, BOB, CAROL, NO_1, House, MakeHouse, etb_user, incident
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, etb_user, incident
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 async def direct_room_id(house: House, user_id: UserId) -> RoomId | None:

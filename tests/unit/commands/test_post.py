@@ -4,7 +4,9 @@ import pytest
 
 from etb_appservice.domain.policy import CadencePolicy
 from etb_appservice.domain.posts import Post
-from tests.harness.kit import ALICE, House, MakeHouse, policy_of
+from tests.harness.cast import ALICE, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 @pytest.fixture

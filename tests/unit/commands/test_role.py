@@ -9,7 +9,9 @@ from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import RolePolicy
 from etb_appservice.domain.roles import Role
 from etb_appservice.domain.timeline import TimelineItem
-from tests.harness.kit import ALICE, BOB, CAROL, House, MakeHouse, etb_user, policy_of
+from tests.harness.cast import ALICE, BOB, CAROL, etb_user, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 async def held(house: House) -> dict[str, str]:

@@ -15,7 +15,10 @@ from etb_appservice.domain.policy import RunbookPolicy
 from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.ports import CommandRun
-from tests.harness.kit import ALICE, BOB, CAROL, NO_1, House, MakeHouse, broken, later, policy_of
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import broken, later
 
 MAIL = Runbook(id="book-1", name="Restart mail", steps=("Drain the queue", "Restart", "Check"))
 SERVICE = Runbook(

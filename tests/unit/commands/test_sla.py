@@ -8,8 +8,10 @@ from etb_appservice.commands.sla import elapsed
 from etb_appservice.domain.duty import Sla
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import Deadline, OnCall
+from tests.harness.cast import ALICE, BOB, NO_1, OPERATOR
 from tests.harness.clock import MovedClock
-from tests.harness.kit import ALICE, BOB, NO_1, OPERATOR, House, MakeHouse
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 HOUR_MS = 3_600_000
 

@@ -5,7 +5,8 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.incident import Deadline, OnCall
 from etb_appservice.flows.commands import Asking
-from tests.harness.kit import ALICE, NO_1, OPERATOR, House, incident
+from tests.harness.cast import ALICE, NO_1, OPERATOR, incident
+from tests.harness.house import House
 
 
 async def test_status_shows_where_the_incident_stands(house: House) -> None:

@@ -5,7 +5,8 @@ import pytest
 from etb_appservice.domain.ids import Username
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
-from tests.harness.kit import ALICE, BOB, NO_2, House, etb_user, incident
+from tests.harness.cast import ALICE, BOB, NO_2, etb_user, incident
+from tests.harness.house import House
 
 
 async def tasks(house: House) -> list[Task]:

@@ -8,8 +8,10 @@ from etb_appservice.domain.duty import TimelineRow
 from etb_appservice.domain.ids import EventId, RoomId, Username, new_id, war_room_id
 from etb_appservice.domain.timeline import EventType, TimelineItem
 from etb_appservice.flows.chronicle import Line, complete
+from tests.harness.cast import ALICE, BOB, NO_1, NO_2, incident
 from tests.harness.fakes_etb import FakeEtb
-from tests.harness.kit import ALICE, BOB, NO_1, NO_2, House, MakeHouse, incident
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 MINUTE_MS = 60_000
 

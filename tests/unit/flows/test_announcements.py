@@ -9,7 +9,9 @@ from etb_appservice.domain.effects import Invite
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.policy import AnnouncementPolicy
 from etb_appservice.domain.rooms import ANNOUNCEMENTS
-from tests.harness.kit import ALICE, NO_2, House, MakeHouse, incident, policy_of
+from tests.harness.cast import ALICE, NO_2, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 DORA, EMIL = UserId("@dora:x.org"), UserId("@emil:x.org")
 BOTH = AnnouncementPolicy(frozenset({DORA, EMIL}))

@@ -19,21 +19,10 @@ from etb_appservice.domain.policy import ApprovalPolicy, Policy, RolePolicy
 from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import CONTROL, EVERYWHERE, Answer, Command, command, find
 from etb_appservice.ports import CommandRun
-from tests.harness.kit import (
-    ALICE,
-    BOB,
-    BOT,
-    CAROL,
-    NO_1,
-    NO_2,
-    OPERATOR,
-    House,
-    MakeHouse,
-    etb_user,
-    incident,
-    later,
-    policy_of,
-)
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, NO_1, NO_2, OPERATOR, etb_user, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import later
 
 FAILOVER = Runbook(
     id="f",

@@ -18,19 +18,9 @@ from etb_appservice.domain.policy import BreakGlassPolicy, CommandPolicy, RolePo
 from etb_appservice.domain.text import moment
 from etb_appservice.flows.permitted import permission
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import (
-    ALICE,
-    BOB,
-    CAROL,
-    NO_1,
-    NO_2,
-    OPERATOR,
-    House,
-    MakeHouse,
-    etb_user,
-    incident,
-    policy_of,
-)
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, NO_2, OPERATOR, etb_user, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 OTHER = UserId("@op2:x.org")
 """Another operator."""

@@ -10,7 +10,10 @@ from etb_appservice.domain.ids import EventId
 from etb_appservice.domain.policy import CadencePolicy
 from etb_appservice.domain.reactions import Reaction
 from etb_appservice.flows.cadence import Cadences
-from tests.harness.kit import ALICE, BOB, STRANGER, House, MakeHouse, incident, later, policy_of
+from tests.harness.cast import ALICE, BOB, STRANGER, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import later
 
 MINUTE = 60
 HOUR = 60 * MINUTE

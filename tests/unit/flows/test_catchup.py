@@ -5,7 +5,9 @@ import pytest
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import Username, direct_id
 from etb_appservice.domain.policy import CadencePolicy
-from tests.harness.kit import ALICE, BOB, BOT, CAROL, STRANGER, House, MakeHouse, etb_user, incident, policy_of
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, STRANGER, etb_user, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 LATE_S = 11 * 60
 

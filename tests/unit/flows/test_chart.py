@@ -13,7 +13,9 @@ from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.story import Limit, Phase
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.flows.chart import told
-from tests.harness.kit import ALICE, NO_1, House, MakeHouse, incident
+from tests.harness.cast import ALICE, NO_1, incident
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 MINUTE = 60_000
 NOON = 1_790_000_000_000

@@ -19,19 +19,9 @@ from etb_appservice.flows.commands import EVERYWHERE, Answer, command
 from etb_appservice.flows.grammar import UsageError
 from etb_appservice.flows.pace import Pace
 from etb_appservice.ports import CommandRun
-from tests.harness.kit import (
-    ALICE,
-    BOB,
-    BOT,
-    CAROL,
-    NO_1,
-    OPERATOR,
-    STRANGER,
-    House,
-    MakeHouse,
-    etb_user,
-    policy_of,
-)
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, NO_1, OPERATOR, STRANGER, etb_user, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 async def runs(house: House) -> list[CommandRun]:

@@ -12,7 +12,9 @@ from etb_appservice.domain.facts import PeopleDue, ReadOnlyDue
 from etb_appservice.domain.ids import IncidentId, RoomId, Username
 from etb_appservice.domain.incident import Incident, OnCall
 from etb_appservice.domain.timeline import TimelineItem
-from tests.harness.kit import ALICE, BOB, CAROL, NO_1, NO_2, House, MakeHouse, incident, policy_of
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, NO_2, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 HOUR = 3600.0
 DAY = 24 * HOUR

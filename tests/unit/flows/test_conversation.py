@@ -7,16 +7,9 @@ import pytest
 from etb_appservice.domain.facts import KeyAwaited, Loss
 from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.ports import Message
-from tests.harness.kit import (
-    ALICE,
-    BOB,
-    BOT,
-    NO_1,
-    STRANGER,
-    House,
-    event,
-    incident,
-)
+from tests.harness.cast import ALICE, BOB, BOT, NO_1, STRANGER, incident
+from tests.harness.events import event
+from tests.harness.house import House
 
 HOSTILE = UserId("@[click](https://evil.example)`*x*`:evil.example")
 

@@ -16,7 +16,9 @@ from etb_appservice.domain.policy import DevicePolicy
 from etb_appservice.domain.rooms import DEFAULT_RULES, RoomPolicy
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import ALICE, BOB, BOT, CAROL, NO_2, OPERATOR, House, MakeHouse, incident, policy_of
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, NO_2, OPERATOR, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 HOUR = 3600.0
 SECRET = Classification.CONFIDENTIAL

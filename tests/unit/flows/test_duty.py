@@ -14,7 +14,9 @@ from etb_appservice.domain.incident import Deadline
 from etb_appservice.domain.pages import WATCH, Watch
 from etb_appservice.domain.policy import DutyPolicy
 from etb_appservice.domain.timeline import TimelineItem
-from tests.harness.kit import ALICE, NO_1, NO_2, House, MakeHouse, incident, policy_of
+from tests.harness.cast import ALICE, NO_1, NO_2, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 MINUTE = 60
 WITHOUT_PAGES = policy_of(duty=DutyPolicy(join_minutes=0))

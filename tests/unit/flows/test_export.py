@@ -12,7 +12,10 @@ from etb_appservice.domain.facts import ExportDue
 from etb_appservice.domain.ids import RoomId
 from etb_appservice.domain.media import Media
 from etb_appservice.domain.outcomes import Refused
-from tests.harness.kit import ALICE, BOB, CAROL, House, MakeHouse, later, unsure
+from tests.harness.cast import ALICE, BOB, CAROL
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import later, unsure
 
 
 def files(house: House) -> dict[str, tuple[SendFile, bytes]]:

@@ -11,7 +11,8 @@ from etb_appservice.domain.facts import UsersSeen
 from etb_appservice.domain.ids import EventId, UserId, Username
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.flows.permitted import Permission, permission
-from tests.harness.kit import ALICE, BOB, BOT, CAROL, GHOSTS, NO_1, STRANGER, House, etb_user, incident
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, GHOSTS, NO_1, STRANGER, etb_user, incident
+from tests.harness.house import House
 
 WEB = Username("wanda")
 """Of ETB's web page, without a Matrix account."""

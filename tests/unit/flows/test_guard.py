@@ -6,7 +6,10 @@ from etb_appservice.domain.effects import RestoreState
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.outcomes import Refused
 from etb_appservice.domain.rooms import RoomPolicy
-from tests.harness.kit import ALICE, BOT, STRANGER, House, MakeHouse, event, policy_of
+from tests.harness.cast import ALICE, BOT, STRANGER, policy_of
+from tests.harness.events import event
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 GLASS = UserId("@glass:x.org")
 NEW = RoomId("!new")

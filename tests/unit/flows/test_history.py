@@ -11,18 +11,9 @@ from etb_appservice.domain.rooms import ANNOUNCEMENTS
 from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.turn import Turn
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import (
-    ALICE,
-    BOB,
-    CAROL,
-    NO_1,
-    STRANGER,
-    House,
-    MakeHouse,
-    etb_user,
-    incident,
-    policy_of,
-)
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, STRANGER, etb_user, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 PUBLIC, INTERNAL = Classification.PUBLIC, Classification.INTERNAL
 CONFIDENTIAL, RESTRICTED = Classification.CONFIDENTIAL, Classification.RESTRICTED

@@ -7,7 +7,8 @@ from etb_appservice.domain.facts import HoldsSeen
 from etb_appservice.domain.holds import HOLD, LegalHold
 from etb_appservice.domain.ids import IncidentId, RoomId, war_room_id
 from etb_appservice.flows.keeping import is_held
-from tests.harness.kit import NO_1, House, incident
+from tests.harness.cast import NO_1, incident
+from tests.harness.house import House
 from tests.unit.flows.test_closings import DAY, HOUR, lines, shown
 from tests.unit.flows.test_upgrades import NEW, upgrades
 

@@ -17,8 +17,7 @@ from etb_appservice.domain.rooms import CONTROL_ROOM, SPACE, RoomPolicy, control
 from etb_appservice.etb import parse
 from etb_appservice.etb.spelling import Spelling
 from etb_appservice.flows import invitations
-from tests.harness.etb_parts import incident_row
-from tests.harness.kit import (
+from tests.harness.cast import (
     ALICE,
     BOB,
     BOT,
@@ -27,14 +26,14 @@ from tests.harness.kit import (
     NO_2,
     OPERATOR,
     STRANGER,
-    House,
-    MakeHouse,
     etb_user,
     incident,
-    later,
     policy_of,
-    unsure,
 )
+from tests.harness.etb_parts import incident_row
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import later, unsure
 
 
 async def test_an_incident_becomes_a_room_with_people_a_card_a_pin_and_a_timeline_entry(house: House) -> None:

@@ -13,18 +13,10 @@ from etb_appservice.domain.policy import Backoff, KeyPolicy
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import ASK_AGAIN, Arrival
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import (
-    ALICE,
-    BOB,
-    NO_1,
-    NO_2,
-    OPERATOR,
-    House,
-    MakeHouse,
-    event,
-    incident,
-    policy_of,
-)
+from tests.harness.cast import ALICE, BOB, NO_1, NO_2, OPERATOR, incident, policy_of
+from tests.harness.events import event
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 async def depth(house: House) -> tuple[int, int]:

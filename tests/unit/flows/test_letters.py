@@ -6,7 +6,10 @@ from etb_appservice.domain.effects import Invite, OpenRoom
 from etb_appservice.domain.facts import LetterDue
 from etb_appservice.domain.ids import RoomId, direct_id
 from etb_appservice.domain.rooms import direct_room
-from tests.harness.kit import ALICE, BOB, BOT, OPERATOR, House, MakeHouse, later, policy_of
+from tests.harness.cast import ALICE, BOB, BOT, OPERATOR, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import later
 
 
 def chat_of(house: House, user_id: str = ALICE) -> RoomId:

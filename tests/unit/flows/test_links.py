@@ -14,7 +14,10 @@ from etb_appservice.domain.rooms import CONTROL_ROOM
 from etb_appservice.flows.links import after_commit, offer
 from etb_appservice.flows.turn import Turn
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import ALICE, BOB, GHOSTS, OPERATOR, House, MakeHouse, etb_user, member, policy_of
+from tests.harness.cast import ALICE, BOB, GHOSTS, OPERATOR, etb_user, policy_of
+from tests.harness.events import member
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 WANDA = Username("wanda")
 HERS = UserId("@w:x.org")

@@ -6,7 +6,9 @@ from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.facts import EffectAnswered, IncidentDoubted, NotDone
 from etb_appservice.domain.ids import IncidentId
 from etb_appservice.domain.outcomes import Later, Refused
-from tests.harness.kit import NO_1, NO_2, House, MakeHouse, incident, policy_of
+from tests.harness.cast import NO_1, NO_2, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 MINUTE = 60
 HOUR = 60 * MINUTE

@@ -23,8 +23,10 @@ from etb_appservice.domain.incident import EtbUser, OnCall
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.cipher import Cipher
 from etb_appservice.ports import Work as Tables
+from tests.harness.cast import ALICE, GHOSTS, NO_1, etb_user, incident, policy_of
+from tests.harness.house import House
 from tests.harness.keyserver import KeyServer
-from tests.harness.kit import ALICE, GHOSTS, NO_1, House, etb_user, house_at, incident, policy_of
+from tests.harness.kit import house_at
 from tests.harness.phones import SealedWorld, add_phone
 from tests.unit.matrix.conftest import Actor
 

@@ -13,18 +13,10 @@ from etb_appservice.domain.policy import Backoff
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import OutboxRow, ParkedEffect
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import (
-    ALICE,
-    NO_1,
-    OPERATOR,
-    House,
-    MakeHouse,
-    broken,
-    incident,
-    later,
-    policy_of,
-    unsure,
-)
+from tests.harness.cast import ALICE, NO_1, OPERATOR, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
+from tests.harness.world import broken, later, unsure
 
 
 async def queue_texts(house: House, *texts: str, room: str = "!r", lane: str = NO_1) -> None:

@@ -16,7 +16,9 @@ from etb_appservice.flows.duty import acknowledged
 from etb_appservice.flows.pages import page_at
 from etb_appservice.flows.turn import Turn
 from etb_appservice.store.codec import FactJson
-from tests.harness.kit import ALICE, BOB, CAROL, NO_1, NO_2, House, MakeHouse, incident, policy_of
+from tests.harness.cast import ALICE, BOB, CAROL, NO_1, NO_2, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 MINUTE = 60
 

@@ -26,20 +26,9 @@ from etb_appservice.domain.outcomes import Broken, Refused
 from etb_appservice.domain.partners import Partner, PartnerAdmitted
 from etb_appservice.domain.policy import CommandPolicy, Policy, RolePolicy
 from etb_appservice.domain.rooms import RoomPolicy
-from tests.harness.kit import (
-    ALICE,
-    BOB,
-    BOT,
-    CAROL,
-    NO_1,
-    NO_2,
-    OPERATOR,
-    STRANGER,
-    House,
-    MakeHouse,
-    incident,
-    policy_of,
-)
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, NO_1, NO_2, OPERATOR, STRANGER, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 ANN, EVE, OTHER = UserId("@ann:cert.net"), UserId("@eve:cert.net"), UserId("@ann:vendor.net")
 ACL = "m.room.server_acl"

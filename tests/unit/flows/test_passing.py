@@ -11,7 +11,8 @@ from etb_appservice.domain.ids import EventId, RoomId, UserId, Username
 from etb_appservice.domain.news import News, ReadUpTo, Typing
 from etb_appservice.domain.passing import ReadSeen, TypingSeen
 from etb_appservice.flows.passing import TYPING_S, Passing
-from tests.harness.kit import ALICE, BOB, BOT, CAROL, GHOSTS, House
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, GHOSTS
+from tests.harness.house import House
 
 ALICES_GHOST = GHOSTS.user_id(Username("alice")) or UserId("")
 FOREIGN = UserId("@mallory:evil.example")

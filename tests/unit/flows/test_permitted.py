@@ -8,7 +8,9 @@ from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.rooms import RoomPolicy
 from etb_appservice.flows.permitted import Permission, permission, permission_of
-from tests.harness.kit import ALICE, BOT, CAROL, House, MakeHouse, policy_of
+from tests.harness.cast import ALICE, BOT, CAROL, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 ANN = UserId("@ann:partner.example")
 

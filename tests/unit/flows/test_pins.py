@@ -8,7 +8,10 @@ from etb_appservice.domain.effects import LetMembersPin, MendPins
 from etb_appservice.domain.ids import EventId
 from etb_appservice.domain.news import MessagePinned
 from etb_appservice.domain.pins import PINS, Pins
-from tests.harness.kit import ALICE, BOB, BOT, STRANGER, House, MakeHouse, event
+from tests.harness.cast import ALICE, BOB, BOT, STRANGER
+from tests.harness.events import event
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 _NUMBERS = itertools.count(1)
 

@@ -12,7 +12,9 @@ from etb_appservice.domain.questions import Held, Question, read_answer
 from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import EVERYWHERE, Answer, Command, NotYet, command
 from etb_appservice.ports import CommandRun
-from tests.harness.kit import ALICE, BOB, BOT, NO_1, OPERATOR, House, MakeHouse
+from tests.harness.cast import ALICE, BOB, BOT, NO_1, OPERATOR
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 RAN: list[tuple[str, str, str]] = []
 """Who ran what with which answer."""

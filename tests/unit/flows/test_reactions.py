@@ -12,7 +12,9 @@ from etb_appservice.domain.policy import ReactionPolicy
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.flows.reactions import Reactions
-from tests.harness.kit import ALICE, BOB, BOT, OPERATOR, STRANGER, House, MakeHouse, etb_user, policy_of
+from tests.harness.cast import ALICE, BOB, BOT, OPERATOR, STRANGER, etb_user, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 async def entries(house: House, kind: type[Any]) -> list[Any]:

@@ -24,7 +24,10 @@ from etb_appservice.domain.news import (
 )
 from etb_appservice.domain.pins import PINS, Pins
 from etb_appservice.ports import Message
-from tests.harness.kit import ALICE, BOB, BOT, CAROL, NO_1, STRANGER, House, MakeHouse, event, incident, policy_of
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, NO_1, STRANGER, incident, policy_of
+from tests.harness.events import event
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 GHOST = UserId("@_etb_u_alice:x.org")
 

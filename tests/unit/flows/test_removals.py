@@ -12,19 +12,9 @@ from etb_appservice.domain.incident import OnCall
 from etb_appservice.domain.policy import ClearancePolicy, RolePolicy
 from etb_appservice.flows.permitted import Permission, permission
 from etb_appservice.matrix.audience import audience_from
-from tests.harness.kit import (
-    ALICE,
-    BOT,
-    CAROL,
-    NO_1,
-    OPERATOR,
-    STRANGER,
-    House,
-    MakeHouse,
-    etb_user,
-    incident,
-    policy_of,
-)
+from tests.harness.cast import ALICE, BOT, CAROL, NO_1, OPERATOR, STRANGER, etb_user, incident, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 
 
 def removed(house: House) -> list[tuple[RoomId, UserId]]:

@@ -8,7 +8,8 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.facts import LetterDue
 from etb_appservice.domain.ids import RoomId, UserId, Username, direct_id
-from tests.harness.kit import ALICE, CAROL, NO_1, NO_2, OPERATOR, House, etb_user, incident
+from tests.harness.cast import ALICE, CAROL, NO_1, NO_2, OPERATOR, etb_user, incident
+from tests.harness.house import House
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 from etb_appservice.domain.effects import FollowUpgrade, LeaveRoom, Remove, Say
 from etb_appservice.domain.ids import RoomId, UserId
 from etb_appservice.domain.outcomes import Broken, Refused
-from tests.harness.kit import ALICE, BOB, BOT, CAROL, NO_1, House, incident
+from tests.harness.cast import ALICE, BOB, BOT, CAROL, NO_1, incident
+from tests.harness.house import House
 
 GLASS = UserId("@glass:x.org")
 NEW = RoomId("!new")

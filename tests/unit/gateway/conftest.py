@@ -6,7 +6,8 @@ import pytest
 
 from etb_appservice.domain.ids import WarRoomId
 from tests.harness.api import Api, api_of
-from tests.harness.kit import House, fast_folder, house, logged, make_house
+from tests.harness.house import House
+from tests.harness.kit import fast_folder, house, logged, make_house
 from tests.harness.sockets import Scene, scene
 
 __all__ = ["fast_folder", "house", "logged", "make_house"]

@@ -6,8 +6,8 @@ from etb_appservice.domain.conversation import FileDetails
 from etb_appservice.domain.ids import RoomId, Username, new_id, war_room_id
 from etb_appservice.ports import ChatFile, unsent
 from tests.harness.api import Api
+from tests.harness.cast import ALICE, NO_1
 from tests.harness.fakes_etb import entry_id
-from tests.harness.kit import ALICE, NO_1
 from tests.unit.gateway.test_reading import put
 
 pytestmark = pytest.mark.enable_socket

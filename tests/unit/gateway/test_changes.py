@@ -10,7 +10,9 @@ from etb_appservice.domain.effects import OpenRoom
 from etb_appservice.domain.ids import Username, war_room_id
 from etb_appservice.domain.policy import RolePolicy
 from tests.harness.api import Api, api_of, id_of
-from tests.harness.kit import CAROL, NO_1, NO_2, MakeHouse, etb_user, incident, later, policy_of
+from tests.harness.cast import CAROL, NO_1, NO_2, etb_user, incident, policy_of
+from tests.harness.kit import MakeHouse
+from tests.harness.world import later
 
 pytestmark = pytest.mark.enable_socket
 ROOM = war_room_id(NO_1)

@@ -29,7 +29,9 @@ from etb_appservice.matrix.files import Attachments
 from etb_appservice.ports import ChatFile
 from etb_appservice.render.pictures import MOST_PIXELS
 from tests.harness.api import Answered, Api, api_of, token_of
-from tests.harness.kit import ALICE, NO_1, House, MakeHouse, policy_of
+from tests.harness.cast import ALICE, NO_1, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 from tests.harness.web import WebUser
 from tests.unit.flows.test_upgrades import NEW, upgrades
 

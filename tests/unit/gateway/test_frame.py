@@ -12,7 +12,8 @@ from etb_appservice.gateway.bodies import BODY_LIMIT
 from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.links import PREFIXES
 from tests.harness.api import Api, api_of, token_of
-from tests.harness.kit import House, etb_user
+from tests.harness.cast import etb_user
+from tests.harness.house import House
 
 pytestmark = pytest.mark.enable_socket
 ROOMS = "war-rooms/"

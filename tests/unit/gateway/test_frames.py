@@ -14,7 +14,8 @@ from etb_appservice.domain.ids import new_id
 from etb_appservice.gateway.acts import Acts
 from etb_appservice.gateway.desk import Draft, Order, Refusal, RefusalCode
 from etb_appservice.gateway.frames import CLIENT_TYPES, Unacceptable, read_frame
-from tests.harness.kit import NO_2, House, incident
+from tests.harness.cast import NO_2, incident
+from tests.harness.house import House
 from tests.harness.sockets import UUID_OF, Client, Scene, user_called
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"

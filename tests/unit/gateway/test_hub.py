@@ -31,7 +31,8 @@ from etb_appservice.gateway.desk import Act
 from etb_appservice.gateway.seat import Pace, Seat, rendered
 from etb_appservice.gateway.told import Error
 from etb_appservice.ports import ChatFile
-from tests.harness.kit import ALICE, NO_1, NO_2, House, etb_user, incident
+from tests.harness.cast import ALICE, NO_1, NO_2, etb_user, incident
+from tests.harness.house import House
 from tests.harness.sockets import Scene, user_called
 from tests.unit.gateway.test_reading import put
 

@@ -6,7 +6,7 @@ from etb_appservice.domain.effects import Redact
 from etb_appservice.domain.ids import EventId
 from etb_appservice.gateway.objects import moment
 from tests.harness.api import Api
-from tests.harness.kit import ALICE
+from tests.harness.cast import ALICE
 from tests.harness.web import WebUser
 from tests.unit.flows.test_closings import closing, shown
 from tests.unit.flows.test_holds import see

@@ -10,7 +10,8 @@ from etb_appservice.domain.links import CODE_MS, MOST_OFFERS, OFFERS_MS, LinkCod
 from etb_appservice.domain.policy import CommandPolicy
 from etb_appservice.gateway.objects import moment
 from tests.harness.api import Api, api_of
-from tests.harness.kit import ALICE, MakeHouse, etb_user, policy_of
+from tests.harness.cast import ALICE, etb_user, policy_of
+from tests.harness.kit import MakeHouse
 from tests.unit.flows.test_links import HERS, WANDA, chat, types
 
 pytestmark = pytest.mark.enable_socket

@@ -26,7 +26,7 @@ from etb_appservice.gateway.openapi import document, statuses
 from etb_appservice.gateway.routes import ROUTES
 from etb_appservice.ports import ChatFile
 from tests.harness.api import Api, token_of
-from tests.harness.kit import ALICE, NO_1
+from tests.harness.cast import ALICE, NO_1
 
 pytestmark = pytest.mark.enable_socket
 DOCUMENT: dict[str, Any] = json.loads(api_document())

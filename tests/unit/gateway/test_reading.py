@@ -16,7 +16,8 @@ from etb_appservice.gateway.reading import SCAN
 from etb_appservice.ports import ChatFile, Message
 from etb_appservice.store.desk import Transaction
 from tests.harness.api import Api, api_of, id_of, token_of
-from tests.harness.kit import ALICE, BOB, NO_1, NO_2, House, incident
+from tests.harness.cast import ALICE, BOB, NO_1, NO_2, incident
+from tests.harness.house import House
 
 pytestmark = pytest.mark.enable_socket
 ROOM = war_room_id(NO_1)

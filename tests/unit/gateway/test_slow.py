@@ -16,7 +16,9 @@ from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.connection import EtbConnection
 from etb_appservice.etb.webhook import PATH, WebhookIntake
 from tests.harness.api import Api, api_of, token_of
-from tests.harness.kit import NO_1, House, MakeHouse, policy_of
+from tests.harness.cast import NO_1, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 from tests.harness.processes import free_port
 from tests.unit.gateway.test_files import BEGUN, FILES, ROOM, upload
 

@@ -9,7 +9,8 @@ from multidict import CIMultiDict
 from etb_appservice.domain.classification import Classification
 from etb_appservice.gateway.socket import SocketTerms
 from etb_appservice.gateway.watch import Patience
-from tests.harness.kit import NO_1, NO_2, House, incident
+from tests.harness.cast import NO_1, NO_2, incident
+from tests.harness.house import House
 from tests.harness.sockets import ORIGIN, UUID_OF, Scene, scene, user_called
 
 # --- the upgrade ----------------------------------------------------------------------------------------------

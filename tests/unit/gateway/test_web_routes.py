@@ -9,7 +9,8 @@ from etb_appservice.domain.closing import Closing
 from etb_appservice.domain.effects import React, Say
 from etb_appservice.domain.outcomes import Refused
 from tests.harness.api import Api, api_of, id_of
-from tests.harness.kit import ALICE, House
+from tests.harness.cast import ALICE
+from tests.harness.house import House
 
 pytestmark = pytest.mark.enable_socket
 MESSAGES = "war-room-messages/"

@@ -13,7 +13,9 @@ from etb_appservice.domain.policy import ApprovalPolicy
 from etb_appservice.gateway.desk import Order, Refusal
 from etb_appservice.gateway.orders import typed
 from etb_appservice.ports import CommandRun
-from tests.harness.kit import ALICE, GHOSTS, House, MakeHouse, policy_of
+from tests.harness.cast import ALICE, GHOSTS, policy_of
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 from tests.harness.web import WebUser
 
 ALICES_GHOST = GHOSTS.user_id(Username("alice"))

@@ -14,7 +14,8 @@ from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import RolePolicy
 from tests.harness.api import Api, api_of
-from tests.harness.kit import BOT, NO_1, MakeHouse, incident, policy_of
+from tests.harness.cast import BOT, NO_1, incident, policy_of
+from tests.harness.kit import MakeHouse
 from tests.unit.gateway import test_files
 from tests.unit.gateway.test_changes import ONE, know
 from tests.unit.gateway.test_files import FILES, ROOM, kept, upload

@@ -24,7 +24,9 @@ from etb_appservice.domain.outcomes import Broken, Later, Refused
 from etb_appservice.domain.past import Levels, Step
 from etb_appservice.domain.pins import Pins
 from etb_appservice.gateway.desk import Draft, Refusal, Undecided
-from tests.harness.kit import ALICE, BOB, GHOSTS, NO_1, STRANGER, House, MakeHouse
+from tests.harness.cast import ALICE, BOB, GHOSTS, NO_1, STRANGER
+from tests.harness.house import House
+from tests.harness.kit import MakeHouse
 from tests.harness.web import WebUser
 
 THUMB = "\N{THUMBS UP SIGN}"

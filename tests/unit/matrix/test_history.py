@@ -26,9 +26,9 @@ from etb_appservice.ports import Known, Room
 from etb_appservice.store.migrate import upgrade
 from etb_appservice.store.sql import SqlStore, open_store
 from tests.harness.bot import RealClock
+from tests.harness.cast import NO_1, incident
 from tests.harness.hands import a_policy, let_in
 from tests.harness.keyserver import KeyServer
-from tests.harness.kit import NO_1, incident
 from tests.unit.matrix.conftest import ROOM, Actor, MakeActor, event, text
 
 PUBLIC, INTERNAL, SECRET = Classification.PUBLIC, Classification.INTERNAL, Classification.TOP_SECRET

@@ -9,7 +9,9 @@ from etb_appservice.domain.ids import EventId, RoomId, UserId
 from etb_appservice.domain.outcomes import Later
 from etb_appservice.matrix.vouching import Vouching
 from etb_appservice.ports import KeyMissing, Nothing
-from tests.harness.kit import ALICE, BOT, STRANGER, House, fast_folder, house, logged, make_house
+from tests.harness.cast import ALICE, BOT, STRANGER
+from tests.harness.house import House
+from tests.harness.kit import fast_folder, house, logged, make_house
 
 __all__ = ["fast_folder", "house", "logged", "make_house"]
 
