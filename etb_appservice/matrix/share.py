@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 _CLAIM_TIMEOUT_MS = 5_000
 _DEVICES_PER_REQUEST = 250
 _WITHHELD = "m.room_key.withheld"
-"""The stable spelling alone: matrix-js-sdk 43 knows no other. The unstable one is still read, in `cipher`."""
+"""The stable spelling alone: matrix-js-sdk 43 knows no other. The unstable one is still read, in `to_device`."""
 
 
 @dataclass(slots=True)

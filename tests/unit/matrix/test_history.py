@@ -76,7 +76,7 @@ def read_with(key: dict[str, Any], message: dict[str, Any]) -> str | None:
 def move(monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
     """The clock of the record goes ahead of the real one."""
     now = chronicle.now_ms() + int(hours * HOUR_MS)
-    for module in ("chronicle", "cipher"):
+    for module in ("chronicle", "outgoing"):
         monkeypatch.setattr(f"etb_appservice.matrix.{module}.now_ms", lambda: now)
 
 
@@ -229,7 +229,7 @@ async def test_a_session_is_exported_from_where_we_have_it(actor: MakeActor) -> 
     bot, alice = await actor("bot"), await actor("alice")
     early = await said(alice, bot, body="early")
     bot.server.inbox[bot.mxid, bot.device_id].clear()
-    session = alice.cipher._rooms[ROOM]
+    session = alice.cipher.outgoing.sessions[ROOM]
     await again(alice, bot, marks={"shared_history": True}, session_key=session.group.session_key)
     late = await heard(bot, alice, body="late")
     [key] = await bot.cipher.export(ROOM, {session_of(late): 0})
@@ -525,6 +525,6 @@ async def devices(asker: Actor, owner: Actor) -> Any:
 
 async def again(speaker: Actor, to: Actor, *, marks: dict[str, Any], **changes: Any) -> None:
     """The key of somebody's present session is sent once more."""
-    key = key_of(speaker.cipher._rooms[ROOM]) | changes | marks
+    key = key_of(speaker.cipher.outgoing.sessions[ROOM]) | changes | marks
     await speaker.cipher.courier.deliver(await devices(speaker, to), "m.room_key", key)
     await to.sync()

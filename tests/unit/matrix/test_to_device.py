@@ -166,7 +166,7 @@ async def test_a_key_for_a_known_session_does_not_move_it_to_another_device(acto
     bot, alice, mallory = await actor("bot"), await actor("alice"), await actor("mallory")
     said = await _said(alice, bot)
     await bot.sync()
-    session = alice.cipher._rooms[ROOM]
+    session = alice.cipher.outgoing.sessions[ROOM]
     target = {(bot.mxid, bot.device_id): (await _device(mallory, bot))}
     stolen = {
         "algorithm": "m.megolm.v1.aes-sha2", "room_id": ROOM, "session_id": session.group.id,
