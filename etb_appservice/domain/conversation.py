@@ -251,6 +251,8 @@ class Vote:
     event_id: EventId
     answers: tuple[str, ...]
     """Ids of answers."""
+    at_ms: int = 0
+    """When it came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +274,8 @@ class Poll:
 
     def with_vote(self, vote: Vote) -> "Poll":
         """Each person's last vote counts."""
+        if any(one.user_id == vote.user_id and one.at_ms > vote.at_ms for one in self.votes):
+            return self
         known = {one for one, _ in self.answers}
         chosen = tuple(dict.fromkeys(one for one in vote.answers if one in known))[: self.most]
         others = tuple(one for one in self.votes if one.user_id != vote.user_id)

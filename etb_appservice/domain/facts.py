@@ -46,6 +46,8 @@ from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import EtbUser, Incident, OnCall
 from etb_appservice.domain.talk import (
+    CameTooEarly,
+    Early,
     EventRedacted,
     KeyAwaited,
     Loss,
@@ -58,7 +60,6 @@ from etb_appservice.domain.talk import (
     PollEnded,
     PollVoted,
     ReactionReceived,
-    ReactionTooEarly,
     TalkFact,
     Trust,
 )
@@ -70,12 +71,14 @@ __all__ = [  # those of due.py, talk.py and web.py; what stands here needs no me
     "ApprovalEnds",
     "BreakGlassEnds",
     "BreakGlassReviewDue",
+    "CameTooEarly",
     "CardDue",
     "CatchUpDue",
     "ChartDue",
     "CommanderDue",
     "DeviceDue",
     "DutyDue",
+    "Early",
     "EventRedacted",
     "ExportDue",
     "Fact",
@@ -100,7 +103,6 @@ __all__ = [  # those of due.py, talk.py and web.py; what stands here needs no me
     "PollVoted",
     "QuestionEnds",
     "ReactionReceived",
-    "ReactionTooEarly",
     "ReadOnlyDue",
     "RightsDue",
     "RightsSweepDue",

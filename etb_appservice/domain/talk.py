@@ -129,15 +129,6 @@ class ReactionReceived(Origin):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReactionTooEarly(Origin):
-    """A reaction to a message that wasn't in the record yet, such as one of the bot's: looked at once more."""
-
-    kind: Literal["ReactionTooEarly"] = "ReactionTooEarly"
-    emoji: str
-    relates_to: EventId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EventRedacted(Origin):
     """A redaction; readable and forgeable by the sender's server, so it only ever removes."""
 
@@ -171,13 +162,28 @@ class PollEnded(Origin):
     poll: EventId
 
 
+Early = MessageReceived | ReactionReceived | PollVoted | PollEnded
+"""What may come before that which it is about: an edit, a reaction, a vote, a poll's end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameTooEarly(Origin):
+    """Something was about an event that wasn't in the record yet; it is looked at again, some times."""
+
+    kind: Literal["CameTooEarly"] = "CameTooEarly"
+    what: Early
+    came_ms: int
+    """When it came first, by our clock."""
+    looks: int = 1
+
+
 TalkFact = (
     MessageReceived
     | PlainMessageReceived
     | MessageUnreadable
     | KeyAwaited
     | ReactionReceived
-    | ReactionTooEarly
+    | CameTooEarly
     | EventRedacted
     | PinsSet
     | PollVoted

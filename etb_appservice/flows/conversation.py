@@ -9,6 +9,7 @@ from dataclasses import replace
 from etb_appservice.domain.conversation import FileDetails
 from etb_appservice.domain.effects import Say, SendFile
 from etb_appservice.domain.facts import (
+    CameTooEarly,
     EventRedacted,
     KeyAwaited,
     Loss,
@@ -21,6 +22,7 @@ from etb_appservice.domain.ids import EventId, new_id, short_hash
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows import files, marks, polls
+from etb_appservice.flows.early import is_wanted, look_later
 from etb_appservice.flows.record import (
     details_of,
     free_place,
@@ -58,10 +60,7 @@ class Conversation:
         if fact.effect_key is not None and self._policy.is_ours(fact.sender):
             return
         if fact.replaces is not None:
-            original = await turn.work.messages.by_event(fact.replaces)
-            is_theirs = original is not None and original.sender == fact.sender
-            if original is not None and is_theirs and original.state in {"open", "sealed"}:
-                await put_edit(turn, room, original, fact, self._policy)
+            await self.edited(turn, room, fact)
             await free_place(turn, room, fact, self._policy)
         else:
             body = await polls.begun(turn, room, fact, fact.poll) if fact.poll else text_of(fact)
@@ -80,6 +79,24 @@ class Conversation:
             details={"room": room.war_room, "device": fact.device_id, "trust": fact.trust.value},
             contents={"body": fact.body},
         )
+
+    async def edited(
+        self, turn: Turn, room: Room, fact: MessageReceived, early: CameTooEarly | None = None
+    ) -> None:
+        """Its sender's own message changes. `early`: it came before that, and a later edit stays in force."""
+        original = None if fact.replaces is None else await turn.work.messages.by_event(fact.replaces)
+        if original is None:
+            await look_later(turn, fact, early)
+            return
+        if original.sender != fact.sender or original.state not in {"open", "sealed"}:
+            return
+        awaiting = original.details.awaiting
+        last_ms = max(original.details.edited_ms or 0, awaiting.at_ms if awaiting is not None else 0)
+        if early is not None and early.came_ms < last_ms:
+            return
+        if await is_wanted(turn, early):
+            came_ms = turn.now_ms if early is None else early.came_ms
+            await put_edit(turn, room, original, fact, self._policy, came_ms)
 
     async def in_clear(self, turn: Turn, room: Room, fact: PlainMessageReceived) -> None:
         """Something in clear text in an encrypted room: anybody who runs a homeserver can make one."""
@@ -121,7 +138,7 @@ class Conversation:
         if self._policy.ghosts.username(missing.sender) is not None:
             return  # it stands in the record already
         if await turn.work.messages.by_event(missing.event_id) is None:
-            await self._put(turn, room, origin, "sealed")
+            await self._put(turn, room, origin, "sealed", thread_root=missing.thread_root)
         keys = self._policy.keys
         for seconds in (keys.tell_after_s, keys.give_up_after_s):
             await turn.follow(
@@ -202,10 +219,13 @@ class Conversation:
             contents={"body": body},
         )
 
-    async def _put(self, turn: Turn, room: Room, fact: Origin, state: MessageState) -> None:
-        """A place without a text."""
+    async def _put(
+        self, turn: Turn, room: Room, fact: Origin, state: MessageState, *, thread_root: EventId | None = None
+    ) -> None:
+        """A place without a text. `thread_root`: an answer to it goes there, since threads have no threads."""
         before = await turn.work.messages.by_event(fact.event_id)
-        message = self._message(turn, room, fact, state)
+        thread_root = thread_root or (before.thread_root if before is not None else None)
+        message = replace(self._message(turn, room, fact, state), thread_root=thread_root)
         if state in SHOWN:
             await put_new(turn, room, message, before)
         else:

@@ -10,6 +10,7 @@ from etb_appservice.domain.due import RoomDue
 from etb_appservice.domain.effects import Say
 from etb_appservice.domain.facts import (
     AclsDue,
+    CameTooEarly,
     CardDue,
     CatchUpDue,
     ChartDue,
@@ -37,7 +38,6 @@ from etb_appservice.domain.facts import (
     PollEnded,
     PollVoted,
     ReactionReceived,
-    ReactionTooEarly,
     RoomAsked,
     RunbookDue,
     ServiceFact,
@@ -263,8 +263,8 @@ class Decider:
             case ReactionReceived():
                 await marks.reacted(turn, room, fact, self.rights)
                 await self.reactions.received(turn, room, fact)
-            case ReactionTooEarly():
-                await marks.reacted(turn, room, fact, self.rights)
+            case CameTooEarly():
+                await self._came(turn, room, fact)
             case PinsSet():
                 await marks.pins_set(turn, room, fact, self.rights)
             case PollVoted() | PollEnded():
@@ -275,6 +275,16 @@ class Decider:
                 await self.reactions.redacted(turn, room, fact)
             case _:
                 assert_never(fact)
+
+    async def _came(self, turn: Turn, room: Room, early: CameTooEarly) -> None:
+        """It may be here by now, what this is about."""
+        match early.what:
+            case MessageReceived() as edit:
+                await self.conversation.edited(turn, room, edit, early)
+            case ReactionReceived() as reaction:
+                await marks.reacted(turn, room, reaction, self.rights, early=early)
+            case PollVoted() | PollEnded() as ballot:
+                await polls.decided(turn, room, ballot, self.rights, early=early)
 
     async def _troubled(self, turn: Turn, fact: Troubled) -> None:
         """Say it in the control room, as soon as there is one."""

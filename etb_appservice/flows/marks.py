@@ -1,7 +1,7 @@
 """What people put on messages: reactions and pins, as the record shows them.
 
     ReactionReceived ─► with its message, once per Matrix id and emoji ─► ReactionChanged
-                     └► its message isn't there yet (the bot's, a moment ago) ─► ReactionTooEarly, once
+                     └► its message isn't there yet ─► looked at again (early.py)
     EventRedacted (the reaction) ─► it goes ─► ReactionChanged
     PinsSet ─► the case's Pins, in the room's order; whoever pinned first stays named ─► MessagePinned
              └► over what its setter hadn't seen, without the card, by who may not: PinsDue ─► MendPins
@@ -14,43 +14,35 @@ from dataclasses import replace
 
 from etb_appservice.domain.conversation import Reacted
 from etb_appservice.domain.effects import MendPins
-from etb_appservice.domain.facts import EventRedacted, PinsDue, PinsSet, ReactionReceived, ReactionTooEarly
+from etb_appservice.domain.facts import CameTooEarly, EventRedacted, PinsDue, PinsSet, ReactionReceived
 from etb_appservice.domain.ids import UserId, WarRoomId
 from etb_appservice.domain.news import MessagePinned, ReactionChanged
 from etb_appservice.domain.pins import PINS, Pins, PinsShown, Setter
 from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.early import is_wanted, look_later
 from etb_appservice.flows.permitted import PUT_OUT, permission
 from etb_appservice.flows.record import person_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room, Work, unsent
 
-_TOO_EARLY_MS = 2_000
 _MEND_EVERY_MS = 1_000
 """A room's pins are mended no more often, whatever is done to them."""
 MOST_REACTIONS = 1000
 """On one message: a bound for what a stranger's server can make us keep."""
 
 
-async def reacted(turn: Turn, room: Room, fact: ReactionReceived | ReactionTooEarly, policy: Policy) -> None:
-    """Somebody put an emoji on a message."""
-    emoji = fact.emoji if isinstance(fact, ReactionTooEarly) else fact.shown or fact.key
+async def reacted(
+    turn: Turn, room: Room, fact: ReactionReceived, policy: Policy, *, early: CameTooEarly | None = None
+) -> None:
+    """Somebody put an emoji on a message. `early`: it came before that."""
+    emoji = fact.shown or fact.key
     if policy.is_ours(fact.sender) or await turn.work.messages.of_reaction(fact.event_id) is not None:
         return
     message = await turn.work.messages.by_event(fact.relates_to)
     if message is None:
-        if isinstance(fact, ReactionReceived):
-            again = ReactionTooEarly(
-                room_id=fact.room_id,
-                event_id=fact.event_id,
-                sender=fact.sender,
-                origin_ms=fact.origin_ms,
-                emoji=emoji,
-                relates_to=fact.relates_to,
-            )
-            key = ("reaction too early", fact.event_id)
-            await turn.follow(again, key, due_ms=turn.now_ms + _TOO_EARLY_MS)
+        await look_later(turn, fact, early)
         return
-    if isinstance(fact, ReactionTooEarly) and not await turn.work.once.first_time("withdrawn", fact.event_id):
+    if not await is_wanted(turn, early):
         return
     who = person_of(fact.sender, policy)
     reaction = Reacted(

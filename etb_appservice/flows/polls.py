@@ -8,10 +8,18 @@ Only decrypted votes get here. They are shown, and nothing else follows from the
 from dataclasses import replace
 
 from etb_appservice.domain.conversation import Poll, Vote
-from etb_appservice.domain.facts import EventRedacted, MessageReceived, PollAsked, PollEnded, PollVoted
+from etb_appservice.domain.facts import (
+    CameTooEarly,
+    EventRedacted,
+    MessageReceived,
+    PollAsked,
+    PollEnded,
+    PollVoted,
+)
 from etb_appservice.domain.ids import NOBODY, EventId
 from etb_appservice.domain.news import MessageUpdated
 from etb_appservice.domain.policy import Policy
+from etb_appservice.flows.early import is_wanted, look_later
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
 
@@ -33,10 +41,15 @@ async def begun(turn: Turn, room: Room, fact: MessageReceived, asked: PollAsked)
     return poll.text()
 
 
-async def decided(turn: Turn, room: Room, fact: PollVoted | PollEnded, policy: Policy) -> None:
-    """Somebody voted, or whoever began it ended it."""
+async def decided(
+    turn: Turn, room: Room, fact: PollVoted | PollEnded, policy: Policy, *, early: CameTooEarly | None = None
+) -> None:
+    """Somebody voted, or whoever began it ended it. `early`: before the poll could be read."""
     poll = await turn.work.cases.get(room.war_room, Poll, fact.poll)
-    if poll is None or not poll.is_open:
+    if poll is None:
+        await look_later(turn, fact, early)
+        return
+    if not poll.is_open or not await is_wanted(turn, early):
         return
     if isinstance(fact, PollEnded):
         if fact.sender == poll.by:
@@ -47,6 +60,7 @@ async def decided(turn: Turn, room: Room, fact: PollVoted | PollEnded, policy: P
         username=policy.people.username(fact.sender) or NOBODY,
         event_id=fact.event_id,
         answers=fact.answers,
+        at_ms=turn.now_ms if early is None else early.came_ms,
     )
     now = poll.with_vote(vote)
     if len(now.votes) <= _MOST_VOTES:

@@ -99,12 +99,14 @@ async def put_new(
     tell_mentioned(turn, room, message, message.details.mentioned, everybody=message.details.mentions_room)
 
 
-async def put_edit(turn: Turn, room: Room, original: Message, fact: MessageReceived, policy: Policy) -> None:
-    """Its own sender has changed it; at once where it can be read, else as soon as it can."""
+async def put_edit(
+    turn: Turn, room: Room, original: Message, fact: MessageReceived, policy: Policy, at_ms: int
+) -> None:
+    """Its own sender has changed it, which came at `at_ms`; at once where it can be read, else soon."""
     named = _named(fact.mentions, policy)
     edit = Edited(
         body=text_of(fact),
-        at_ms=turn.now_ms,
+        at_ms=at_ms,
         mentions=fact.mentions,
         mentioned=named,
         mentions_room=fact.mentions_room,

@@ -138,29 +138,38 @@ class Decoder:
         match await self._crypto.decrypt(event):
             case results.KeyMissing(session_id=session_id):
                 self._missed()
-                return _waits(origin, session_id)
+                return _waits(origin, session_id, content)
             case Undecryptable(reason=reason):
                 named = content.get("session_id")
                 return MessageUnreadable(
                     **_of(origin), loss=_LOSS[reason], session_id=str(named) if is_id(named) else ""
                 )
             case Decrypted(trust=results.Trust.UNKNOWN):
-                return _waits(origin, f"{ASK_AGAIN}{content.get('session_id')}")
+                return _waits(origin, f"{ASK_AGAIN}{content.get('session_id')}", content)
             case Decrypted() as inner:
                 is_ghost = self._ghosts.username(origin.sender) is not None
                 return _message(inner, content, origin, is_ours=is_ghost)
 
 
-def _waits(origin: Origin, session_id: str) -> KeyMissing:
-    return KeyMissing(origin.room_id, origin.event_id, origin.sender, origin.origin_ms, session_id)
+def _waits(origin: Origin, session_id: str, envelope: Json) -> KeyMissing:
+    thread_root = _thread(_relation(envelope))
+    return KeyMissing(origin.room_id, origin.event_id, origin.sender, origin.origin_ms, session_id, thread_root)
+
+
+def _relation(envelope: Json) -> Json:
+    relation = envelope.get(RELATION)
+    return relation if isinstance(relation, dict) else {}
+
+
+def _thread(relation: Json) -> EventId | None:
+    return _event_id(relation.get("event_id")) if relation.get("rel_type") == "m.thread" else None
 
 
 def _message(
     inner: Decrypted, envelope: Json, origin: Origin, *, is_ours: bool = False
 ) -> MessageReceived | PollVoted | PollEnded | Nothing:
     """A decrypted message. The relation counts as it stands in clear text beside the ciphertext."""
-    relation = envelope.get(RELATION)
-    relation = relation if isinstance(relation, dict) else {}
+    relation = _relation(envelope)
     content = inner.content
     ballot = ballot_of(inner.type, content, relation)
     if ballot is not None:
@@ -196,7 +205,7 @@ def _message(
         trust=_TRUST[inner.trust],
         msgtype=msgtype,
         body=clean(body),
-        thread_root=_event_id(relation.get("event_id")) if relation.get("rel_type") == "m.thread" else None,
+        thread_root=_thread(relation),
         reply_to=None if is_fallback else reply_to,
         replaces=replaces,
         effect_key=key if is_ours and isinstance(key, str) else None,

@@ -22,6 +22,8 @@ class KeyMissing:
     sender: UserId
     origin_ms: int
     session_id: str
+    thread_root: EventId | None = None
+    """In which thread it stands, which is in clear text beside it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ from etb_appservice.domain.facts import (
     BreakGlassEnds,
     BreakGlassGiven,
     BreakGlassReviewDue,
+    CameTooEarly,
     CardDue,
     CatchUpDue,
     ChartDue,
@@ -97,7 +98,6 @@ from etb_appservice.domain.facts import (
     PollVoted,
     QuestionEnds,
     ReactionReceived,
-    ReactionTooEarly,
     ReadOnlyDue,
     RightsDoubted,
     RightsDue,
@@ -396,7 +396,21 @@ FACTS: list[Fact] = [
     KeyAwaited(**ORIGIN, session_id="s", waited_s=1.25),
     MembershipChanged(**ORIGIN, user_id=USER, membership="join", previous="invite", is_upgrade=True),
     ReactionReceived(**ORIGIN, key="📌", relates_to=EVENT, shown="📌\ufe0f"),
-    ReactionTooEarly(**ORIGIN, emoji="📌", relates_to=EVENT),
+    CameTooEarly(
+        **ORIGIN,
+        what=ReactionReceived(**ORIGIN, key="📌", relates_to=EVENT, shown="📌\ufe0f"),
+        came_ms=1,
+        looks=2,
+    ),
+    CameTooEarly(**ORIGIN, what=PollVoted(**ORIGIN, poll=EVENT, answers=("1",)), came_ms=1),
+    CameTooEarly(**ORIGIN, what=PollEnded(**ORIGIN, poll=EVENT), came_ms=1),
+    CameTooEarly(
+        **ORIGIN,
+        what=MessageReceived(
+            **ORIGIN, device_id="D", trust=Trust.UNSIGNED, msgtype="m.text", body="b", replaces=EVENT
+        ),
+        came_ms=1,
+    ),
     MessageReceived(
         **ORIGIN,
         device_id="D",
