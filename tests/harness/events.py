@@ -39,7 +39,7 @@ def read(content: dict[str, Any], opens: Callable[[str, str, int], bool]) -> Fac
     origin = {name: content[name] for name in ("room_id", "event_id", "sender", "origin_ms")}
     session = content.get("session")
     if session is not None and not opens(content["room_id"], session, content.get("index", 0)):
-        return KeyMissing(**origin, session_id=session)
+        return KeyMissing(**origin, session_id=session, thread_root=content.get("thread_root"))
     rest = {name: content[name] for name in content.keys() - origin.keys() - {"is", "session", "index"}}
     match content["is"]:
         case "message":

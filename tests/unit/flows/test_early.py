@@ -3,7 +3,8 @@
 import pytest
 
 from etb_appservice.domain.news import MessageUpdated
-from tests.harness.kit import ALICE, BOB, CAROL, House
+from tests.harness.cast import ALICE, BOB, CAROL
+from tests.harness.house import House
 from tests.harness.web import WebUser
 from tests.unit.flows.test_record import POLL, happens, message, open_house, says
 
