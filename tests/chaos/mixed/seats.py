@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from etb_appservice.gateway.links import PREFIXES
 from tests.chaos.mixed.acts import EMOJI, sentence
 from tests.chaos.mixed.book import YES, Book, Operation
 from tests.chaos.mixed.people import PATIENCE_S, Address
@@ -137,8 +138,20 @@ class Seat:
             before = page["messages"][0]["id"]
         else:
             known = {one for one in known if one >= min(seen)}
-        for gone in known - seen:
-            self.shown.pop(gone, None)
+        for one in sorted(known - seen):
+            await self._look_up(one)
+
+    async def _look_up(self, message_id: str) -> None:
+        """It may be gone, or lie beyond what was looked at: ids are not quite in the history's order."""
+        url = f"{self.where.base}{PREFIXES[0]}war-room-messages/{message_id}/"
+        async with self.http.get(url, headers={"Authorization": f"Token {token_of(self.who)}"}) as answer:
+            match answer.status:
+                case 200:
+                    self._show(await answer.json())
+                case 404:
+                    self.shown.pop(message_id, None)
+                case _:
+                    raise Broken
 
     async def _say(self, frame: dict[str, Any]) -> None:
         now = time.monotonic()
