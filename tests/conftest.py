@@ -14,7 +14,9 @@ import pytest
 from tests.harness.jsclient import JsClient
 from tests.harness.postgres import Postgres
 from tests.harness.seed import how_to_repeat
+from tests.harness.service import Service
 from tests.harness.synapse import Slot, Synapse, write_slot
+from tests.harness.warm import Warm
 
 SLOT_COUNT = 96
 Person = Callable[..., Awaitable[JsClient]]
@@ -34,6 +36,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which is a failure in CI: {reason}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_start() -> Iterator[None]:
+    """The service starts by a fork (tests/harness/warm.py): seconds of imports saved, hundreds of times."""
+    Service.warm = warm = Warm()
+    yield
+    Service.warm = None
+    warm.stop()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 
@@ -60,10 +60,23 @@ async def wait_until(condition: Callable[[], bool], *, timeout: float, what: str
         await asyncio.sleep(_POLL_SECONDS)
 
 
+class Process(Protocol):
+    """What `subprocess.Popen` has of a process, and whatever else starts one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+
+    def wait(self) -> int:
+        """The same, once there is one."""
+
+
 class Child:
     """One child process and its log file. Make it with `Child.start`, end it with `stop` or `kill`."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path, log_start: int) -> None:
+    def __init__(self, name: str, process: Process, log: Path, log_start: int) -> None:
         self.name = name
         self.log = log
         self._process = process

@@ -13,15 +13,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import aiohttp
 
 from tests.harness.processes import Child, free_port
 from tests.harness.sandbox import Sandbox
 from tests.harness.synapse import Slot, Synapse
+from tests.harness.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = (sys.executable, "-m", "etb_appservice")
 
 
 @dataclass(slots=True)
@@ -34,8 +36,12 @@ class Service:
     public_port: int
     webhook_secret: str
     environment: dict[str, str] = field(default_factory=dict)
-    program: Sequence[str] = field(default=(sys.executable, "-m", "etb_appservice"))
+    program: Sequence[str] = field(default=PROGRAM)
+    is_cold: bool = False
+    """Start the program as an operator does, though there is something `warm`."""
     child: Child | None = None
+    warm: ClassVar[Warm | None] = None
+    """What is forked in place of starting the program cold; tests/conftest.py sets it, nobody else."""
 
     @classmethod
     async def start(
@@ -139,13 +145,12 @@ class Service:
 
     async def run(self, *, ready: bool = True) -> None:
         """Start the process; with `ready`, wait until it says so."""
-        self.child = await Child.start(
-            [*self.program, "--config", str(self.config), "run"],
-            name=f"service-{self.slot.id}",
-            log=self.folder / "service.log",
-            env=self.environment,
-            cwd=ROOT,
-        )
+        argv = [*self.program, "--config", str(self.config), "run"]
+        name, log = f"service-{self.slot.id}", self.folder / "service.log"
+        if (warm := self._warm(self.program)) is not None:
+            self.child = warm.child(argv, name=name, log=log, env=self.environment, cwd=ROOT)
+        else:
+            self.child = await Child.start(argv, name=name, log=log, env=self.environment, cwd=ROOT)
         if ready:
             await self.until_ready()
 
@@ -177,7 +182,9 @@ class Service:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the program beside it, on its configuration or another one of its folder."""
         path = self.folder / config if config else self.config
-        command = [sys.executable, "-m", "etb_appservice", "--config", str(path), *arguments]
+        command = [*PROGRAM, "--config", str(path), *arguments]
+        if (warm := self._warm(PROGRAM)) is not None:
+            return await warm.run(command, cwd=ROOT, env=self.environment, limit_s=timeout)
         return await asyncio.to_thread(
             subprocess.run,
             command,
@@ -188,6 +195,9 @@ class Service:
             timeout=timeout,
             check=False,
         )
+
+    def _warm(self, program: Sequence[str]) -> Warm | None:
+        return self.warm if self.warm and not self.is_cold and self.warm.knows(program) else None
 
     async def get(self, path: str) -> tuple[int, str]:
         """Status and text of a page of the private listener."""

@@ -261,8 +261,9 @@ async def test_init_writes_what_check_accepts_and_never_overwrites(
     token.write_text(running_sandbox.token)
     token.chmod(0o600)
     service = Service(
-        folder=tmp_path, config=tmp_path / "new" / "config.yaml", slot=slot, public_port=0, webhook_secret=""
-    )
+        folder=tmp_path, config=tmp_path / "new" / "config.yaml", slot=slot, public_port=0, webhook_secret="",
+        is_cold=True,
+    )  # fmt: skip
     arguments = (
         "init", "--directory", str(tmp_path / "new"), "--homeserver", synapse.url, "--domain", "localhost",
         "--etb-url", running_sandbox.url, "--etb-token-file", str(token),
