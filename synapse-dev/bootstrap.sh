@@ -10,6 +10,7 @@ progress() { # one line for every 20 packages; everything pip says is kept in .r
 }
 
 bootstrap() {
+    unset PYTHONDONTWRITEBYTECODE # else every start of the program compiles all of its modules again
     mkdir -p .run
     exec 9>.run/bootstrap.lock
     flock 9 # a second start waits for the first
