@@ -11,8 +11,11 @@ subject is the start itself, benchmarks and `./synapse-dev/up` start the program
 import asyncio
 import contextlib
 import ctypes
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -28,7 +31,11 @@ from tempfile import TemporaryFile
 from tests.harness.processes import Child, ProcessFailed, dies_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
-_PRELOADED = "etb_appservice.cli"
+_PRELOADED = (
+    "etb_appservice.cli", "etb_appservice.commands", "sqlalchemy.dialects.sqlite.pysqlite",
+    "sqlalchemy.dialects.postgresql.asyncpg", "rich._emoji_codes",
+)  # fmt: skip
+"""What each start imports, some of it only when it is needed."""
 _REQUEST_LIMIT = 1024 * 1024
 _LOOK_AGAIN_S = 0.02
 _START_LIMIT_S = 60.0
@@ -202,10 +209,20 @@ def _become(request: Request, parent: int, out: int, err: int) -> None:
     os.environ.update(request.env)
 
 
+def preload() -> None:
+    """Import, and have the garbage collector of the forks leave it all alone."""
+    for name in _PRELOADED:
+        module = importlib.import_module(name)
+        if name.startswith("etb_appservice"):
+            for below in pkgutil.iter_modules(getattr(module, "__path__", ())):
+                importlib.import_module(f"{name}.{below.name}")
+    gc.freeze()
+
+
 def main() -> None:
     """Import, then serve; in a fork, run the program and end as it does."""
     with socket.socket(fileno=int(sys.argv[1])) as asks:
-        __import__(_PRELOADED)
+        preload()
         request = serve(asks)
     if request is None:
         return
