@@ -210,6 +210,17 @@ def run(place: Place) -> None:
 
 
 @main.command()
+@click.pass_obj
+def serve(place: Place) -> None:
+    """Serve ETB's web pages beside a running service, in as many processes as it takes.
+
+    Each needs the service's database and Redis (`sockets.redis_url`), and addresses of its own to listen on.
+    """
+    loaded = place.settings(serving=True)
+    _serve(lambda: app.serve(loaded.settings), debug=place.debug)
+
+
+@main.command()
 @click.option("--create-bots", is_flag=True, help="Make the records of the bots.")
 @click.option("--create-war-rooms", is_flag=True, help="Make a room for every open incident.")
 @click.pass_obj

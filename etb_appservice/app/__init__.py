@@ -1,5 +1,6 @@
 """The composition root: the one place that knows every part. It decides nothing itself."""
 
+from etb_appservice.app.annex import serve
 from etb_appservice.app.check import Finding, check
 from etb_appservice.app.gateway import api_document
 from etb_appservice.app.recover import RecoveryReport, recover
@@ -22,6 +23,7 @@ __all__ = [
     "rotate_encryption_key",
     "rotate_recovery_key",
     "run",
+    "serve",
     "setup",
     "upgrade",
 ]

@@ -7,7 +7,7 @@ import base64
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import aiohttp
 
@@ -20,7 +20,8 @@ from etb_appservice.etb.probe import Modules
 from etb_appservice.etb.reads import EtbReader
 from etb_appservice.flows.admin import RecordedAdmin
 from etb_appservice.matrix.admin import SynapseAdmin
-from etb_appservice.matrix.door import Door, open_door
+from etb_appservice.matrix.api import Actor
+from etb_appservice.matrix.door import Door, open_door, watcher_of
 from etb_appservice.ops.clock import SystemClock
 from etb_appservice.ops.metrics import Metrics, trace
 from etb_appservice.ports import Clock, HomeserverAdmin, Keepsakes
@@ -31,28 +32,37 @@ _LONG_POLL_S = 30.0
 """How long the homeserver may hold a `/sync` open (matrix/keysync.py)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Foundation:
-    """The parts that are there before anything runs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What every process stands on, also one that never encrypts."""
 
     settings: Settings
     policy: Policy
     clock: Clock
     store: SqlStore
     keepsakes: Keepsakes
-    door: Door
-    """To the homeserver and the crypto store."""
+    http: aiohttp.ClientSession
+    watcher: Actor
+    """The bot without a device, which looks, fetches and uploads."""
     etb: EtbClient
     modules: Modules
     reader: EtbReader
     secrets: LiveSecrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation(Ground):
+    """The same with the crypto store, which is for one process at a time."""
+
+    door: Door
+    """To the homeserver and the crypto store."""
     admin: HomeserverAdmin | None
     """Every call through it is recorded."""
 
 
 @asynccontextmanager
-async def foundation(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Foundation]:
-    """Open everything. Raises StoreError with what to do when the database can't be used."""
+async def ground(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Ground]:
+    """Open all but the crypto store. Raises StoreError with what to do when the database can't be used."""
     clock = SystemClock()
     connector = aiohttp.TCPConnector(limit=100)
     timeout = aiohttp.ClientTimeout(total=settings.homeserver.request_timeout_s + _LONG_POLL_S)
@@ -62,34 +72,43 @@ async def foundation(settings: Settings, metrics: Metrics | None = None) -> Asyn
         aiohttp.ClientSession(
             connector=connector, timeout=timeout, trace_configs=[trace(metrics, "homeserver")] if metrics else []
         ) as http,
-        open_door(
-            homeserver_url=settings.homeserver.url,
-            as_token=secrets.tokens,
-            http=http,
-            bot=settings.bot_id,
-            display_name=settings.bot.displayname,
-            device_name=settings.bot.device_name,
-            crypto_url=settings.database.etb_crypto_url,
-            pickle_key=await pickle_key(store.keepsakes),
-            keepsakes=store.keepsakes,
-        ) as door,
         EtbClient(etb_connection(settings), clock, traces=[trace(metrics, "etb")] if metrics else []) as etb,
     ):
         modules = Modules(etb)
-        reader = EtbReader(etb, modules, clock, limit_s=settings.etb.timeout_s)
-        yield Foundation(
-            settings,
-            policy(settings),
-            clock,
-            store,
-            store.keepsakes,
-            door,
-            etb,
-            modules,
-            reader,
-            secrets,
-            _admin(settings, store, http, clock),
+        yield Ground(
+            settings=settings,
+            policy=policy(settings),
+            clock=clock,
+            store=store,
+            keepsakes=store.keepsakes,
+            http=http,
+            watcher=watcher_of(settings.homeserver.url, secrets.tokens, settings.bot_id, http),
+            etb=etb,
+            modules=modules,
+            reader=EtbReader(etb, modules, clock, limit_s=settings.etb.timeout_s),
+            secrets=secrets,
         )
+
+
+@asynccontextmanager
+async def foundation(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Foundation]:
+    """Open everything. Raises StoreError with what to do when a database can't be used."""
+    async with (
+        ground(settings, metrics) as base,
+        open_door(
+            homeserver_url=settings.homeserver.url,
+            as_token=base.secrets.tokens,
+            http=base.http,
+            watcher=base.watcher,
+            display_name=settings.bot.displayname,
+            device_name=settings.bot.device_name,
+            crypto_url=settings.database.etb_crypto_url,
+            pickle_key=await pickle_key(base.keepsakes),
+            keepsakes=base.keepsakes,
+        ) as door,
+    ):
+        parts = {one.name: getattr(base, one.name) for one in fields(base)}
+        yield Foundation(**parts, door=door, admin=_admin(settings, base.store, base.http, base.clock))
 
 
 def _admin(

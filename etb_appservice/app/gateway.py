@@ -2,8 +2,9 @@
 
 import json
 
-from etb_appservice.app.foundation import Foundation
+from etb_appservice.app.foundation import Ground
 from etb_appservice.app.loops import Own
+from etb_appservice.app.sockets import redis_of
 from etb_appservice.domain.facts import UsersSeen
 from etb_appservice.domain.ids import UserId, Username, new_id
 from etb_appservice.domain.incident import EtbUser
@@ -12,7 +13,7 @@ from etb_appservice.etb.profiles import EtbProfiles
 from etb_appservice.etb.watched import USERS_LANE
 from etb_appservice.flows.pace import Pace
 from etb_appservice.gateway.asking import Asking
-from etb_appservice.gateway.callers import Callers, Tickets
+from etb_appservice.gateway.callers import Callers
 from etb_appservice.gateway.desk import Desk
 from etb_appservice.gateway.doors import Doors
 from etb_appservice.gateway.fileroom import FileRoom
@@ -21,7 +22,9 @@ from etb_appservice.gateway.gate import Gate, Online
 from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.routes import ROUTES
+from etb_appservice.gateway.tickets import OwnTickets, SharedTickets, Tickets
 from etb_appservice.matrix.media import HomeserverMedia
+from etb_appservice.matrix.server import Homeserver
 from etb_appservice.render.pictures import PillowPictures
 
 
@@ -30,16 +33,23 @@ def api_document() -> str:
     return json.dumps(document(ROUTES, Links("", PREFIXES[0])), indent=2)
 
 
-def file_room(base: Foundation) -> FileRoom:
+def file_room(base: Ground) -> FileRoom:
     """Where files come in and go out."""
     return FileRoom(
-        media=HomeserverMedia(base.door.anonymous),
+        media=HomeserverMedia(Homeserver(base.watcher)),
         pictures=PillowPictures(),
         places=base.policy.files.at_once,
     )
 
 
-def chat_api(base: Foundation, own: Own, asking: Asking, desk: Desk, *, online: Online, count: Count) -> Frame:
+def tickets_of(base: Ground) -> Tickets:
+    """Good at every process where a Redis is named, else at this one."""
+    own = OwnTickets(base.clock)
+    found = redis_of(base)
+    return own if found is None else SharedTickets(own, found.url, found.name, found.keys)
+
+
+def chat_api(base: Ground, own: Own, asking: Asking, desk: Desk, *, online: Online, count: Count) -> Frame:
     """Ready to be mounted on the public listener."""
     settings, policy = base.settings.gateway, base.policy
 
@@ -74,7 +84,7 @@ def chat_api(base: Foundation, own: Own, asking: Asking, desk: Desk, *, online: 
             learn=learn,
             cache_s=settings.token_cache_s,
         ),
-        tickets=Tickets(base.clock),
+        tickets=tickets_of(base),
         routes=ROUTES,
         public=Public(origin=settings.public_url, origins=frozenset(settings.origins)),
         pace=Pace(CommandPolicy(per_minute=settings.per_minute, burst=settings.burst)),

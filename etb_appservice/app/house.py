@@ -6,6 +6,8 @@ keys ─► rows that waited        gaps ─► inbox            answers ─► 
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -24,6 +26,7 @@ from etb_appservice.app.matrix import (
     prove_itself,
     reader_of,
     room_watch_of,
+    shown,
 )
 from etb_appservice.app.queues import LaneMap, Queues
 from etb_appservice.app.refusals import CipherRefusals
@@ -31,6 +34,7 @@ from etb_appservice.app.sockets import hub_of, relay_of, sockets_of
 from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.facts import ServiceStarted, Troubled
 from etb_appservice.domain.ids import UserId, new_id
+from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.etb.hands import EtbWriter
 from etb_appservice.etb.webhook import WebhookIntake
@@ -42,6 +46,7 @@ from etb_appservice.flows.passing import Passing
 from etb_appservice.flows.waiting import Waiting
 from etb_appservice.gateway.asking import Asking
 from etb_appservice.gateway.frame import Frame
+from etb_appservice.gateway.relay import Ears, Link, Sign
 from etb_appservice.gateway.socket import Sockets
 from etb_appservice.gateway.writing import WebDesk
 from etb_appservice.matrix.arrivals import Intake as MatrixIntake
@@ -56,6 +61,7 @@ from etb_appservice.ports import Broadcast
 from etb_appservice.store.codec import FactJson
 
 log = structlog.get_logger(__name__)
+_MOST_SIGNING = 100
 DEVICE_SINCE = "matrix.device_since"
 """Set by recovery: UTC milliseconds since which the bot speaks from its present device."""
 
@@ -80,6 +86,9 @@ class House:
         self.own = loops.Own(base.store, self.codec, base.clock, self.queues.wake_inbox)
         self.decoder = IncidentDecoder(base.etb.connection)
         self.asking = Asking(base.store, self.codec, self.queues.wake_talk)
+        self.relay = relay_of(base, self.hub, self._ears)
+        """To the processes that serve beside this one."""
+        self._signing: set[asyncio.Task[None]] = set()
         self.arrivals = MatrixIntake(base.store, self.lanes.of, self.queues.wake_talk, bot=base.settings.bot_id)
         self._keys: KeySync | None = None
         self.ghosts: GhostActors | None = None
@@ -176,8 +185,9 @@ class House:
             wake=self.queues.wake,
             bind=self.lanes.bind,
             broadcast=self.broadcast,
-            verdict=self.asking.tell,
-            decided=self.waiting.decided,
+            verdict=self._judged,
+            decided=self._decided,
+            linked=self._linked,
         )
         outbox = Outbox(
             store=base.store,
@@ -220,8 +230,8 @@ class House:
             if self.sockets is not None:
                 group.create_task(self.sockets.run(), name="sockets")
                 group.create_task(self.passing.run(), name="passing")
-            if (relay := relay_of(base, self.hub)) is not None:
-                group.create_task(relay.run(), name="relay")
+            if self.relay is not None:
+                group.create_task(self.relay.run(), name="relay")
             group.create_task(loops.keep_secrets(base.secrets, base.door.identity, self.own), name="secrets")
             self.vitals.is_leading = True
             log.info("the service is ready", bot=base.settings.bot_id, device=established.actor.device_id)
@@ -235,6 +245,39 @@ class House:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.base.policy.commands.etb_wait_s):
                 await self.base.modules.settle()
+
+    # --- processes beside this one ------------------------------------------------------------------------
+
+    def _ears(self, ears: Ears) -> Ears:
+        """What was accepted elsewhere is decided here, and web users elsewhere type and read in Matrix."""
+        return replace(ears, work=self._work, sign=self._sign)
+
+    def _work(self, lanes: Sequence[str]) -> None:
+        if lanes:
+            self.queues.wake_talk(lanes)
+        else:
+            self.queues.wake_inbox()
+
+    def _sign(self, sign: Sign) -> None:
+        """For a moment only: where very many wait, the homeserver is slow, and nobody misses one."""
+        if len(self._signing) < _MOST_SIGNING:
+            task = asyncio.get_running_loop().create_task(shown(self.signals, sign))
+            self._signing.add(task)
+            task.add_done_callback(self._signing.discard)
+
+    def _judged(self, verdict: Verdict) -> None:
+        self.asking.tell(verdict)
+        if self.relay is not None:
+            self.relay.judged(verdict)
+
+    def _decided(self, acts: Sequence[str]) -> None:
+        self.waiting.decided(acts)
+        if self.relay is not None:
+            self.relay.decided(acts)
+
+    def _linked(self, links: Sequence[Link]) -> None:
+        if self.relay is not None:
+            self.relay.link(links)
 
     # --- small things -------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from etb_appservice.app.vitals import HouseVitals
 from etb_appservice.domain.facts import Troubled
 from etb_appservice.domain.ids import EventId, RoomId, Username
 from etb_appservice.domain.text import plain
+from etb_appservice.gateway.relay import Sign
 from etb_appservice.matrix.arrivals import Intake
 from etb_appservice.matrix.audience import audience_from
 from etb_appservice.matrix.cipher import Cipher
@@ -52,6 +53,14 @@ class LateSignals:
         """As ghosts do it."""
         if self.ghosts is not None:
             await self.ghosts.read_up_to(room_id, username, event_id)
+
+
+async def shown(signals: Signals, sign: Sign) -> None:
+    """What a web user does at another process, as their ghost shows it."""
+    if sign.event_id is not None:
+        await signals.read_up_to(sign.room_id, sign.username, sign.event_id)
+    else:
+        await signals.typing(sign.room_id, sign.username, is_typing=sign.is_typing)
 
 
 def ghosts_of(base: Foundation, cipher: Cipher) -> GhostActors:

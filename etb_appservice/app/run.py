@@ -16,6 +16,9 @@ from etb_appservice.app.house import House
 from etb_appservice.config import Settings
 from etb_appservice.config.values import Address
 from etb_appservice.domain.outcomes import Later, Unsure
+from etb_appservice.etb.webhook import WebhookIntake
+from etb_appservice.gateway.frame import Frame
+from etb_appservice.gateway.socket import Sockets
 from etb_appservice.matrix.identity import Established
 from etb_appservice.ops.health import routes
 from etb_appservice.ops.metrics import Metrics
@@ -67,18 +70,25 @@ async def listening(settings: Settings, house: House) -> AsyncIterator[None]:
         runners.append(await listen(private, settings.appservice.listen, "appservice.listen"))
         webhook, gateway = house.webhook(), house.gateway()
         if webhook is not None or gateway is not None:
-            public = web.Application()
-            if webhook is not None:
-                public.add_routes(webhook.routes())
-            if gateway is not None:
-                gateway.mount(public)
-            if house.sockets is not None:
-                house.sockets.mount(public)
-            runners.append(await listen(public, settings.gateway.listen, "gateway.listen", idle_s=_IDLE_S))
+            runners.append(await listen_to_all(settings, webhook, gateway, house.sockets))
         yield
     finally:
         for runner in runners:
             await runner.cleanup()
+
+
+async def listen_to_all(
+    settings: Settings, webhook: WebhookIntake | None, gateway: Frame | None, sockets: Sockets | None
+) -> web.AppRunner:
+    """The public listener."""
+    public = web.Application()
+    if webhook is not None:
+        public.add_routes(webhook.routes())
+    if gateway is not None:
+        gateway.mount(public)
+    if sockets is not None:
+        sockets.mount(public)
+    return await listen(public, settings.gateway.listen, "gateway.listen", idle_s=_IDLE_S)
 
 
 async def become_bot(base: Foundation) -> Established:

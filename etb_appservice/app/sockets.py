@@ -5,15 +5,16 @@ hub_of ─► told after each commit (ports.Broadcast)         sockets_of ─►
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
-from etb_appservice.app.foundation import Foundation
+from etb_appservice.app.foundation import Ground
 from etb_appservice.gateway.acts import Acts
 from etb_appservice.gateway.desk import Desk
 from etb_appservice.gateway.entry import Entry
 from etb_appservice.gateway.frame import Frame
 from etb_appservice.gateway.hub import Hub
 from etb_appservice.gateway.links import PREFIXES, Links
-from etb_appservice.gateway.relay import Relay
+from etb_appservice.gateway.relay import Ears, Relay
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.socket import Sockets, SocketTerms
 from etb_appservice.gateway.watch import Patience
@@ -23,12 +24,12 @@ _RELAYED = "relay"
 """What the key is for that seals news on their way through Redis (store/vault)."""
 
 
-def hub_of(base: Foundation) -> Hub:
+def hub_of(base: Ground) -> Hub:
     """Nobody sits in it yet."""
     return Hub(base.store, Entry(base.store, base.policy), _shows(base))
 
 
-def sockets_of(base: Foundation, hub: Hub, frame: Frame, desk: Desk) -> Sockets:
+def sockets_of(base: Ground, hub: Hub, frame: Frame, desk: Desk) -> Sockets:
     """Ready to be mounted beside the chat API, whose callers and tickets they take."""
     settings = base.settings
     acts = Acts(
@@ -49,19 +50,45 @@ def sockets_of(base: Foundation, hub: Hub, frame: Frame, desk: Desk) -> Sockets:
     return Sockets(hub, acts, frame.callers, frame.tickets, base.clock, terms)
 
 
-def relay_of(base: Foundation, hub: Hub) -> Relay | None:
-    """To the processes that share this one's database and Redis; None where no Redis is named."""
+@dataclass(frozen=True, slots=True)
+class SharedRedis:
+    """A Redis that several processes of one service share. `keys`: the present one first; any of them opens."""
+
+    url: str = field(repr=False)
+    name: str
+    """What everything of this service is called there, and of no other's."""
+    keys: Callable[[], Sequence[bytes]]
+
+
+def redis_of(base: Ground) -> SharedRedis | None:
+    """None where none is named."""
     settings = base.settings
     if settings.sockets.redis_url is None:
         return None
-    url = settings.sockets.redis_url.get_secret_value()
-    channel = f"etb-appservice:{settings.homeserver.domain}:{settings.appservice.id}"
-    return relayed(
-        url, channel, lambda: [root.derive(_RELAYED) for root in base.store.vault.roots], base.store, hub
+    return SharedRedis(
+        settings.sockets.redis_url.get_secret_value(),
+        f"etb-appservice:{settings.homeserver.domain}:{settings.appservice.id}",
+        lambda: [root.derive(_RELAYED) for root in base.store.vault.roots],
     )
 
 
-def relayed(url: str, channel: str, keys: Callable[[], Sequence[bytes]], store: SqlStore, hub: Hub) -> Relay:
+def relay_of(base: Ground, hub: Hub, ears: Callable[[Ears], Ears]) -> Relay | None:
+    """To the processes that share this one's database and Redis; None where no Redis is named.
+
+    `ears` makes what this process does about errands of what it does about news.
+    """
+    found = redis_of(base)
+    return None if found is None else relayed(found.url, found.name, found.keys, base.store, hub, ears)
+
+
+def relayed(
+    url: str,
+    channel: str,
+    keys: Callable[[], Sequence[bytes]],
+    store: SqlStore,
+    hub: Hub,
+    ears: Callable[[Ears], Ears] = lambda ears: ears,
+) -> Relay:
     """Told of what this process commits, and telling its sockets and what it remembers of what others do."""
     clock = store.clock
 
@@ -73,11 +100,11 @@ def relayed(url: str, channel: str, keys: Callable[[], Sequence[bytes]], store: 
         store.missed()
         hub.missed()
 
-    relay = Relay(url, channel, keys, clock, heard=hub.heard, touched=touched, missed=missed)
+    relay = Relay(url, channel, keys, clock, ears=ears(Ears(heard=hub.heard, touched=touched, missed=missed)))
     hub.through(relay.send)
     store.tell(relay.touch)
     return relay
 
 
-def _shows(base: Foundation) -> Shows:
+def _shows(base: Ground) -> Shows:
     return Shows(base.policy, Links(base.settings.gateway.public_url, PREFIXES[0]))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from etb_appservice.domain.facts import Fact, MembershipChanged, MessageReceived
-from etb_appservice.domain.ids import RoomId
+from etb_appservice.domain.ids import RoomId, UserId, Username
 from etb_appservice.domain.outcomes import Broken, Failure, Later
 from etb_appservice.domain.policy import Backoff, Policy
 from etb_appservice.domain.text import plain
@@ -56,6 +56,10 @@ def _nobody_waits(acts: Sequence[str]) -> None:
     del acts
 
 
+def _nobody_else(links: Sequence[tuple[Username, UserId | None]]) -> None:
+    del links
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """The step of the inbox's lane runner."""
@@ -77,6 +81,8 @@ class Intake:
     """Told of each verdict after its commit. MUST NOT block or raise."""
     decided: Callable[[Sequence[str]], None] = _nobody_waits
     """Told after a commit which acts of web users were decided in it."""
+    linked: Callable[[Sequence[tuple[Username, UserId | None]]], None] = _nobody_else
+    """Told after a commit who is known by another Matrix account since, None: by none. MUST NOT block or raise."""
     looked_back: set[int] = field(default_factory=set)
     """Rows that let earlier events of their session pass; each for a moment only."""
 
@@ -186,6 +192,8 @@ class Intake:
             await self.decider.decide(turn, fact, looked)
             await work.inbox.finish(row.seq)
         after_commit(turn, self.policy)
+        if turn.linked:
+            self.linked(turn.linked)
         self.decided(turn.acts)
         self.broadcast.tell(turn.news)
         self._wake_for(turn)

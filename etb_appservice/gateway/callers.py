@@ -12,10 +12,9 @@ no roles, so these are ETB's last word on the user, asked for anew when that is 
 import asyncio
 import hmac
 import os
-import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -37,8 +36,6 @@ _AT_ONCE = 8
 _MOST_WAITING = 200
 _ASK_AGAIN_S = 5.0
 """How soon an ETB that was away is asked about a token again."""
-_TICKET_S = 30.0
-_MOST_TICKETS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,45 +204,3 @@ class Callers:
 def _standing(user: EtbUser) -> tuple[Classification, bool]:
     """What the profile says of them itself."""
     return user.clearance, user.is_active
-
-
-@dataclass(frozen=True, slots=True)
-class _Ticket:
-    token: str = field(repr=False)
-    until_s: float
-
-
-class Tickets:
-    """Short-lived tickets that open one WebSocket each, for browsers, which can't set headers. In memory only."""
-
-    def __init__(self, clock: Clock, *, lasts_s: float = _TICKET_S) -> None:
-        self.lasts_s = lasts_s
-        self._clock = clock
-        self._key = os.urandom(32)
-        self._tickets: OrderedDict[bytes, _Ticket] = OrderedDict()
-
-    def give(self, token: str) -> str:
-        """A new ticket for whoever has shown this token."""
-        self._forget_old()
-        ticket = secrets.token_urlsafe(32)
-        self._tickets[self._name(ticket)] = _Ticket(token, self._clock.monotonic() + self.lasts_s)
-        while len(self._tickets) > _MOST_TICKETS:
-            self._tickets.popitem(last=False)
-        return ticket
-
-    def take(self, ticket: str) -> str | None:
-        """The token for which a ticket stands, once; None for none, an old one, or one that was taken before.
-
-        Whoever takes it asks `Callers.of` again, so that a token that ended meanwhile opens nothing.
-        """
-        self._forget_old()
-        found = self._tickets.pop(self._name(ticket), None)
-        return None if found is None else found.token
-
-    def _name(self, ticket: str) -> bytes:
-        return hmac.digest(self._key, ticket.encode("utf-8", "surrogatepass"), "sha256")
-
-    def _forget_old(self) -> None:
-        now_s = self._clock.monotonic()
-        while self._tickets and next(iter(self._tickets.values())).until_s <= now_s:
-            self._tickets.popitem(last=False)

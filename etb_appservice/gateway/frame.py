@@ -21,7 +21,7 @@ from etb_appservice.domain.ids import UserId
 from etb_appservice.flows.mistakes import told
 from etb_appservice.flows.pace import Pace
 from etb_appservice.gateway.bodies import read_body
-from etb_appservice.gateway.callers import Caller, Callers, Tickets, Unconfirmed, token_in
+from etb_appservice.gateway.callers import Caller, Callers, Unconfirmed, token_in
 from etb_appservice.gateway.desk import Refusal
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import PREFIXES, Links
@@ -32,6 +32,7 @@ from etb_appservice.gateway.problems import Problem, away, invalid, not_found, u
 from etb_appservice.gateway.refusals import problem_of
 from etb_appservice.gateway.streaming import given_out, watched
 from etb_appservice.gateway.table import MOST_KEY, Answer, Asked, Nothing, Route, Stream
+from etb_appservice.gateway.tickets import Tickets
 from etb_appservice.gateway.uploads import Form
 
 _log = structlog.get_logger(__name__)
@@ -208,9 +209,9 @@ class Frame:
             raise unauthenticated("authentication_failed", "Invalid token.")
         return caller, token
 
-    def _ticket(self, token: str) -> Ticket:
+    async def _ticket(self, token: str) -> Ticket:
         expires_ms = self.gate.clock.now_ms() + round(self.tickets.lasts_s * 1000)
-        return Ticket(ticket=self.tickets.give(token), expires_at=moment(expires_ms))
+        return Ticket(ticket=await self.tickets.give(token), expires_at=moment(expires_ms))
 
     def _seal(self, request: web.Request, response: web.StreamResponse) -> None:
         """Headers that every answer has."""

@@ -1,11 +1,12 @@
-"""News between processes, through Redis: what one of them commits, the sockets of all of them are told.
+"""Between processes, through Redis: news of what one of them commits, for the sockets of all, and errands.
 
-    tell, touch ─► a line, bounded ─► sealed ─► PUBLISH ─────► SUBSCRIBE ─► opened ─► of another process ─► heard
-                                                                       └─ a number is missing ─► missed
+    send, touch, link ─► a line, bounded ─► sealed ─► PUBLISH ──► SUBSCRIBE ─► opened ─► of another process ─► Ears
+    work, decided, judged, sign ─┘ (errands)                              └─ a number is missing ─► missed
 
 Redis is told nothing: what goes through it is sealed (AES-256-GCM), and names what changed by ids, so that each
 process reads the record itself, under its own look at rights. Messages of one process are numbered: whoever sees a
-gap, also after Redis was away, lets its sockets come back for the history. Nothing durable depends on Redis.
+gap, also after Redis was away, lets its sockets come back for the history. Errands only make things quick, or show
+what nobody keeps: one that is lost is found in the database, or never missed. Nothing durable depends on Redis.
 """
 
 import asyncio
@@ -25,8 +26,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from etb_appservice.domain.ids import EventId, RoomId, UserId, Username
 from etb_appservice.domain.news import News
 from etb_appservice.domain.policy import Backoff
+from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +45,40 @@ _STALE_MS = 120_000
 _MOST_ORIGINS = 1000
 _BACKOFF = Backoff(first_s=0.5, most_s=15.0)
 _OPENING = (RedisError, OSError, TimeoutError)
+Link = tuple[Username, UserId | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """A web user types, has stopped typing, or (`event_id`) has read: to be shown in Matrix."""
+
+    room_id: RoomId
+    username: Username
+    is_typing: bool = False
+    event_id: EventId | None = None
+
+
+def _unheard(_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ears:
+    """What one process does about what it hears of others. Nothing of it may block or raise."""
+
+    heard: Callable[[Sequence[News]], None]
+    touched: Callable[[Collection[str]], None]
+    """After which commits others may be where: scopes of `Store.stamp`."""
+    missed: Callable[[], None]
+    """News, touches or links of another process were lost."""
+    linked: Callable[[Sequence[Link]], None] = _unheard
+    """Whose Matrix account is which now, None: no longer."""
+    work: Callable[[Sequence[str]], None] = _unheard
+    """Lanes in which something was accepted; empty: somewhere."""
+    decided: Callable[[Sequence[str]], None] = _unheard
+    """Acts."""
+    judged: Callable[[Verdict], None] = _unheard
+    sign: Callable[[Sign], None] = _unheard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +92,16 @@ class _Sheet:
     """Who has just come wants to know at once how far everybody is."""
     news: tuple[Annotated[News, Field(discriminator="kind")], ...] = ()
     touched: tuple[str, ...] = ()
-    """After which commits others may be where: scopes of `Store.stamp`, which are ids."""
+    linked: tuple[Link, ...] = ()
+    work: tuple[str, ...] | None = None
+    decided: tuple[str, ...] = ()
+    judged: tuple[Verdict, ...] = ()
+    signs: tuple[Sign, ...] = ()
 
     @property
     def counts(self) -> bool:
         """Whether it has a number of its own."""
-        return bool(self.news or self.touched)
+        return bool(self.news or self.touched or self.linked)
 
 
 _SHEETS = TypeAdapter(_Sheet)
@@ -78,18 +119,13 @@ class Relay:
         channel: str,
         keys: Callable[[], Sequence[bytes]],
         clock: Clock,
-        *,
-        heard: Callable[[Sequence[News]], None],
-        touched: Callable[[Collection[str]], None],
-        missed: Callable[[], None],
+        ears: Ears,
     ) -> None:
         self._url = url
         self._channel = channel
         self._keys = keys
         self._clock = clock
-        self._heard = heard
-        self._touched = touched
-        self._missed = missed
+        self._ears = ears
         self._origin = os.urandom(16).hex()
         self._number = 0
         self._line: deque[_Sheet] = deque(maxlen=_MOST_LINE)
@@ -103,13 +139,40 @@ class Relay:
 
     def send(self, news: Sequence[News]) -> None:
         """Pass news on; never waits or raises."""
-        self._number += 1
-        self._put(self._sheet(tuple(news)))
+        if news:  # most commits have none, and a number without anything would seem to be missing
+            self._number += 1
+            self._put(self._sheet(tuple(news)))
 
     def touch(self, scopes: Collection[str]) -> None:
         """Others may be where these say; never waits or raises."""
-        self._number += 1
-        self._put(replace(self._sheet(()), touched=tuple(sorted(scopes))))
+        if scopes:
+            self._number += 1
+            self._put(replace(self._sheet(()), touched=tuple(sorted(scopes))))
+
+    def link(self, links: Sequence[Link]) -> None:
+        """Somebody is known by another Matrix account from now on; never waits or raises."""
+        if links:
+            self._number += 1
+            self._put(replace(self._sheet(()), linked=tuple(links)))
+
+    # Errands have no number: whoever misses one loses nothing.
+
+    def work(self, lanes: Sequence[str] = ()) -> None:
+        """Something was accepted, which the process that leads decides."""
+        self._put(replace(self._sheet(()), work=tuple(lanes)))
+
+    def decided(self, acts: Sequence[str]) -> None:
+        """These were decided: whoever waits for one of them looks."""
+        if acts:
+            self._put(replace(self._sheet(()), decided=tuple(acts)))
+
+    def judged(self, verdict: Verdict) -> None:
+        """For whoever waits for it."""
+        self._put(replace(self._sheet(()), judged=(verdict,)))
+
+    def sign(self, sign: Sign) -> None:
+        """For Matrix."""
+        self._put(replace(self._sheet(()), signs=(sign,)))
 
     def _put(self, sheet: _Sheet) -> None:
         self._line.append(sheet)
@@ -221,14 +284,26 @@ class Relay:
             return
         if sheet.number > last + (1 if sheet.counts else 0):
             _log.info("news of another process were missed")
-            self._missed()
+            self._ears.missed()
         if sheet.origin not in self._seen and len(self._seen) >= _MOST_ORIGINS:
             self._seen.clear()
         self._seen[sheet.origin] = max(sheet.number, last)
         # Who may be where comes first: nobody is told what was said after their right went.
+        ears = self._ears
+        if sheet.linked:
+            ears.linked(sheet.linked)
         if sheet.touched:
-            self._touched(sheet.touched)
-        self._heard(sheet.news)
+            ears.touched(sheet.touched)
+        if sheet.news:
+            ears.heard(sheet.news)
+        if sheet.work is not None:
+            ears.work(sheet.work)
+        if sheet.decided:
+            ears.decided(sheet.decided)
+        for verdict in sheet.judged:
+            ears.judged(verdict)
+        for sign in sheet.signs:
+            ears.sign(sign)
 
 
 def _end_if_cancelled() -> None:

@@ -20,11 +20,12 @@ from etb_appservice.domain.ids import Username
 from etb_appservice.flows import mistakes
 from etb_appservice.gateway import frames, objects, told
 from etb_appservice.gateway.acts import Acts, error
-from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed, token_in
+from etb_appservice.gateway.callers import Caller, Unconfirmed, token_in
 from etb_appservice.gateway.entry import Entered
 from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.hub import Hub
 from etb_appservice.gateway.seat import FAULT, GOING_AWAY, NO_ACCESS, NO_ROOM, NO_TOKEN, TOO_MUCH, Pace, Seat
+from etb_appservice.gateway.tickets import Tickets
 from etb_appservice.gateway.watch import Known, Patience, Watch
 from etb_appservice.ports import Clock
 
@@ -144,7 +145,7 @@ class Sockets:
     async def _who(self, request: web.Request, offered: list[str]) -> tuple[Caller, str]:
         if not self._terms.public.admits(request.headers.get("Origin")):
             raise _Refused(NO_ACCESS, "Pages from this origin may not connect.")
-        token = self._token(request, offered)
+        token = await self._token(request, offered)
         if not token:
             raise _Refused(NO_TOKEN, "A token is needed.")
         try:
@@ -155,7 +156,7 @@ class Sockets:
             raise _Refused(NO_TOKEN, "This token is not accepted.")
         return caller, token
 
-    def _token(self, request: web.Request, offered: list[str]) -> str | None:
+    async def _token(self, request: web.Request, offered: list[str]) -> str | None:
         """The token that was shown, or for which a ticket was; the first way that is used counts."""
         if given := request.headers.getall("Authorization", []):
             return token_in(given)
@@ -163,9 +164,9 @@ class Sockets:
             case [name, shown] if name == SUBPROTOCOL:
                 return shown
             case [name, shown] if name == TICKET_SUBPROTOCOL:
-                return self._tickets.take(shown)
+                return await self._tickets.take(shown)
         if "ticket" in request.query:
-            return self._tickets.take(request.query["ticket"])
+            return await self._tickets.take(request.query["ticket"])
         return request.query.get("token") if self._terms.token_in_url else None
 
     async def _where(self, request: web.Request, caller: Caller) -> Entered:

@@ -61,7 +61,7 @@ class Call(Generic[Q, B]):
     query: Q
     body: B
     links: Links
-    ticket: Callable[[], Ticket]
+    ticket: Callable[[], Awaitable[Ticket]]
     """Makes a ticket for whoever calls."""
     key: str = ""
     """The `Idempotency-Key`, of routes that take one."""
@@ -107,7 +107,7 @@ class Asked:
     query: Mapping[str, str]
     body: Any
     links: Links
-    ticket: Callable[[], Ticket]
+    ticket: Callable[[], Awaitable[Ticket]]
     key: str = ""
     address: str = ""
     form: Form | None = None

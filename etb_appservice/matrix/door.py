@@ -30,13 +30,18 @@ class Door:
     """The identity of one of our ghosts, whose cipher follows the bot's."""
 
 
+def watcher_of(homeserver_url: str, as_token: Tokens | str, bot: UserId, http: aiohttp.ClientSession) -> Actor:
+    """The bot without a device."""
+    return Actor(bot, "", make_client(homeserver_url, as_token, bot, "", http))
+
+
 @asynccontextmanager
 async def open_door(
     *,
     homeserver_url: str,
     as_token: Tokens | str,
     http: aiohttp.ClientSession,
-    bot: UserId,
+    watcher: Actor,
     display_name: str,
     device_name: str,
     crypto_url: str,
@@ -63,9 +68,8 @@ async def open_door(
         )
 
     try:
-        watcher = Actor(bot, "", make_client(homeserver_url, as_token, bot, "", http))
         yield Door(
-            identity=identity(bot, display_name),
+            identity=identity(UserId(watcher.mxid), display_name),
             anonymous=Homeserver(watcher),
             watcher=watcher,
             ghost=lambda mxid, bot_cipher: identity(mxid, "", bot_cipher),

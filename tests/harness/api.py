@@ -17,7 +17,7 @@ from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import CommandPolicy
 from etb_appservice.flows.pace import Pace
 from etb_appservice.gateway.asking import Asking
-from etb_appservice.gateway.callers import Callers, Tickets
+from etb_appservice.gateway.callers import Callers
 from etb_appservice.gateway.doors import Doors
 from etb_appservice.gateway.fileroom import FileRoom
 from etb_appservice.gateway.frame import Frame, Public
@@ -25,6 +25,7 @@ from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.links import PREFIXES
 from etb_appservice.gateway.routes import ROUTES
 from etb_appservice.gateway.table import Route
+from etb_appservice.gateway.tickets import OwnTickets
 from etb_appservice.gateway.writing import WebDesk
 from etb_appservice.render.pictures import PillowPictures
 from etb_appservice.store.codec import FactJson
@@ -172,7 +173,7 @@ async def api_of(
         callers=Callers(
             profiles, house.etb, house.db, policy, house.clock, user_id=user_id, learn=learn, cache_s=cache_s
         ),
-        tickets=Tickets(house.clock),
+        tickets=OwnTickets(house.clock),
         routes=routes,
         public=public or Public(),
         pace=Pace(CommandPolicy(per_minute=per_minute, burst=burst)),

@@ -30,7 +30,7 @@ from etb_appservice.domain.news import (
 from etb_appservice.domain.policy import Policy
 from etb_appservice.gateway import objects
 from etb_appservice.gateway.acts import Acts
-from etb_appservice.gateway.callers import Caller, Tickets, Unconfirmed
+from etb_appservice.gateway.callers import Caller, Unconfirmed
 from etb_appservice.gateway.desk import Act, Draft, Order, Refusal
 from etb_appservice.gateway.entry import Entry
 from etb_appservice.gateway.frame import Public
@@ -38,6 +38,7 @@ from etb_appservice.gateway.hub import Hub
 from etb_appservice.gateway.links import PREFIXES, Links
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.socket import Sockets, SocketTerms
+from etb_appservice.gateway.tickets import OwnTickets, Tickets
 from etb_appservice.ports import Broadcast, Clock, CommandRun, Message, Room, Store, Work, unsent
 from tests.harness.cast import etb_user
 
@@ -336,7 +337,7 @@ async def scene(
     hub = Hub(store, entry, shows)
     desk = FakeDesk(store, clock, hub)
     callers = FakeCallers(clock)
-    tickets = Tickets(clock)
+    tickets = OwnTickets(clock)
     acts = Acts(store=store, entry=entry, shows=shows, desk=desk, clock=clock)
     sockets = Sockets(
         hub, acts, callers, tickets, clock, terms or SocketTerms(public=Public(origins=frozenset({ORIGIN})))

@@ -10,7 +10,7 @@ async def make_ticket(call: Call[Nothing, Nothing]) -> Answer:
 
     The ticket stands for the token of this very call, and ends with it.
     """
-    return Answer(call.ticket(), 201)
+    return Answer(await call.ticket(), 201)
 
 
 TABLE: tuple[Route, ...] = (make_ticket,)

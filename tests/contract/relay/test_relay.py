@@ -11,13 +11,14 @@ from redis.asyncio import Redis
 
 from etb_appservice.app.sockets import relayed
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.ids import UserId, WarRoomId
+from etb_appservice.domain.ids import EventId, RoomId, UserId, Username, WarRoomId
 from etb_appservice.domain.incident import EtbUser
 from etb_appservice.domain.news import News, Notified
+from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.gateway import relay as relays
 from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.doors import Doors
-from etb_appservice.gateway.relay import Relay
+from etb_appservice.gateway.relay import Ears, Relay, Sign
 from etb_appservice.ports import Clock
 from etb_appservice.store.sql import SqlStore, open_store
 from tests.harness.cast import etb_user
@@ -86,9 +87,16 @@ async def end(
         CHANNEL,
         keys,
         clock or Soon(),
-        heard=lambda news: heard.extend(one.title for one in news if isinstance(one, Notified)),
-        touched=lambda scopes: heard.append(" ".join(scopes)),
-        missed=lambda: missed.append(None),
+        ears=Ears(
+            heard=lambda news: heard.extend(one.title for one in news if isinstance(one, Notified)),
+            touched=lambda scopes: heard.append(" ".join(scopes)),
+            missed=lambda: missed.append(None),
+            linked=lambda links: heard.extend(f"{name} is {user_id}" for name, user_id in links),
+            work=lambda lanes: heard.append(f"work {' '.join(lanes)}"),
+            decided=lambda acts: heard.append(f"decided {' '.join(acts)}"),
+            judged=lambda verdict: heard.append(f"{verdict.ref} {verdict.outcome}"),
+            sign=lambda sign: heard.append(f"{sign.username} {sign.is_typing} {sign.event_id}"),
+        ),
     )
     task = asyncio.create_task(relay.run())
     try:
@@ -255,9 +263,7 @@ async def test_sockets_of_two_processes_are_told_the_same(module_redis: RedisSer
                 "etb-appservice:hubs",
                 lambda: (KEY,),
                 Soon(house.clock.now_ms()),
-                heard=one.hub.heard,
-                touched=house.db.touched,
-                missed=one.hub.missed,
+                ears=Ears(heard=one.hub.heard, touched=house.db.touched, missed=one.hub.missed),
             )
             one.hub.through(relay.send)
             task = asyncio.create_task(relay.run())
@@ -289,6 +295,46 @@ async def test_what_a_commit_touches_comes_once_and_before_the_news_of_it(module
 
         assert other.heard == [f"{ROOM} users", "after", "on-call"]
         assert not other.missed
+
+
+async def test_what_holds_nothing_is_no_number_that_others_miss(module_redis: RedisServer) -> None:
+    async with end(module_redis.url) as one, end(module_redis.url) as other:
+        one.relay.send(notice("first"))
+        await until(lambda: other.heard == ["first"])
+        missed = len(other.missed)
+        for _ in range(20):
+            one.relay.send(())
+            one.relay.touch(())
+            one.relay.link(())
+            one.relay.decided(())
+        one.relay.send(notice("second"))
+        await until(lambda: other.heard == ["first", "second"])
+        assert len(other.missed) == missed
+
+
+async def test_errands_and_links_come_to_the_other_process_and_not_back(module_redis: RedisServer) -> None:
+    async with end(module_redis.url) as one, end(module_redis.url) as other:
+        alice, room = Username("alice"), RoomId("!r:x.org")
+        one.relay.work(["lane 1", "lane 2"])
+        one.relay.work()
+        one.relay.decided(["act"])
+        one.relay.judged(Verdict(ref="ref", outcome="done"))
+        one.relay.sign(Sign(room_id=room, username=alice, is_typing=True))
+        one.relay.sign(Sign(room_id=room, username=alice, event_id=EventId("$e")))
+        one.relay.link([(alice, UserId("@a:x.org")), (Username("bob"), None)])
+        await until(lambda: len(other.heard) == 8)
+        assert other.heard == [
+            "work lane 1 lane 2",
+            "work ",
+            "decided act",
+            "ref done",
+            "alice True None",
+            "alice False $e",
+            "alice is @a:x.org",
+            "bob is None",
+        ]
+        assert one.heard == []
+        assert other.missed == []
 
 
 @dataclass

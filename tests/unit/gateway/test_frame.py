@@ -211,12 +211,12 @@ async def test_a_ticket_stands_for_the_token_once_and_not_for_long(api: Api) -> 
     made = await api.post("alice", "ws-tickets/")
     assert made.status == 201
     tickets = api.frame.tickets
-    assert tickets.take(made.body["ticket"]) == token_of("alice")
-    assert tickets.take(made.body["ticket"]) is None
+    assert await tickets.take(made.body["ticket"]) == token_of("alice")
+    assert await tickets.take(made.body["ticket"]) is None
     late = (await api.post("alice", "ws-tickets/")).body["ticket"]
     api.house.clock.advance(31)
-    assert tickets.take(late) is None
-    assert tickets.take("") is None
+    assert await tickets.take(late) is None
+    assert await tickets.take("") is None
 
 
 async def test_a_failure_of_ours_is_told_by_its_type_alone(

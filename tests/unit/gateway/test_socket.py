@@ -43,7 +43,7 @@ async def test_browsers_show_the_token_as_a_subprotocol(here: Scene, war_room: s
 
 @pytest.mark.parametrize("way", ["query", "subprotocol"])
 async def test_a_ticket_opens_one_socket_and_no_second_one(here: Scene, war_room: str, way: str) -> None:
-    ticket = here.tickets.give("t-bob")
+    ticket = await here.tickets.give("t-bob")
     options = {"query": f"?ticket={ticket}"} if way == "query" else {"protocols": ("etb.ticket", ticket)}
 
     client = await here.opens(None, war_room, **options)
@@ -53,7 +53,7 @@ async def test_a_ticket_opens_one_socket_and_no_second_one(here: Scene, war_room
 
 
 async def test_an_old_ticket_opens_nothing(here: Scene, opened: House, war_room: str) -> None:
-    ticket = here.tickets.give("t-bob")
+    ticket = await here.tickets.give("t-bob")
     opened.clock.advance(31)
 
     assert await here.refused(None, war_room, query=f"?ticket={ticket}") == 4401
