@@ -82,7 +82,10 @@ class Shows:
         reader: Username | None,
         up_to: Classification,
     ) -> list[objects.Message]:
-        """In this order; `reader`: whose reactions are marked as their own; answers above `up_to` don't count."""
+        """In this order. `reader`: whose reactions are marked as their own.
+
+        Above `up_to` neither answers count nor what is answered is named.
+        """
         if not messages or room.incident_id is None:
             return []
         scene = await self._scene(work, room, room.incident_id, messages, up_to)
@@ -102,7 +105,9 @@ class Shows:
             room=room,
             incident_id=incident_id,
             past=past,
-            parents=await work.messages.ids_of({one.parent for one in messages if one.parent is not None}),
+            parents=await work.messages.ids_of(
+                {one.parent for one in messages if one.parent is not None}, {incident_id: past.hidden(up_to)}
+            ),
             counts=await work.messages.reply_counts(events, {incident_id: past.hidden(up_to)}),
             pins=pins,
             users=await users_of(work, names),

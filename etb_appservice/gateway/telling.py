@@ -49,7 +49,10 @@ class Shows(Protocol):
         reader: Username | None,
         up_to: Classification,
     ) -> list[objects.Message]:
-        """In this order; `reader`: whose reactions are marked as their own; answers above `up_to` don't count."""
+        """In this order. `reader`: whose reactions are marked as their own.
+
+        Above `up_to` neither answers count nor what is answered is named.
+        """
         ...
 
     async def command(self, work: Work, room: Room, run_id: str) -> objects.Command | None:
@@ -77,6 +80,8 @@ class Telling:
     """Whose reactions with which emoji a frame shows."""
     replies: Mapping[Classification, int] = field(default_factory=dict)
     """How many answers a reader may know of, by how far they may know."""
+    orphans: frozenset[Classification] = frozenset()
+    """Who may know so far isn't told what it answers."""
 
     def is_for(self, username: Username, up_to: Classification) -> bool:
         """Whether somebody is told at all."""
@@ -84,7 +89,8 @@ class Telling:
 
     def view(self, username: Username, up_to: Classification) -> Hashable:
         """What a reader's frame depends on: equal, the same frame."""
-        return self.own.get(username), bool(self.client_id) and username == self.sender, self.replies.get(up_to)
+        is_sender = bool(self.client_id) and username == self.sender
+        return self.own.get(username), is_sender, self.replies.get(up_to), up_to in self.orphans
 
     def frame_for(self, username: Username, up_to: Classification) -> told.ServerFrame:
         """The frame as somebody sees it."""
@@ -101,10 +107,11 @@ class Telling:
                 return frame
 
     def _seen(self, message: objects.Message, mine: frozenset[str], up_to: Classification) -> objects.Message:
-        if not mine and not self.replies:
+        if not mine and not self.replies and not self.orphans:
             return message
         reactions = _marked(message.reactions, mine)
-        return message.model_copy(update={"reactions": reactions, "reply_count": self.replies.get(up_to, 0)})
+        update = {"reactions": reactions, "reply_count": self.replies.get(up_to, 0)}
+        return message.model_copy(update=update | ({"reply_to": None} if up_to in self.orphans else {}))
 
 
 def _marked(groups: Sequence[objects.ReactionGroup], mine: frozenset[str]) -> list[objects.ReactionGroup]:
@@ -124,10 +131,11 @@ OfMessage = MessageAdded | MessageUpdated | ReactionChanged | MessagePinned | Re
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A message as nobody in particular sees it, and what `Telling.replies` is."""
+    """A message as nobody in particular sees it, and what `Telling.replies` and `Telling.orphans` are."""
 
     message: objects.Message
     replies: Mapping[Classification, int]
+    orphans: frozenset[Classification]
 
 
 async def _shown(work: Work, room: Room, ids: Collection[str], shows: Shows) -> Mapping[str, _Shown]:
@@ -137,9 +145,14 @@ async def _shown(work: Work, room: Room, ids: Collection[str], shows: Shows) -> 
     if not here:
         return {}
     counts = await _counts(work, room, [one.event_id for one in here])
+    orphans = await _orphans(work, room, here)
     return {
-        one.id: _Shown(one, {level: counted.get(known[one.id].event_id, 0) for level, counted in counts.items()})
-        for one in await shows.messages(work, room, here, None, Classification.PUBLIC)
+        one.id: _Shown(
+            one,
+            {level: counted.get(known[one.id].event_id, 0) for level, counted in counts.items()},
+            orphans.get(one.id, frozenset()),
+        )
+        for one in await shows.messages(work, room, here, None, Classification.TOP_SECRET)
     }
 
 
@@ -150,11 +163,35 @@ async def _counts(
     every = await work.messages.reply_counts(events)
     if not every:
         return {}
+    levels = await _levels(work, room)
+    found = {spans: await work.messages.reply_counts(events, {lane_of(room): spans}) for spans in levels if spans}
+    found[()] = every
+    return {level: found[spans] for spans, those in levels.items() for level in those}
+
+
+async def _orphans(work: Work, room: Room, messages: Sequence[Message]) -> Mapping[str, frozenset[Classification]]:
+    """By message: who may know how far may not know what it answers."""
+    parents = {one.id: one.parent for one in messages if one.parent is not None}
+    found: dict[str, frozenset[Classification]] = {}
+    if not parents:
+        return found
+    for spans, levels in (await _levels(work, room)).items():
+        if spans:
+            known = await work.messages.ids_of(set(parents.values()), {lane_of(room): spans})
+            for message_id, parent in parents.items():
+                if parent not in known:
+                    found[message_id] = found.get(message_id, frozenset()) | levels
+    return found
+
+
+async def _levels(work: Work, room: Room) -> Mapping[tuple[Span, ...], frozenset[Classification]]:
+    """The times that are hidden, and from whom."""
     past = await past_of(work, room)
-    found: dict[tuple[Span, ...], Mapping[EventId, int]] = {(): every}
-    for spans in {past.hidden(level) for level in Classification} - found.keys():
-        found[spans] = await work.messages.reply_counts(events, {lane_of(room): spans})
-    return {level: found[past.hidden(level)] for level in Classification}
+    found: dict[tuple[Span, ...], frozenset[Classification]] = {}
+    for level in Classification:
+        spans = past.hidden(level)
+        found[spans] = found.get(spans, frozenset()) | {level}
+    return found
 
 
 def lane_of(room: Room) -> str:
@@ -215,10 +252,13 @@ async def _of_message(work: Work, news: OfMessage, shown: _Shown, now: objects.M
                 client_id=client_id,
                 own=_own(message),
                 replies=shown.replies,
+                orphans=shown.orphans,
             )
         case MessageUpdated():
             frame = told.MessageUpdated(message=message)
-            return Telling(frame=frame, level=level, own=_own(message), replies=shown.replies)
+            return Telling(
+                frame=frame, level=level, own=_own(message), replies=shown.replies, orphans=shown.orphans
+            )
         case ReactionChanged(emoji=emoji, is_added=is_added, by=by):
             reaction = told.Reaction(
                 message_id=message.id,

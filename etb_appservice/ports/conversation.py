@@ -92,8 +92,8 @@ class Messages(Protocol):
         """Absent are those that aren't known."""
         ...
 
-    async def ids_of(self, event_ids: Collection[EventId]) -> Mapping[EventId, str]:
-        """The same, but only their ids; opens nothing."""
+    async def ids_of(self, event_ids: Collection[EventId], hidden: Hidden = NO_TIME) -> Mapping[EventId, str]:
+        """The same, but only their ids; opens nothing. `hidden`: of which nothing may be known."""
         ...
 
     async def page(

@@ -50,8 +50,6 @@ def _among(statement: str) -> TextClause:
 
 _BY_IDS = _among("SELECT * FROM messages WHERE id IN :among")
 _BY_EVENTS = _among("SELECT * FROM messages WHERE event_id IN :among")
-_IDS_OF = _among("SELECT id, event_id FROM messages WHERE event_id IN :among")
-_KNOWN = _among("SELECT id FROM messages WHERE id IN :among")
 _OF_REACTION = text(
     "SELECT messages.* FROM messages JOIN reactions ON messages.id = reactions.message_id"
     " WHERE reactions.event_id = :event_id"
@@ -88,6 +86,11 @@ _REPLIES = _spanned(
     f"{{hidden}}SELECT * FROM messages WHERE parent = :root AND position > :after AND {_IS_SHOWN}{{seen}}"  # noqa: S608
     " ORDER BY position LIMIT :limit OFFSET :skip"
 )
+_IDS_OF = _spanned(
+    "{hidden}SELECT id, event_id FROM messages WHERE event_id IN :among{seen}",
+    among=("among",),
+)
+_KNOWN = _spanned("{hidden}SELECT id FROM messages WHERE id IN :among{seen}", among=("among",))
 _REPLY_COUNTS = _spanned(
     f"{{hidden}}SELECT parent, count(*) AS number FROM messages WHERE parent IN :among AND {_IS_SHOWN}{{seen}}"  # noqa: S608
     " GROUP BY parent",
@@ -189,13 +192,14 @@ class SqlMessages:
 
         return await self._desk.ask(job)
 
-    async def ids_of(self, event_ids: Collection[EventId]) -> Mapping[EventId, str]:
+    async def ids_of(self, event_ids: Collection[EventId], hidden: Hidden = NO_TIME) -> Mapping[EventId, str]:
         """From the plain columns alone."""
+        (by_event, values), (by_id, _) = _IDS_OF.hiding(hidden), _KNOWN.hiding(hidden)
 
         def job(transaction: Transaction) -> Mapping[EventId, str]:
-            found = {EventId(row.event_id): str(row.id) for row in _each(transaction, _IDS_OF, event_ids)}
+            found = {EventId(row.event_id): str(row.id) for row in _each(transaction, by_event, event_ids, values)}
             late = {message_id for one in event_ids if one not in found and (message_id := _id_in(one))}
-            found |= {unsent(row.id): str(row.id) for row in _each(transaction, _KNOWN, late)}
+            found |= {unsent(row.id): str(row.id) for row in _each(transaction, by_id, late, values)}
             return found
 
         return await self._desk.ask(job)

@@ -102,6 +102,27 @@ async def test_answers_above_a_readers_clearance_are_not_counted_in_what_they_ar
         assert [one["reply_count"] for one in told if one["id"] == root.id] == [count]
 
 
+async def test_what_is_answered_above_a_readers_clearance_is_not_named_in_what_they_are_told(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
+    async with opened.db.work() as work:
+        past = Levels().then(0, Classification.RESTRICTED)
+        await work.cases.put(war_room, past.then(opened.clock.now_ms() + 1000, Classification.INTERNAL))
+    root = await put(opened, "for few")
+    opened.clock.advance(2)
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+    answer = await put(opened, "for all", thread_root=root.event_id)
+
+    here.hub.tell((MessageAdded(war_room=war_room, message_id=answer.id),))
+
+    for client, named in ((alice, root.id), (bob, None)):
+        assert (await client.hears("chat_message"))["message"]["reply_to"] == named
+        await client.says(type="history", limit=50)
+        told = (await client.hears("history"))["messages"]
+        assert [one["reply_to"] for one in told if one["id"] == answer.id] == [named]
+
+
 async def test_a_deleted_message_is_told_by_its_id(here: Scene, opened: House, war_room: WarRoomId) -> None:
     alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
     await alice.says(type="chat_message", content="x")

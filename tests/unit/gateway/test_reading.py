@@ -374,6 +374,23 @@ async def test_what_was_said_above_somebodys_clearance_is_neither_shown_nor_coun
     ] == "RESTRICTED"
 
 
+async def test_what_is_answered_above_somebodys_clearance_is_not_named(opened: Api) -> None:
+    house = opened.house
+    async with house.db.work() as work:
+        past = Levels().then(0, Classification.RESTRICTED)
+        await work.cases.put(ROOM, past)
+    root = await put(house, "for few")
+    async with house.db.work() as work:
+        await work.cases.put(ROOM, past.then(house.clock.now_ms(), Classification.INTERNAL))
+    house.clock.advance(2)
+    answer = await put(house, "for all", thread_root=root.event_id)
+    house.know("bob", clearance=Classification.INTERNAL)
+    for who, named in (("bob", None), ("alice", root.id)):
+        assert (await opened.get(who, f"war-room-messages/{answer.id}/")).body["reply_to"] == named
+        [shown] = [one for one in (await opened.get(who, MESSAGES)).body["results"] if one["id"] == answer.id]
+        assert shown["reply_to"] == named
+
+
 async def test_answers_above_somebodys_clearance_are_not_counted_with_what_they_answer(opened: Api) -> None:
     house = opened.house
     root = await put(house, "who is on it?")
