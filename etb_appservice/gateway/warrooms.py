@@ -48,8 +48,6 @@ class Standing:
     closing: Closing | None
     web: WebRoom
     tally: Tally
-    is_held: bool
-    """Whether the incident is under legal hold."""
 
     @property
     def status(self) -> RoomStatus:
@@ -80,8 +78,7 @@ async def standing_of(work: Work, sight: Sight, tallies: Mapping[str, Tally]) ->
     """Read it. `tallies`: by incident."""
     closing = await closing_of(work, sight.room)
     web = await work.cases.get(sight.room.war_room, WebRoom, WebRoom().id)
-    held = await is_held(work, sight.room.war_room)
-    return Standing(sight, closing, web or WebRoom(), tallies.get(sight.incident_id, Tally()), held)
+    return Standing(sight, closing, web or WebRoom(), tallies.get(sight.incident_id, Tally()))
 
 
 async def item(work: Work, gate: Gate, standing: Standing) -> WarRoomItem:
@@ -129,7 +126,7 @@ async def detail(work: Work, gate: Gate, standing: Standing, links: Links) -> Wa
         data_classification=level,
         required_clearance=level,
         is_encrypted=True,
-        legal_hold=standing.is_held,
+        legal_hold=await is_held(work, room.war_room),
         retention_until=_kept_until(standing),
         matrix=MatrixRoom(
             room_id=room.room_id,
