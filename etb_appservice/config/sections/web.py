@@ -45,8 +45,9 @@ class SocketSettings(Section):
     secret_keys = ("redis_url",)
 
     redis_url: RedisUrl | None = None
-    """A Redis through which several processes tell each other what is new, such as `redis://:password@host:6379/0`.
-    What goes through it is encrypted. Without it this process tells only its own sockets. Secret."""
+    """A Redis through which this process and those beside it (`etb-appservice serve`) tell each other what is new,
+    such as `redis://:password@host:6379/0`. What goes through it is encrypted. Without it there is none beside.
+    Secret."""
     redis_url_file: Path | None = None
     """A file that holds `redis_url`."""
     token_in_url: bool = False
