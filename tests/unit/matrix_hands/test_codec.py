@@ -137,6 +137,26 @@ async def test_a_missing_key_names_its_session() -> None:
 
 
 @pytest.mark.parametrize(
+    ("relation", "root"),
+    [
+        ({"rel_type": "m.thread", "event_id": "$root"}, "$root"),
+        ({"rel_type": "m.replace", "event_id": "$root"}, None),
+        ({"rel_type": "m.thread", "event_id": 1}, None),
+    ],
+)
+async def test_in_which_thread_stands_what_can_not_be_read_yet_is_known(
+    relation: dict[str, Any], root: str | None
+) -> None:
+    for answer in (
+        results.KeyMissing("s1"),
+        Decrypted("m.room.message", {"body": "x"}, None, results.Trust.UNKNOWN),
+    ):
+        missing = await read(answer, relating(**relation))
+        assert isinstance(missing, KeyMissing)
+        assert missing.thread_root == root
+
+
+@pytest.mark.parametrize(
     ("reason", "loss"),
     [
         (Unreadable.WITHHELD, Loss.WITHHELD),
