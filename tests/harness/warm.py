@@ -198,6 +198,8 @@ def _say(news: int, number: int) -> None:
 def _become(request: Request, parent: int, out: int, err: int) -> None:
     """What a new process has of its own."""
     os.setsid()
+    # A shell that runs the tests in the background has them, and so all of us, ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
