@@ -106,18 +106,19 @@ async def test_an_upload_that_trickles_gives_its_place_back(api: Api, monkeypatc
 async def test_an_upload_that_comes_steadily_has_as_long_as_it_takes(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etb_appservice.gateway.uploads.GRACE_S", 0.2)
+    monkeypatch.setattr("etb_appservice.gateway.uploads.GRACE_S", 2.0)
+    piece = bytes(64 * 1024)
 
     async def pieces() -> AsyncIterator[bytes]:
         yield f'--b\r\nContent-Disposition: form-data; name="war_room_id"\r\n\r\n{ROOM}\r\n'.encode() + BEGUN
         for _ in range(8):
-            yield bytes(16 * 1024)
-            await asyncio.sleep(0.1)
+            yield piece
+            await asyncio.sleep(0.3)
         yield b"\r\n--b--\r\n"
 
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     answer = await api.call("POST", "alice", FILES, data=pieces(), headers=headers)
-    assert (answer.status, answer.body["file_size"]) == (201, 8 * 16 * 1024)
+    assert (answer.status, answer.body["file_size"]) == (201, 8 * len(piece))
 
 
 @pytest.mark.parametrize(
