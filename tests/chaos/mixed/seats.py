@@ -9,6 +9,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,8 @@ class Seat:
         default_factory=list
     )
     _said_at: float = 0.0
+    _pins_told: set[str] = field(default_factory=set)
+    """Messages of which a frame has said since the list of pins was asked for whether they are pinned."""
     _staying: asyncio.Task[None] | None = None
 
     def sit_down(self) -> asyncio.Task[None]:
@@ -109,8 +112,10 @@ class Seat:
                 self._show(frame["message"])
             case "message_deleted":
                 self.shown.pop(frame["message_id"], None)
-            case "message_pinned" if frame["message_id"] in self.shown:
-                self.shown[frame["message_id"]]["is_pinned"] = frame["is_pinned"]
+            case "message_pinned":
+                self._pins_told.add(frame["message_id"])
+                if frame["message_id"] in self.shown:
+                    self.shown[frame["message_id"]]["is_pinned"] = frame["is_pinned"]
             case "reaction" if frame["message_id"] in self.shown:
                 self.shown[frame["message_id"]]["reactions"] = frame["reactions"]
             case _:
@@ -140,11 +145,28 @@ class Seat:
             known = {one for one in known if one >= min(seen)}
         for one in sorted(known - seen):
             await self._look_up(one)
+        await self._look_at_pins()
+
+    async def _look_at_pins(self) -> None:
+        """What is pinned is shown apart, however long ago it was said."""
+        self._pins_told.clear()
+        path = f"war-rooms/{self.where.war_rooms[self.room]}/pinned_messages/?page_size=100"
+        async with self._asked(path) as answer:
+            if answer.status != 200:
+                raise Broken
+            found = await answer.json()
+        assert found["next"] is None, "no more than a hundred are pinned"
+        pinned = {one["id"] for one in found["results"]}
+        for one in self.shown.keys() - self._pins_told:
+            self.shown[one]["is_pinned"] = one in pinned
+
+    def _asked(self, path: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        headers = {"Authorization": f"Token {token_of(self.who)}"}
+        return self.http.get(f"{self.where.base}{PREFIXES[0]}{path}", headers=headers)
 
     async def _look_up(self, message_id: str) -> None:
         """It may be gone, or lie beyond what was looked at: ids are not quite in the history's order."""
-        url = f"{self.where.base}{PREFIXES[0]}war-room-messages/{message_id}/"
-        async with self.http.get(url, headers={"Authorization": f"Token {token_of(self.who)}"}) as answer:
+        async with self._asked(f"war-room-messages/{message_id}/") as answer:
             match answer.status:
                 case 200:
                     self._show(await answer.json())
