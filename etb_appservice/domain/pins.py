@@ -53,6 +53,8 @@ class Gone:
     """Since when, and once it is settled, since when the room knows."""
     is_settled: bool = True
     """False until the room's state was without it: an older state that has it doesn't bring it back."""
+    is_asked: bool = False
+    """On ETB's pages: not settled before the bot has done it, whatever members set meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +96,16 @@ class Pins:
     def without(self, event_id: EventId, now_ms: int) -> "Pins":
         """It is pinned no longer, as soon as the room knows."""
         kept = tuple(one for one in self.pinned if one.event_id != event_id)
-        gone = Gone(event_id=event_id, at_ms=now_ms, is_settled=False)
+        gone = Gone(event_id=event_id, at_ms=now_ms, is_settled=False, is_asked=True)
         return replace(self, pinned=kept, gone=(*self.gone, gone))
+
+    def done(self, event_id: EventId, now_ms: int) -> "Pins":
+        """What was asked for is done, also where there was nothing to do and so no state to be shown."""
+        gone = (
+            replace(one, is_settled=True, at_ms=now_ms) if one.event_id == event_id and not one.is_settled else one
+            for one in self.gone
+        )
+        return replace(self, gone=tuple(gone))
 
     def naming(self, before: EventId, event_id: EventId) -> "Pins":
         """The event of a pinned message, or of one that was, is known by now."""
@@ -115,7 +125,9 @@ class Pins:
         under_way = {one for one in events if one not in before and one in gone and not gone[one].is_settled}
         added = [one for one in events if one not in before and one not in under_way]
         missing = [one for one in before.values() if one.is_settled and one.event_id not in events]
-        is_torn = len(added) + len(missing) > 1
+        # The room showed these against the record: whoever's list lacks one has changed that as well.
+        lacked = [one for one in gone.values() if not (one.is_settled or one.is_asked or one.event_id in events)]
+        is_torn = len(added) + len(missing) + len(lacked) > 1
         kept = {one.event_id for one in missing if _stays(one, state, is_torn=is_torn)}
         undone = {one for one in added if one != state.card and _is_undone(gone.get(one), state, is_torn=is_torn)}
         room = MOST_PINS - sum(one in before for one in events)
@@ -138,7 +150,7 @@ class Pins:
         return replace(
             self,
             pinned=tuple(pinned),
-            gone=_gone(gone, events, [one.event_id for one in left], undone, pinned, state.at_ms),
+            gone=_gone(gone, state, [one.event_id for one in left], undone, pinned),
             room_id=state.room_id,
         ), bool(kept or undone)
 
@@ -166,23 +178,29 @@ def _is_undone(gone: Gone | None, state: PinsShown, *, is_torn: bool) -> bool:
         case "service":
             return gone is not None  # pinned on ETB's pages and unpinned before its turn came
         case "member":
-            return is_torn and gone is not None and state.at_ms - gone.at_ms < FRESH_MS
+            if gone is None:
+                return False
+            # A list that is older than what took it away can't mean it, alone or not.
+            return state.at_ms < gone.at_ms or (is_torn and state.at_ms - gone.at_ms < FRESH_MS)
         case "nobody":
             return True
 
 
 def _gone(
     before: dict[EventId, Gone],
-    events: dict[EventId, None],
+    state: PinsShown,
     left: Sequence[EventId],
     undone: set[EventId],
     pinned: Sequence[Pinned],
-    now_ms: int,
 ) -> tuple[Gone, ...]:
     """What is gone after a state was shown, without what that was so long ago that it no longer counts."""
-    stands = {one.event_id for one in pinned}
+    stands, events, now_ms = {one.event_id for one in pinned}, dict.fromkeys(state.events), state.at_ms
+
+    def waits(one: Gone) -> bool:
+        return one.event_id in events or (one.is_asked and state.setter != "service")
+
     found = {
-        name: one if one.is_settled or name in events else replace(one, is_settled=True, at_ms=now_ms)
+        name: one if one.is_settled or waits(one) else replace(one, is_settled=True, at_ms=now_ms)
         for name, one in before.items()
         if name not in stands
     }

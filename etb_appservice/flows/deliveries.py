@@ -4,7 +4,7 @@
         └► NotDone: the message is marked, its readers see it, the operators are told; a retry takes the mark away
     react ─► Done: named; what was withdrawn meanwhile is taken away,     └► refused: it goes
              or is the one that was given again since: Matrix takes no second one
-    pin ─► refused: it goes                                               edit, file ─► NotDone: marked
+    pin ─► refused: it goes      unpin ─► over, however it ended          edit, file ─► NotDone: marked
 
 The homeserver shows our own events to us as well; that changes nothing here.
 """
@@ -44,6 +44,8 @@ async def delivered(turn: Turn, fact: EffectAnswered, policy: Policy) -> None:
             await _not_reacted(turn, react, act, policy)
         case Pin(is_pinned=True) as pin, NotDone(state="refused"), _:
             await _not_pinned(turn, pin, of, policy)
+        case Pin(is_pinned=False) as pin, _, _:
+            await _unpinned(turn, pin)
         case _:
             pass
 
@@ -176,6 +178,15 @@ async def _not_pinned(turn: Turn, pin: Pin, message_id: str, policy: Policy) -> 
     stands = pins.of(message.event_id)
     if stands is None or stands.is_settled:
         return
-    await turn.work.cases.put(room.war_room, pins.without(message.event_id, turn.now_ms))
+    gone = pins.without(message.event_id, turn.now_ms).done(message.event_id, turn.now_ms)
+    await turn.work.cases.put(room.war_room, gone)
     by = person_of(policy.rooms.bot, policy)
     turn.tell(MessagePinned(war_room=room.war_room, message_id=message_id, is_pinned=False, by=by))
+
+
+async def _unpinned(turn: Turn, pin: Pin) -> None:
+    """Lists that members set from now on know of it."""
+    room = await turn.work.rooms.by_id(pin.room_id)
+    if room is not None:
+        pins = await pins_of(turn.work, room.war_room)
+        await turn.work.cases.put(room.war_room, pins.done(pin.event_id, turn.now_ms))

@@ -70,9 +70,49 @@ def test_what_was_unpinned_before_its_pin_reached_the_room_stays_unpinned() -> N
     unpinned = after(state("$1")).with_pin(ours).without(ours.event_id, 6)
     other = unpinned.shown(state("$1", "$2", at_ms=7))[0]
     late, is_to_be_mended = other.shown(state("$1", "$2", "$ours", by=BOT, at_ms=LATER + 7))
-    assert (names(late), is_to_be_mended) == (["$1", "$2"], True)
+    assert (names(late), is_to_be_mended) == (["$1", "$2"], False), "our own unpin is under way"
+    assert [one.is_settled for one in late.gone] == [False]
     again, is_to_be_mended = late.shown(state("$1", "$2", by=BOT, at_ms=LATER + 8))
     assert (names(again), is_to_be_mended) == (["$1", "$2"], False)
+    assert [one.is_settled for one in again.gone] == [True]
+
+
+def test_what_was_unpinned_here_waits_for_that_whatever_members_set_meanwhile() -> None:
+    """Its pin had come late; alice's list was older than that, and her next one was not."""
+    ours = Pinned(event_id=EventId("$ours"), user_id=BOB.user_id, at_ms=5, is_settled=False)
+    unpinned = after(state("$1", "$2")).with_pin(ours).without(ours.event_id, 6)
+    pins, is_to_be_mended = unpinned, False
+    for one in (
+        state("$1", "$2", "$ours", by=BOT, at_ms=20),
+        state("$1", at_ms=21),
+        state("$1", "$ours", at_ms=22),
+        state("$1", by=BOT, at_ms=23),
+    ):
+        pins, is_to_be_mended = pins.shown(one)
+        assert (names(pins)[:1], is_to_be_mended) == (["$1"], False)
+        assert pins.of(ours.event_id) is None
+    again, is_to_be_mended = pins.shown(state("$1", "$ours", at_ms=24))
+    assert (names(again), is_to_be_mended) == (["$1", "$ours"], False), "pinned once more"
+
+
+def test_a_list_from_before_an_unpin_does_not_bring_back_what_that_took_away() -> None:
+    unpinned = after(state("$1"), state("$1", "$2")).without(EventId("$2"), 20).done(EventId("$2"), 30)
+    late, is_to_be_mended = unpinned.shown(state("$1", "$2", at_ms=29))
+    assert (names(late), is_to_be_mended) == (["$1"], True)
+    again, is_to_be_mended = unpinned.shown(state("$1", "$2", at_ms=31))
+    assert (names(again), is_to_be_mended) == (["$1", "$2"], False), (
+        "nothing had to be done, and it is pinned again"
+    )
+
+
+def test_whose_list_lacks_what_the_bot_wrote_over_has_not_seen_what_it_pinned() -> None:
+    """Alice unpins `$2`; the bot writes what it had read, with `$ours`; her client says the same again."""
+    ours = Pinned(event_id=EventId("$ours"), user_id=BOB.user_id, at_ms=5, is_settled=False)
+    pins = after(state("$1"), state("$1", "$2"), state("$1", at_ms=50)).with_pin(ours)
+    pins, is_to_be_mended = pins.shown(state("$1", "$2", "$ours", by=BOT, at_ms=51))
+    assert (names(pins), is_to_be_mended) == (["$1", "$ours"], True)
+    pins, is_to_be_mended = pins.shown(state("$1", at_ms=52))
+    assert (names(pins), is_to_be_mended) == (["$1", "$ours"], True)
 
 
 def test_what_was_unpinned_here_is_not_brought_back_by_an_older_state() -> None:

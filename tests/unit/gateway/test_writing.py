@@ -446,6 +446,10 @@ async def test_a_pin_is_taken_away(alice: WebUser) -> None:
     assert room.room_id is not None
     event_id = (await alice.message(message_id)).event_id
     assert event_id not in alice.house.world.pinned[room.room_id]
+    async with alice.house.db.view() as view:
+        pins = await view.cases.get(room.war_room, Pins, "pins")
+    assert pins is not None
+    assert [(one.event_id, one.is_settled) for one in pins.gone] == [(event_id, True)], "done, and so it is over"
     assert [one.is_pinned for one in alice.house.news.of(MessagePinned)] == [True, False]
 
 
