@@ -48,9 +48,6 @@ async def serve(settings: Settings) -> None:
     """Serve until cancelled. Raises Refused with what the settings lack, and StoreError with what to do."""
     if not settings.gateway.enabled:
         raise Refused("gateway.enabled is off: there is nothing to serve", code="settings")
-    if settings.sockets.redis_url is None:
-        reason = "set sockets.redis_url: without it this process hears nothing of the one that leads"
-        raise Refused(reason, code="settings")
     metrics = Metrics()
     async with ground(settings, metrics) as base:
         annex = Annex(base, metrics)
@@ -77,13 +74,15 @@ class Annex:
     """One such process."""
 
     def __init__(self, base: Ground, metrics: Metrics) -> None:
-        """`base` has a Redis, and the chat API is on."""
+        """The chat API is on. Raises Refused without a Redis."""
         self.base = base
         self.metrics = metrics
         self._waiting = Waiting()
         hub = hub_of(base)
         relay = relay_of(base, hub, self._ears)
-        assert relay is not None  # noqa: S101 - looked at by serve
+        if relay is None:
+            reason = "set sockets.redis_url: without it this process hears nothing of the one that leads"
+            raise Refused(reason, code="settings")
         self._relay = relay
         codec = FactJson()
         self._asking = Asking(base.store, codec, relay.work)

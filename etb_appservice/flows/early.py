@@ -11,7 +11,7 @@ from etb_appservice.domain.facts import CameTooEarly, Early
 from etb_appservice.flows.turn import Turn
 
 _LOOKS_S = (2, 30, 300, 3600)
-"""After its first coming."""
+"""After its coming, then each after the look before."""
 
 
 async def look_later(turn: Turn, what: Early, before: CameTooEarly | None = None) -> None:

@@ -144,8 +144,11 @@ async def _shown(work: Work, room: Room, ids: Collection[str], shows: Shows) -> 
     here = [one for one in known.values() if one.lane == lane_of(room)]
     if not here:
         return {}
-    counts = await _counts(work, room, [one.event_id for one in here])
-    orphans = await _orphans(work, room, here)
+    every = await work.messages.reply_counts([one.event_id for one in here])
+    parents = {one.id: one.parent for one in here if one.parent is not None}
+    levels = await _levels(work, room) if every or parents else {}
+    counts = await _counts(work, room, every, levels)
+    orphans = await _orphans(work, room, parents, levels)
     return {
         one.id: _Shown(
             one,
@@ -156,36 +159,36 @@ async def _shown(work: Work, room: Room, ids: Collection[str], shows: Shows) -> 
     }
 
 
+Levels = Mapping[tuple[Span, ...], frozenset[Classification]]
+"""Times that are hidden, and from whom."""
+
+
 async def _counts(
-    work: Work, room: Room, events: Sequence[EventId]
+    work: Work, room: Room, every: Mapping[EventId, int], levels: Levels
 ) -> Mapping[Classification, Mapping[EventId, int]]:
-    """How many answers each has, by how far a reader may know; nothing where none has any."""
-    every = await work.messages.reply_counts(events)
+    """How many answers each has, by how far a reader may know. `every`: all of them; empty where none has any."""
     if not every:
         return {}
-    levels = await _levels(work, room)
-    found = {spans: await work.messages.reply_counts(events, {lane_of(room): spans}) for spans in levels if spans}
+    found = {spans: await work.messages.reply_counts(every, {lane_of(room): spans}) for spans in levels if spans}
     found[()] = every
     return {level: found[spans] for spans, those in levels.items() for level in those}
 
 
-async def _orphans(work: Work, room: Room, messages: Sequence[Message]) -> Mapping[str, frozenset[Classification]]:
+async def _orphans(
+    work: Work, room: Room, parents: Mapping[str, EventId], levels: Levels
+) -> Mapping[str, frozenset[Classification]]:
     """By message: who may know how far may not know what it answers."""
-    parents = {one.id: one.parent for one in messages if one.parent is not None}
     found: dict[str, frozenset[Classification]] = {}
-    if not parents:
-        return found
-    for spans, levels in (await _levels(work, room)).items():
+    for spans, those in levels.items() if parents else ():
         if spans:
             known = await work.messages.ids_of(set(parents.values()), {lane_of(room): spans})
             for message_id, parent in parents.items():
                 if parent not in known:
-                    found[message_id] = found.get(message_id, frozenset()) | levels
+                    found[message_id] = found.get(message_id, frozenset()) | those
     return found
 
 
-async def _levels(work: Work, room: Room) -> Mapping[tuple[Span, ...], frozenset[Classification]]:
-    """The times that are hidden, and from whom."""
+async def _levels(work: Work, room: Room) -> Levels:
     past = await past_of(work, room)
     found: dict[tuple[Span, ...], frozenset[Classification]] = {}
     for level in Classification:

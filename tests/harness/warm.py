@@ -64,7 +64,7 @@ class Started:
     def wait(self) -> int:
         """The same, once there is one."""
         while (status := self.poll()) is None:
-            time.sleep(_LOOK_AGAIN_S)
+            select.select([self._news], [], [])
         return status
 
 
