@@ -2,12 +2,14 @@ import json
 import stat
 import subprocess
 import sys
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import redis
 from ruamel.yaml import YAML
 
 from etb_appservice.config import load, registration
@@ -122,7 +124,7 @@ def test_the_service_accepts_what_prepare_wrote(prepared: Path, tmp_path: Path) 
     environ = {"CREDENTIALS_DIRECTORY": f"{prepared}/secrets"}
     for name, value in COMPOSE["services"]["etb-appservice"]["environment"].items():
         variable = value.removeprefix("${").removesuffix("}").partition(":")[0]
-        environ[name] = written[variable]
+        environ[name] = written.get(variable, "")
     settings = load(config, environ).settings
     assert settings.bot_id == "@etb:chat.example.org"
     assert settings.control_room.operators == ("@op:chat.example.org",)
@@ -130,6 +132,41 @@ def test_the_service_accepts_what_prepare_wrote(prepared: Path, tmp_path: Path) 
     assert settings.database.kind == "postgresql"
     assert len(settings.webhook.secrets) == 1
     assert yaml(prepared / "data" / "synapse" / "registration.yaml") == registration(settings)
+
+
+def test_both_processes_find_the_redis_of_the_profile(prepared: Path, tmp_path: Path) -> None:
+    """What the README says to add to `.env`, read as Compose reads it; the Redis runs as the file says."""
+    lines = (DOCKER / "README.md").read_text().splitlines()
+    profile = lines.index("COMPOSE_PROFILES=pages")
+    name, _, value = lines[profile + 1].partition("=")
+    services = COMPOSE["services"]
+    for one in ("etb-appservice", "pages"):
+        assert services[one]["environment"]["ETB_APPSERVICE__SOCKETS__REDIS_URL_FILE"] == f"${{{name}:-}}"
+        assert value.removeprefix("/run/secrets/") in services[one]["secrets"]
+    assert services["pages"]["command"] == ["serve"]
+
+    password = (prepared / "secrets" / "redis_password").read_text().strip()
+    url = (prepared / "secrets" / "redis_url").read_text().strip()
+    assert url == f"redis://:{password}@redis:6379/0"
+    shell, dash_c, script = services["redis"]["command"]
+    script = script.replace("$$", "$").replace("/run/secrets/", f"{prepared}/secrets/")
+    at = tmp_path / "redis"
+    script = script.replace("echo 'appendonly no'", f"echo 'appendonly no'; echo 'port 0'; echo 'unixsocket {at}'")
+    environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    with subprocess.Popen(
+        [shell, dash_c, script], env=environ, cwd=tmp_path, stdout=subprocess.DEVNULL
+    ) as running:
+        try:
+            for _ in range(200):
+                if at.exists():
+                    break
+                time.sleep(0.05)
+            assert redis.Redis(unix_socket_path=str(at), password=password).ping()
+            with pytest.raises(redis.AuthenticationError):
+                redis.Redis(unix_socket_path=str(at)).ping()
+        finally:
+            running.terminate()
+    assert not list(tmp_path.glob("*.rdb"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what Synapse itself is warned of
