@@ -1,5 +1,7 @@
 """The inbox keeps what was accepted, once, in order, until it is finished."""
 
+import asyncio
+
 import pytest
 from sqlalchemy import text
 
@@ -117,6 +119,29 @@ async def test_a_timer_takes_its_place_at_the_lanes_end_when_it_falls_due(store:
             places.append((row.payload.decode(), row.place))
             await work.inbox.finish(row.seq)
     assert places == [("before", 5), ("soon", 2), ("late", 1), ("after", 8)]
+
+
+async def test_a_timer_that_is_committed_while_others_ring_is_not_lost(
+    store: SqlStore, reopen: Reopen, clock: Clock
+) -> None:
+    """Somebody else commits one that is due by then, at whatever moment of the unit that rings."""
+
+    async def accept(whose: SqlStore, name: str) -> None:
+        async with whose.work() as work:
+            await work.inbox.accept([event(name, due_ms=NOON + 1)])
+
+    async def ring() -> None:
+        async with store.work() as work:
+            await work.inbox.lanes(NOON + 1)
+
+    names = [f"{whose}{number}" for number in range(100) for whose in ("ours", "theirs")]
+    async with reopen() as other:
+        for ours, theirs in zip(names[::2], names[1::2], strict=True):
+            await accept(store, ours)
+            await asyncio.gather(accept(other, theirs), ring())
+    await ring()
+    async with store.work() as work:
+        assert sorted(await taken(work.inbox, now_ms=NOON + 1)) == sorted(names)
 
 
 async def test_a_row_that_waits_for_a_key_lets_the_lane_go_on_and_then_comes_next(store: SqlStore) -> None:
