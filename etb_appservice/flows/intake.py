@@ -188,6 +188,7 @@ class Intake:
     async def _decide(self, row: InboxRow, fact: Fact) -> None:
         looked = await self.decider.look(fact)
         async with self.store.work() as work:
+            await work.alone_in(row.lane)
             turn = self._turn(work, row)
             await self.decider.decide(turn, fact, looked)
             await work.inbox.finish(row.seq)
@@ -204,6 +205,7 @@ class Intake:
         """The event leaves the line at once; its key may have come while we wrote that down, so look again."""
         self.meter.undecryptable("key missing")
         async with self.store.work() as work:
+            await work.alone_in(row.lane)
             room = await work.rooms.by_id(missing.room_id)
             if room is None:
                 await work.inbox.finish(row.seq)

@@ -170,6 +170,9 @@ class Outbox:
         is_quiet = ends_quietly(fact)
         async with self.store.work() as work:
             turn = Turn(work=work, ref=f"o{row.seq}", lane=row.lane, codec=self.codec)
+            if is_quiet:
+                # What it changes is read first, and the lane may be deciding something about the same message.
+                await work.alone_in(row.lane)
             await work.outbox.finish(row.seq)
             if is_quiet:
                 await self.record(turn, fact)

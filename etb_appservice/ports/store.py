@@ -31,6 +31,13 @@ class Work(Protocol):
         """The moment at which this unit of work began."""
         ...
 
+    async def alone_in(self, lane: str) -> None:
+        """Until this unit ends, no other one that asks for it decides anything in this lane.
+
+        Asked for first: what was read before may be old by then.
+        """
+        ...
+
 
 USERS = "users"
 """The scope of `Store.stamp` for what ETB says of people."""

@@ -35,7 +35,8 @@ _REACTED = text(
     "INSERT INTO reactions (event_id, message_id)"
     " SELECT :reaction, id FROM messages WHERE event_id = :event_id ON CONFLICT (event_id) DO NOTHING"
 )
-_SENT = text("UPDATE messages SET event_id = :event_id, body = :body WHERE id = :id")
+_SENT = text("UPDATE messages SET event_id = :event_id WHERE id = :id")
+_SEALED_ANEW = text("UPDATE messages SET body = :body WHERE id = :id AND state <> 'redacted'")
 _FOLLOW = text(
     "UPDATE messages SET parent = :event_id,"
     " thread_root = CASE WHEN thread_root = :unsent THEN :event_id ELSE thread_root END WHERE parent = :unsent"
@@ -152,7 +153,8 @@ class SqlMessages:
                 return False
             message = _message(transaction, row)
             body = _sealed(transaction, message.room_id, event_id, message.body, message.details)
-            transaction.change(_SENT, {"id": message_id, "event_id": event_id, "body": body})
+            transaction.change(_SENT, {"id": message_id, "event_id": event_id})
+            transaction.change(_SEALED_ANEW, {"id": message_id, "body": body})
             transaction.change(_FOLLOW, {"event_id": event_id, "unsent": name})
             return True
 

@@ -71,6 +71,10 @@ class SqlWork:
         """The moment at which this unit of work began."""
         return self.desk.now_ms
 
+    async def alone_in(self, lane: str) -> None:
+        """By an advisory lock on PostgreSQL; on SQLite whoever writes is alone."""
+        await self.desk.write(lambda transaction: transaction.lock(f"lane/{lane}"), few=True)
+
 
 class SqlStore:
     """`ports.Store`. Made by `open_store`."""

@@ -50,8 +50,10 @@ class Running:
         etb: FakeEtb,
         policy: Policy,
         commands: dict[str, Command],
+        url: str = "",
     ) -> None:
         self.folder = folder
+        self.url = url or f"sqlite:///{folder / 'etb.db'}"
         self.clock = clock
         self.world = world
         self.etb = etb
@@ -82,9 +84,8 @@ class Running:
     # --- life and death -----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Everything that lives in memory, built anew on the database in `folder`."""
-        url = f"sqlite:///{self.folder / 'etb.db'}"
-        self.db = await self._stack.enter_async_context(open_store(url, ROOT_KEY, self.clock))
+        """Everything that lives in memory, built anew on the same database."""
+        self.db = await self._stack.enter_async_context(open_store(self.url, ROOT_KEY, self.clock))
         commits = None if self._lives is None else next(self._lives) + self._die_before
         self.store = CrashingStore(self.db, commits, before=self._die_before)
         self.lane_of.clear()
