@@ -45,7 +45,7 @@ async def delivered(turn: Turn, fact: EffectAnswered, policy: Policy) -> None:
         case Pin(is_pinned=True) as pin, NotDone(state="refused"), _:
             await _not_pinned(turn, pin, of, policy)
         case Pin(is_pinned=False) as pin, _, _:
-            await _unpinned(turn, pin)
+            await _unpinned(turn, pin, of)
         case _:
             pass
 
@@ -184,9 +184,13 @@ async def _not_pinned(turn: Turn, pin: Pin, message_id: str, policy: Policy) -> 
     turn.tell(MessagePinned(war_room=room.war_room, message_id=message_id, is_pinned=False, by=by))
 
 
-async def _unpinned(turn: Turn, pin: Pin) -> None:
-    """Lists that members set from now on know of it."""
+async def _unpinned(turn: Turn, pin: Pin, message_id: str) -> None:
+    """Lists that members set from now on know of it. The effect may name a message that had no event yet."""
     room = await turn.work.rooms.by_id(pin.room_id)
-    if room is not None:
-        pins = await pins_of(turn.work, room.war_room)
-        await turn.work.cases.put(room.war_room, pins.done(pin.event_id, turn.now_ms))
+    message = await turn.work.messages.get(message_id)
+    if room is None:
+        return
+    pins = await pins_of(turn.work, room.war_room)
+    done = pins.done(message.event_id if message is not None else pin.event_id, turn.now_ms)
+    if done != pins:
+        await turn.work.cases.put(room.war_room, done)

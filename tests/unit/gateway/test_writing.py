@@ -453,6 +453,23 @@ async def test_a_pin_is_taken_away(alice: WebUser) -> None:
     assert [one.is_pinned for one in alice.house.news.of(MessagePinned)] == [True, False]
 
 
+async def test_the_unpin_of_a_message_that_had_no_event_yet_is_over_when_it_is_done(alice: WebUser) -> None:
+    world = alice.house.world
+    world.fail(Say, Later("away"))
+    world.fail(Pin, Refused("not now"))
+    message_id = await alice.post("one")
+    for is_pinned in (True, False):
+        await alice.pin(message_id, is_pinned=is_pinned)
+    await alice.house.advance(10)
+    event_id = (await alice.message(message_id)).event_id
+    assert event_id in [name for name, _ in world.said]
+    room = await alice.house.room()
+    async with alice.house.db.view() as view:
+        pins = await view.cases.get(room.war_room, Pins, "pins")
+    assert pins is not None
+    assert [(one.event_id, one.is_settled) for one in pins.gone] == [(event_id, True)]
+
+
 async def test_the_card_stays_pinned(alice: WebUser) -> None:
     room = await alice.house.room()
     assert room.card_event is not None
