@@ -4,13 +4,14 @@
                                  a room opens later, or is replaced ─┘
 
 The homeserver refuses redactions for us (power levels), so that they fail where people ask for them. What web
-users, moderators and operators ask for is refused by whoever decides it, who asks keeping.py. People may come and
-go, write, edit (Matrix keeps the first text) and pin as before. What went before ETB told of a hold is gone.
+users, moderators and operators ask for is refused by whoever decides it, who asks keeping.py. Rooms that the
+present one has replaced are closed too. People may come and go, write, edit (Matrix keeps the first text) and pin
+as before. What went before ETB told of a hold is gone.
 """
 
 from dataclasses import replace
 
-from etb_appservice.domain.effects import Say
+from etb_appservice.domain.effects import Say, SetVoice
 from etb_appservice.domain.facts import HoldsSeen
 from etb_appservice.domain.holds import HOLD, LegalHold
 from etb_appservice.domain.ids import IncidentId, war_room_id
@@ -63,4 +64,9 @@ async def follow(turn: Turn, incident_id: IncidentId) -> None:
     is_read_only = closing is not None and closing.is_open and closing.is_read_only
     await set_voice(turn, room, room.room_id, is_read_only=is_read_only, name="hold")
     text = _PLACED if hold.is_open else _RELEASED
+    if hold.is_open:
+        # Nobody talks on in a room that was replaced, so it stays closed when the hold is over.
+        for former in await turn.work.rooms.former(room.war_room):
+            closed = SetVoice(room_id=former, is_read_only=True, is_held=True)
+            await turn.emit(f"former/{former}", closed)
     await turn.emit("held", Say(room_id=room.room_id, content=text, purpose="notice"))

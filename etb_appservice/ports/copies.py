@@ -59,6 +59,10 @@ class Rooms(Protocol):
 
     async def by_id(self, room_id: RoomId) -> Room | None: ...
 
+    async def former(self, war_room: WarRoomId) -> Sequence[RoomId]:
+        """The rooms that the current one has replaced, oldest first."""
+        ...
+
     async def all_current(self) -> Sequence[Room]:
         """Current rooms, oldest first, without their cards."""
         ...

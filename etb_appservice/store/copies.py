@@ -49,6 +49,10 @@ _READ = f"SELECT {_ROOM}, {_SINCE}, shown FROM rooms"  # noqa: S608 - constants
 _OF_INCIDENT = text(f"{_READ} WHERE incident_id = :incident_id AND is_current")
 _BY_WAR_ROOM = text(f"{_READ} WHERE war_room = :war_room AND is_current")
 _BY_ID = text(f"{_READ} WHERE room_id = :room_id")
+_FORMER = text(
+    "SELECT room_id FROM rooms WHERE war_room = :war_room AND NOT is_current AND room_id IS NOT NULL"
+    " ORDER BY generation"
+)
 _ALL = text(f"SELECT {_ROOM}, {_SINCE} FROM rooms WHERE is_current ORDER BY created_ms, war_room")  # noqa: S608 - constants
 _COUNT = text("SELECT count(*) FROM rooms WHERE is_current")
 _MEMBERSHIP = text("SELECT membership FROM members WHERE room_id = :room_id AND user_id = :user_id")
@@ -139,6 +143,12 @@ class SqlRooms:
         return await self._desk.ask(
             lambda transaction: _room(transaction, transaction.row(_BY_ID, {"room_id": room_id})),
             few=True,
+        )
+
+    async def former(self, war_room: WarRoomId) -> Sequence[RoomId]:
+        """By generation."""
+        return await self._desk.ask(
+            lambda transaction: [RoomId(row[0]) for row in transaction.rows(_FORMER, {"war_room": war_room})]
         )
 
     async def all_current(self) -> Sequence[Room]:

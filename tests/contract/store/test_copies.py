@@ -76,6 +76,8 @@ async def test_a_new_generation_retires_the_one_before(store: SqlStore) -> None:
         assert await view.rooms.by_war_room(WarRoomId("w")) == second
         assert await view.rooms.of_incident(IncidentId("i")) == second
         assert await view.rooms.by_id(RoomId("!1")) == replace(ROOM, is_current=False)
+        assert await view.rooms.former(WarRoomId("w")) == ["!1"]
+        assert await view.rooms.former(WarRoomId("v")) == []
         assert await view.rooms.count() == 1
 
 

@@ -111,6 +111,18 @@ async def test_the_room_that_takes_the_place_of_another_is_held_too(house: House
     assert len(told(house, RoomId(NEW))) == 1
 
 
+async def test_rooms_from_before_the_present_one_are_closed_to_redactions_and_stay_so(house: House) -> None:
+    before = await house.open_for_alice()
+    await upgrades(house, before)
+    assert before not in house.world.held
+    await see(house, "h1")
+    assert (house.world.held[before], house.world.silenced[before]) == (True, True)
+    assert house.world.held[RoomId(NEW)]
+    assert not told(house, before), "it is said where people are"
+    await see(house)
+    assert (house.world.silenced[before], house.world.held[RoomId(NEW)]) == (True, False)
+
+
 @pytest.mark.parametrize("holds", [(), ("h1",)])
 async def test_a_decision_that_is_repeated_changes_nothing(house: House, holds: tuple[str, ...]) -> None:
     await house.open_for_alice()
