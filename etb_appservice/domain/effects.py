@@ -190,6 +190,10 @@ class SendFile:
     msgtype: Literal["m.file", "m.image", "m.video", "m.audio"] = "m.file"
     width: int = 0
     height: int = 0
+    duration_ms: int = 0
+    """Of a sound or a film, as its sender says; 0: not said."""
+    is_voice: bool = False
+    """A sound that is shown as a voice message (MSC3245)."""
     caption: str = ""
     """What is read beside it; for a picture, what it shows. Plain text; empty shows the file's name."""
     reply_to: EventId | None = None

@@ -76,6 +76,8 @@ def sending(room_id: RoomId, file: ChatFile) -> SendFile:
         msgtype=_kind_of(details),
         width=details.width,
         height=details.height,
+        duration_ms=details.duration_ms,
+        is_voice=details.is_voice,
         caption=details.description,
         speaker=details.uploaded_by,
     )

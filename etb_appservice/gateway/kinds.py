@@ -37,6 +37,7 @@ _MARKUP = re.compile(
 )
 _CONTROLS = frozenset(range(32)) - {9, 10, 12, 13, 27}
 _SURE = 0.3
+_CONTAINERS = frozenset({"video/webm", "video/ogg", "video/mp4"})
 """A signature of fewer bytes is everybody's."""
 _SHOWN: Final = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "video/mp4", "video/webm"}
@@ -66,6 +67,19 @@ def kind_of(head: bytes, name: str) -> str:
         return UNKNOWN
     likely = (one.mime_type.lower() for one in matches if one.confidence >= _SURE)
     return next((mime for mime in likely if _MIME.fullmatch(mime)), UNKNOWN)
+
+
+def as_sound(mime: str) -> str | None:
+    """The type of a file that its sender calls a sound; None where it can't be one.
+
+    What browsers record is in a container that could hold a film as well, and looks like one.
+
+    >>> as_sound("video/webm"), as_sound("audio/mpeg"), as_sound("image/png")
+    ('audio/webm', 'audio/mpeg', None)
+    """
+    if mime.startswith("audio/"):
+        return mime
+    return mime.replace("video/", "audio/", 1) if mime in _CONTAINERS else None
 
 
 def is_text(head: bytes) -> bool:

@@ -20,6 +20,9 @@ FILE_FIELD = "org.etb.file"
 EFFECT_FIELD = "org.etb.effect"
 """In the encrypted content: the key of the effect that asked for the message, to find it again."""
 RELATION = "m.relates_to"
+VOICE = "org.matrix.msc3245.voice"
+SOUND = "org.matrix.msc1767.audio"
+"""What clients know a voice message by (MSC3245), and what they read beside it (MSC1767)."""
 
 
 def content_of(say: Say, key: str, render: Render) -> Json:
@@ -48,6 +51,8 @@ def content_of_file(sent: SendFile, file: Json, key: str, more: Json | None = No
     info: Json = {"mimetype": sent.mime, "size": sent.size}
     if sent.msgtype == "m.image" and sent.width:
         info |= {"w": sent.width, "h": sent.height}
+    if sent.duration_ms and sent.msgtype in {"m.audio", "m.video"}:
+        info["duration"] = sent.duration_ms
     info |= more or {}
     content: Json = {
         "msgtype": sent.msgtype,
@@ -57,6 +62,8 @@ def content_of_file(sent: SendFile, file: Json, key: str, more: Json | None = No
         "file": file,
         "m.mentions": {},
     }
+    if sent.is_voice and sent.msgtype == "m.audio":
+        content |= {VOICE: {}, SOUND: {"duration": sent.duration_ms} if sent.duration_ms else {}}
     if (relation := relation_of(sent)) is not None:
         content[RELATION] = relation
     return content | {EFFECT_FIELD: key}

@@ -22,7 +22,7 @@ from etb_appservice.flows.past import past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
 from etb_appservice.gateway.gate import Gate
-from etb_appservice.gateway.kinds import kind_of
+from etb_appservice.gateway.kinds import as_sound, kind_of
 from etb_appservice.gateway.objects import File, FileType, Level
 from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.gateway.reading import up_to
@@ -34,6 +34,7 @@ from etb_appservice.gateway.writing import SAME_KEY_MS
 from etb_appservice.ports import HEAD, Incoming, Seen, TooBig, TooManyPixels
 
 _LONGEST_NAME = 1000
+_LONGEST_MS = 7 * 24 * 3600 * 1000
 
 
 def _one_line(text: str) -> str:
@@ -57,6 +58,10 @@ class Upload(Body):
     """What is shown beside it."""
     data_classification: Level | None = None
     """That of the room otherwise. Never above it, and below it for the compliance role alone."""
+    is_voice: bool = False
+    """A sound that Matrix clients show as a voice message."""
+    duration_ms: Annotated[int, Field(ge=0, le=_LONGEST_MS)] = 0
+    """How long a sound or a film lasts; 0: not said."""
     send_now: bool = False
     """Send it at once as a message of its own, instead of waiting for a message that names it."""
 
@@ -166,6 +171,10 @@ async def _received(
     sight = await _target(call, asked)
     if not incoming.size:
         raise invalid(file="The submitted file is empty.")
+    if asked.is_voice:
+        mime = as_sound(mime) or ""
+        if not mime:
+            raise invalid(is_voice="Only a sound can be a voice message, and this file is none.")
     name = safe_name(original)
     return (
         asked,
@@ -180,6 +189,8 @@ async def _received(
             classification=asked.data_classification or "",
             classification_source="AUTO" if asked.data_classification is None else "USER",
             description=asked.description,
+            duration_ms=asked.duration_ms if mime.startswith(("audio/", "video/")) else 0,
+            is_voice=asked.is_voice,
             uploaded_by=call.caller.user.username,
         ),
     )

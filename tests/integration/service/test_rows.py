@@ -229,8 +229,16 @@ async def test_pins_of_both_sides_are_merged_in_order(both: Both, bob: Socket) -
     rows = (await both.page.get("bob", f"war-rooms/{both.war_room}/pinned_messages/"))["results"]
     by = {row["external_message_id"]: row["pinned_by_username"] for row in rows}
     assert [by[event_id] for event_id in (*events, *more)] == ["bob"] * 4 + ["alice"] * 2
+    at = [row["pinned_at"] for row in rows]
+    assert at == sorted(at, reverse=True), "the latest first"
 
-    await pin(both, [one for one in await pinned(both) if one not in {card, sent}])
+    await pin(both, [one for one in await pinned(both) if one != sent])
+    told = await bob.hears("message_pinned", lambda frame: frame["message_id"] == one and not frame["is_pinned"])
+    assert told["user"]["username"] == "alice"
+    rows = (await both.page.get("bob", f"war-rooms/{both.war_room}/pinned_messages/"))["results"]
+    assert one not in {row["id"] for row in rows}
+
+    await pin(both, [one for one in await pinned(both) if one != card])
 
     async def put_back() -> bool:
         shown = await pinned(both)
@@ -308,6 +316,16 @@ async def test_files_images_and_voice(both: Both, bob: Socket, hers: Socket) -> 
         assert await alice.download(event.content["file"]) == content
         with Image.open(io.BytesIO(await alice.download(info["thumbnail_file"]))) as small:
             assert small.size == (info["thumbnail_info"]["w"], info["thumbnail_info"]["h"])
+
+    sound = b"OggS" + bytes(400)
+    said = {"war_room_id": both.war_room, "send_now": "true", "is_voice": "true", "duration_ms": "2500"}
+    status, file = await uploaded(both.scene, "bob", sound, "spoken.ogg", **said)
+    assert (status, file["mime_type"]) == (201, "audio/ogg")
+    assert {"duration_ms": 2500, "is_voice": True}.items() <= file["external_data"].items()
+    event = await alice.wait_for(room=room, sender=both.ghost, body="spoken.ogg")
+    assert (event.content["msgtype"], event.content["info"]["duration"]) == ("m.audio", 2500)
+    assert event.content["org.matrix.msc3245.voice"] == {}
+    assert await alice.download(event.content["file"]) == sound
 
     thumbnail = await alice.upload(b"small", name="t.png", mime="image/png")
     native = {

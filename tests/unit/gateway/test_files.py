@@ -496,6 +496,36 @@ async def test_what_is_sent_at_once_is_a_message_at_once(api: Api) -> None:
     assert len(api.house.world.shared) == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "name", "mime"),
+    [
+        (b"OggS" + bytes(20) + b"OpusHead" + bytes(400), "a.ogg", "audio/ogg"),
+        (b"\x1aE\xdf\xa3" + bytes(400), "recorded", "audio/webm"),
+        (b"\x00\x00\x00\x20ftypM4A " + bytes(400), "a.m4a", "audio/mp4"),
+    ],
+)
+async def test_a_voice_message_is_marked_as_one(api: Api, content: bytes, name: str, mime: str) -> None:
+    said = {"is_voice": "true", "duration_ms": "2500", "send_now": "true"}
+    one = (await upload(api, "alice", content, name, **said)).body
+    assert (one["mime_type"], one["external_data"]["is_voice"], one["external_data"]["duration_ms"]) == (
+        mime,
+        True,
+        2500,
+    )
+    [sent] = [sent for _, sent in api.house.world.shared]
+    assert (sent.msgtype, sent.is_voice, sent.duration_ms, sent.mime) == ("m.audio", True, 2500, mime)
+
+
+async def test_what_is_no_sound_is_no_voice_message(api: Api) -> None:
+    for content in (TEXT, png()):
+        answer = await upload(api, "alice", content, is_voice="true")
+        assert (answer.status, list(answer.body)) == (400, ["is_voice"])
+    assert (await upload(api, "alice", duration_ms="-1")).status == 400
+    one = (await upload(api, "alice", png(), duration_ms="5")).body
+    assert "duration_ms" not in one["external_data"], "a picture lasts no time"
+    assert await left(api.house) == (1, 2)
+
+
 async def test_a_file_that_can_not_be_sent_is_told_to_the_operators(api: Api) -> None:
     api.house.world.fail(SendFile, Refused("no", code="M_FORBIDDEN"))
     await upload(api, "alice", send_now="true")

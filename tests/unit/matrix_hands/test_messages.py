@@ -1,10 +1,16 @@
 """Small pure parts: transaction ids, pins, quotations."""
 
+from dataclasses import replace
+
 import pytest
 
+from etb_appservice.domain.effects import SendFile
+from etb_appservice.domain.ids import RoomId
 from etb_appservice.matrix.codec import without_quote
+from etb_appservice.matrix.contents import file_of
 from etb_appservice.matrix.hands import merged_pins
-from etb_appservice.matrix.messages import transaction_id
+from etb_appservice.matrix.messages import content_of_file, transaction_id
+from tests.unit.matrix_hands.test_contents import SEALED
 
 
 def test_a_transaction_id_is_the_same_for_every_try_from_one_device_and_no_other() -> None:
@@ -16,6 +22,28 @@ def test_a_transaction_id_is_the_same_for_every_try_from_one_device_and_no_other
         transaction_id("key", "@etb:x", "DEV2"),
     }
     assert len(others | {one}) == 4
+
+
+def test_a_voice_message_says_so_and_how_long_it_is_and_comes_back_as_one() -> None:
+    sent = SendFile(
+        room_id=RoomId("!r"),
+        file_id="f",
+        filename="a.ogg",
+        mime="audio/ogg",
+        size=3,
+        msgtype="m.audio",
+        duration_ms=2500,
+        is_voice=True,
+    )
+    content = content_of_file(sent, SEALED, "key")
+    assert content["org.matrix.msc3245.voice"] == {}
+    assert content["org.matrix.msc1767.audio"] == {"duration": 2500}
+    assert content["info"]["duration"] == 2500
+    found = file_of("m.audio", content)
+    assert found is not None
+    assert (found.is_voice, found.duration_ms) == (True, 2500)
+    plain = content_of_file(replace(sent, is_voice=False), SEALED, "key")
+    assert "org.matrix.msc3245.voice" not in plain
 
 
 @pytest.mark.parametrize(

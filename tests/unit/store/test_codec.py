@@ -212,7 +212,7 @@ EFFECTS: list[Effect] = [
     CancelRunbook(incident_id=INCIDENT_ID, execution_id="e"),
     SendFile(
         room_id=ROOM, document="d", file_id="f", message_id="m", filename="f", mime="image/png", size=3,
-        msgtype="m.image", width=2, height=1,
+        msgtype="m.image", width=2, height=1, duration_ms=4, is_voice=True,
         caption="c", reply_to=EVENT, thread_root=EVENT,
     ),
     RegisterEvidence(
