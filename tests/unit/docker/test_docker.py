@@ -151,7 +151,7 @@ def test_both_processes_find_the_redis_of_the_profile(prepared: Path, tmp_path: 
     shell, dash_c, script = services["redis"]["command"]
     script = script.replace("$$", "$").replace("/run/secrets/", f"{prepared}/secrets/")
     at = tmp_path / "redis"
-    script = script.replace("echo 'appendonly no'", f"echo 'appendonly no'; echo 'port 0'; echo 'unixsocket {at}'")
+    script = script.replace("appendonly no", f"appendonly no\nport 0\nunixsocket {at}")
     environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     with subprocess.Popen(
         [shell, dash_c, script], env=environ, cwd=tmp_path, stdout=subprocess.DEVNULL
@@ -166,6 +166,9 @@ def test_both_processes_find_the_redis_of_the_profile(prepared: Path, tmp_path: 
                 redis.Redis(unix_socket_path=str(at)).ping()
         finally:
             running.terminate()
+            running.wait(timeout=20)
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis(unix_socket_path=str(at), password=password).ping()
     assert not list(tmp_path.glob("*.rdb"))
 
 
