@@ -205,7 +205,9 @@ class Passing:
         messages = await view.messages.by_events({one.seen.event_id for one in reading})
         furthest: dict[_Thread, Message] = {}
         for read in reading:
-            message = messages.get(read.seen.event_id)
+            event_id = read.seen.event_id
+            # Clients mark the last thing they show. Whoever has seen a reaction has read what it is to.
+            message = messages.get(event_id) or await view.messages.of_reaction(event_id)
             if message is None:
                 self._later(read, now_s)
             elif self._is_here(room, message):

@@ -113,6 +113,14 @@ async def test_typing_of_which_nothing_is_heard_for_long_is_over(room: Room) -> 
     assert room.passing._typists == {}
 
 
+async def test_who_has_seen_a_reaction_has_read_what_it_is_to(room: Room) -> None:
+    first, second = await said(room, "one"), await said(room, "two")
+    newest = await room.house.reacts(ALICE, second, "\N{THUMBS UP SIGN}")
+    assert await room.reads(room.read(BOB, newest)) == [("bob", "two")]
+    older = await room.house.reacts(ALICE, first, "\N{THUMBS UP SIGN}")
+    assert await room.reads(room.read(BOB, older)) == [], "no step back"
+
+
 async def test_a_reader_is_told_once_and_only_further(room: Room) -> None:
     first, second = await said(room, "one"), await said(room, "two")
     assert await room.reads(room.read(BOB, first)) == [("bob", "one")]
