@@ -72,8 +72,8 @@ class SqlWork:
         return self.desk.now_ms
 
     async def alone_in(self, lane: str) -> None:
-        """By an advisory lock on PostgreSQL; on SQLite whoever writes is alone."""
-        await self.desk.write(lambda transaction: transaction.lock(f"lane/{lane}"), few=True)
+        """By an advisory lock on PostgreSQL, taken right before the next question; on SQLite a writer is alone."""
+        self.desk.later(lambda transaction: transaction.lock(f"lane/{lane}"))
 
 
 class SqlStore:

@@ -59,17 +59,17 @@ async def test_who_decides_in_a_lane_waits_for_whoever_does_and_reads_what_they_
     async def second() -> None:
         async with reopen() as other, other.work() as work:
             await work.alone_in("lane")
-            order.append("second begins")
-            assert not await work.once.first_time("a notice")
+            is_first = await work.once.first_time("a notice")
+            order.append(("second", is_first))
 
     async with store.work() as work:
         await work.alone_in("lane")
+        assert await work.once.first_time("another notice")
         waits = asyncio.create_task(second())
         await asyncio.wait([waits], timeout=MOMENT_S)
-        assert await work.once.first_time("a notice")
-        order.append("first ends")
+        order.append(("first", await work.once.first_time("a notice")))
     await waits
-    assert order == ["first ends", "second begins"]
+    assert order == [("first", True), ("second", False)]
 
 
 async def test_a_reaction_given_while_another_ones_answer_is_written_down_is_kept(house: House) -> None:
