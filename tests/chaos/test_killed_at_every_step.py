@@ -97,7 +97,7 @@ async def die_at(scenario: Scenario, seams: list[str]) -> None:
 
 async def test_an_incident_becomes_one_room_wherever_the_service_is_killed(doomed: Doomed) -> None:
     scenario = IncidentToRoom(doomed, await doomed.scene.person("alice"))
-    await die_at(scenario, chosen(await scenario.seams(), OF_AN_INCIDENT, most=20, by=seed()))
+    await die_at(scenario, chosen(await scenario.seams(), OF_AN_INCIDENT, most=14, by=seed()))
 
 
 async def test_a_command_is_answered_once_wherever_the_service_is_killed(doomed: Doomed) -> None:
@@ -107,7 +107,7 @@ async def test_a_command_is_answered_once_wherever_the_service_is_killed(doomed:
     await doomed.scene.card(alice, room)
     await doomed.settle(doomed.is_idle)
     scenario = CommandToAnswer(doomed, alice, room, incident["incident_number"])
-    await die_at(scenario, chosen(await scenario.seams(), OF_A_COMMAND, most=16, by=seed()))
+    await die_at(scenario, chosen(await scenario.seams(), OF_A_COMMAND, most=12, by=seed()))
 
 
 async def test_a_command_is_answered_once_wherever_the_service_is_told_to_stop(doomed: Doomed) -> None:
