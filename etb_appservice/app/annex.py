@@ -79,7 +79,7 @@ class Annex:
         self.metrics = metrics
         self._waiting = Waiting()
         hub = hub_of(base)
-        relay = relay_of(base, hub, self._ears)
+        relay = relay_of(base, hub, self._ears, leads=False)
         if relay is None:
             reason = "set sockets.redis_url: without it this process hears nothing of the one that leads"
             raise Refused(reason, code="settings")

@@ -86,7 +86,7 @@ class House:
         self.own = loops.Own(base.store, self.codec, base.clock, self.queues.wake_inbox)
         self.decoder = IncidentDecoder(base.etb.connection)
         self.asking = Asking(base.store, self.codec, self.queues.wake_talk)
-        self.relay = relay_of(base, self.hub, self._ears)
+        self.relay = relay_of(base, self.hub, self._ears, leads=True)
         """To the processes that serve beside this one."""
         self._signing: set[asyncio.Task[None]] = set()
         self.arrivals = MatrixIntake(base.store, self.lanes.of, self.queues.wake_talk, bot=base.settings.bot_id)

@@ -72,13 +72,15 @@ def redis_of(base: Ground) -> SharedRedis | None:
     )
 
 
-def relay_of(base: Ground, hub: Hub, ears: Callable[[Ears], Ears]) -> Relay | None:
+def relay_of(base: Ground, hub: Hub, ears: Callable[[Ears], Ears], *, leads: bool) -> Relay | None:
     """To the processes that share this one's database and Redis; None where no Redis is named.
 
-    `ears` makes what this process does about errands of what it does about news.
+    `ears` makes what this process does about errands of what it does about news. `leads`: it decides.
     """
     found = redis_of(base)
-    return None if found is None else relayed(found.url, found.name, found.keys, base.store, hub, ears)
+    if found is None:
+        return None
+    return relayed(found.url, found.name, found.keys, base.store, hub, ears, leads=leads)
 
 
 def relayed(
@@ -88,6 +90,8 @@ def relayed(
     store: SqlStore,
     hub: Hub,
     ears: Callable[[Ears], Ears] = lambda ears: ears,
+    *,
+    leads: bool = False,
 ) -> Relay:
     """Told of what this process commits, and telling its sockets and what it remembers of what others do."""
     clock = store.clock
@@ -100,7 +104,8 @@ def relayed(
         store.missed()
         hub.missed()
 
-    relay = Relay(url, channel, keys, clock, ears=ears(Ears(heard=hub.heard, touched=touched, missed=missed)))
+    about = ears(Ears(heard=hub.heard, touched=touched, missed=missed))
+    relay = Relay(url, channel, keys, clock, ears=about, leads=leads)
     hub.through(relay.send)
     store.tell(relay.touch)
     return relay

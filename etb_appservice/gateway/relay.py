@@ -5,8 +5,10 @@
 
 Redis is told nothing: what goes through it is sealed (AES-256-GCM), and names what changed by ids, so that each
 process reads the record itself, under its own look at rights. Messages of one process are numbered: whoever sees a
-gap, also after Redis was away, lets its sockets come back for the history. Errands only make things quick, or show
-what nobody keeps: one that is lost is found in the database, or never missed. Nothing durable depends on Redis.
+gap, also after Redis was away, lets its sockets come back for the history; so does whoever hears of the process
+that leads no more, or of another one that leads, since the last that the former committed may have been told to
+nobody. Errands only make things quick, or show what nobody keeps: one that is lost is found in the database, or
+never missed. Nothing durable depends on Redis.
 """
 
 import asyncio
@@ -38,6 +40,8 @@ _MOST_LINE = 1000
 """How many messages wait while Redis is away; older ones are lost, and seen to be."""
 _BEAT_S = 5.0
 """How often a process says how far it is, whatever happens."""
+_SILENT_S = 3 * _BEAT_S
+"""After how long without a word the process that leads has ended."""
 _DEAD_S = 20.0
 """Without a word from Redis, our own included, the connection is dead."""
 _STALE_MS = 120_000
@@ -88,6 +92,8 @@ class _Sheet:
     origin: str
     number: int
     at_ms: int
+    leads: bool = False
+    """Whether its origin decides, and so is the one of whom there are news."""
     asks: bool = False
     """Who has just come wants to know at once how far everybody is."""
     news: tuple[Annotated[News, Field(discriminator="kind")], ...] = ()
@@ -110,7 +116,7 @@ _SHEETS = TypeAdapter(_Sheet)
 class Relay:
     """`channel`: the same for all processes of one service, and no other's. `run` works until it is cancelled.
 
-    `keys`: 32 bytes each, the present one first; any of them opens.
+    `keys`: 32 bytes each, the present one first; any of them opens. `leads`: this process decides.
     """
 
     def __init__(
@@ -120,17 +126,25 @@ class Relay:
         keys: Callable[[], Sequence[bytes]],
         clock: Clock,
         ears: Ears,
+        *,
+        leads: bool = False,
     ) -> None:
         self._url = url
         self._channel = channel
         self._keys = keys
         self._clock = clock
         self._ears = ears
+        self._leads = leads
         self._origin = os.urandom(16).hex()
         self._number = 0
         self._line: deque[_Sheet] = deque(maxlen=_MOST_LINE)
         self._something = asyncio.Event()
         self._seen: dict[str, int] = {}
+        self._leader = ""
+        """The process that was heard to lead last, and when it was heard."""
+        self._leader_s = 0.0
+        self._led: set[str] = set()
+        """Those that led before it: what comes late of them is no change."""
         self.is_up = False
         """Whether Redis answers."""
 
@@ -222,10 +236,11 @@ class Relay:
             self.is_up = True
             self._something.set()
             _log.info("news go through redis")
-            last_s = self._clock.monotonic()
+            last_s = self._leader_s = self._clock.monotonic()
             while True:
                 message = await channel.get_message(timeout=_DEAD_S)
                 _end_if_cancelled()
+                self._look_for_leader()
                 if message is not None:
                     self._read(message["data"])
                     last_s = self._clock.monotonic()
@@ -244,7 +259,12 @@ class Relay:
             while self._line:
                 # Taken out only once Redis has it: a repetition is seen by its number.
                 sheet = self._line[0]
-                await client.publish(self._channel, self._seal(sheet))
+                try:
+                    sealed = self._seal(sheet)
+                except ValueError as error:  # it says something that no JSON can: others will miss its number
+                    _log.error("news can't be passed on", error=type(error).__name__)
+                else:
+                    await client.publish(self._channel, sealed)
                 _end_if_cancelled()
                 if self._line and self._line[0] is sheet:
                     self._line.popleft()
@@ -254,7 +274,14 @@ class Relay:
     # --- sheets -------------------------------------------------------------------------------------------
 
     def _sheet(self, news: tuple[News, ...], *, asks: bool = False) -> _Sheet:
-        return _Sheet(origin=self._origin, number=self._number, at_ms=self._clock.now_ms(), asks=asks, news=news)
+        return _Sheet(
+            origin=self._origin,
+            number=self._number,
+            at_ms=self._clock.now_ms(),
+            leads=self._leads,
+            asks=asks,
+            news=news,
+        )
 
     def _seal(self, sheet: _Sheet) -> bytes:
         nonce = os.urandom(_NONCE)
@@ -282,7 +309,8 @@ class Relay:
         last = self._seen.get(sheet.origin, 0)
         if sheet.counts and sheet.number <= last:
             return
-        if sheet.number > last + (1 if sheet.counts else 0):
+        is_other = sheet.leads and self._leads_now(sheet.origin)
+        if is_other or sheet.number > last + (1 if sheet.counts else 0):
             _log.info("news of another process were missed")
             self._ears.missed()
         if sheet.origin not in self._seen and len(self._seen) >= _MOST_ORIGINS:
@@ -304,6 +332,26 @@ class Relay:
             ears.judged(verdict)
         for sign in sheet.signs:
             ears.sign(sign)
+
+    def _leads_now(self, origin: str) -> bool:
+        """Whether it leads in the place of another one, of whose last commits nobody may have told us."""
+        if origin in self._led:
+            return False
+        before, self._leader = self._leader, origin
+        self._leader_s = self._clock.monotonic()
+        if before in {"", origin}:
+            return False
+        if len(self._led) >= _MOST_ORIGINS:
+            self._led.clear()
+        self._led.add(before)
+        return True
+
+    def _look_for_leader(self) -> None:
+        """Our own beats come back, so Redis answers: if the one that leads is silent for long, it has ended."""
+        if self._leader and self._clock.monotonic() - self._leader_s > _SILENT_S:
+            _log.info("the process that leads is silent")
+            self._leader = ""
+            self._ears.missed()
 
 
 def _end_if_cancelled() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from redis.asyncio import Redis
@@ -79,6 +79,7 @@ async def end(
     clock: Clock | None = None,
     *,
     waits: bool = True,
+    leads: bool = False,
 ) -> AsyncIterator[End]:
     heard: list[str] = []
     missed: list[None] = []
@@ -97,6 +98,7 @@ async def end(
             judged=lambda verdict: heard.append(f"{verdict.ref} {verdict.outcome}"),
             sign=lambda sign: heard.append(f"{sign.username} {sign.is_typing} {sign.event_id}"),
         ),
+        leads=leads,
     )
     task = asyncio.create_task(relay.run())
     try:
@@ -232,6 +234,54 @@ async def test_whoever_comes_later_knows_that_they_missed_what_was_before(module
             one.relay.send(notice("now"))
             await until(lambda: other.heard == ["now"])
             assert other.missed == [None]
+
+
+async def test_what_a_process_that_led_told_nobody_is_missed_when_another_one_leads(
+    module_redis: RedisServer,
+) -> None:
+    async with end(module_redis.url) as beside:
+        async with end(module_redis.url, leads=True) as one:
+            one.relay.send(notice("before"))
+            await until(lambda: beside.heard == ["before"])
+        assert beside.missed == [], "how it has ended isn't known yet"
+        async with end(module_redis.url, leads=True) as other:
+            await until(lambda: beside.missed == [None])
+            other.relay.send(notice("after"))
+            await until(lambda: beside.heard == ["before", "after"])
+            late = replace(one.relay._sheet(()), number=1)
+            async with Redis.from_url(module_redis.url) as redis:
+                await redis.publish(CHANNEL, one.relay._seal(late))
+            other.relay.send(notice("more"))
+            await until(lambda: beside.heard[-1] == "more")
+            assert beside.missed == [None], "once for each that leads anew"
+
+
+async def test_a_process_that_leads_and_is_silent_is_missed_once(
+    module_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relays, "_BEAT_S", 0.1)
+    monkeypatch.setattr(relays, "_SILENT_S", 0.5)
+    async with end(module_redis.url) as beside, end(module_redis.url) as another:
+        async with end(module_redis.url, leads=True) as one:
+            one.relay.send(notice("before"))
+            await until(lambda: beside.heard == ["before"])
+            await asyncio.sleep(1)
+            assert beside.missed == [], "it says now and then how far it is"
+        await until(lambda: beside.missed == [None] and another.missed == [None])
+        await asyncio.sleep(1)
+        async with end(module_redis.url, leads=True) as other:
+            other.relay.send(notice("after"))
+            await until(lambda: beside.heard == ["before", "after"])
+        assert beside.missed == [None]
+
+
+async def test_what_can_not_be_written_holds_nothing_up(module_redis: RedisServer) -> None:
+    async with end(module_redis.url) as one, end(module_redis.url) as other:
+        one.relay.send(notice("half \ud83d"))
+        one.relay.send(notice("whole"))
+        await until(lambda: "whole" in other.heard)
+        assert other.heard == ["whole"]
+        assert other.missed == [None]
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.001, 0.003, 0.01])

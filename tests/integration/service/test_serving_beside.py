@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from etb_appservice.gateway.links import PREFIXES
+from etb_appservice.gateway.seat import FAULT
 from tests.harness.postgres import Postgres
 from tests.harness.processes import Child, free_port
 from tests.harness.redis import RedisServer
@@ -219,6 +220,9 @@ async def test_who_is_killed_and_who_leads_anew_find_each_other_again(pair: Pair
         status, _ = await posting
         assert status in {201, 202}
         await both.heard("while nobody led")
+        # What the one before committed last may have been told to nobody: the page comes back for it.
+        assert await bob.ends() == FAULT
+    async with at(beside.public, "bob", both.war_room) as bob:
         await both.alice.send(both.room, "after it")
         await bob.hears_message("after it")
     await beside.child.kill()
