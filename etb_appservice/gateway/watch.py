@@ -70,6 +70,8 @@ class Watch:
         self._patience = patience
         self._rights_s = clock.monotonic()
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._under_way: set[str] = set()
+        """Tokens that ETB is being asked about: it may be slow, and isn't asked twice."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -100,6 +102,7 @@ class Watch:
             else:
                 self._look_after(seat, now_s, asked)
         for token, seats in asked.items():
+            self._under_way.add(token)
             self._begin(self._ask(token, seats))
 
     def _look_after(self, seat: Seat, now_s: float, asked: dict[str, list[Seat]]) -> None:
@@ -109,11 +112,19 @@ class Watch:
             seat.ping()
         if seat.typing_until_s is not None and seat.typing_until_s <= now_s:
             self._begin(self._acts.stop_typing(seat))
-        if now_s - seat.since_s >= self._patience.token_s:
-            seat.since_s = now_s
+        if now_s - seat.since_s >= self._patience.token_s and seat.token not in self._under_way:
             asked.setdefault(seat.token, []).append(seat)
 
     async def _ask(self, token: str, seats: Sequence[Seat]) -> None:
+        try:
+            await self._ask_once(token, seats)
+        finally:
+            self._under_way.discard(token)
+            now_s = self._clock.monotonic()
+            for seat in seats:
+                seat.since_s = now_s
+
+    async def _ask_once(self, token: str, seats: Sequence[Seat]) -> None:
         """Whether a token still counts, once for all of its sockets."""
         try:
             async with self._turn:

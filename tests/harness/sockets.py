@@ -3,6 +3,7 @@
 `FakeDesk` stands for the flows behind the real one: it does just as much as a socket can see.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -64,11 +65,15 @@ class FakeCallers:
         default_factory=lambda: {f"t-{name}": user_called(name) for name in ("alice", "bob", "carol")}
     )
     away: bool = False
+    slow: asyncio.Event | None = None
+    """Nobody is answered before it is set."""
     asked: list[str] = field(default_factory=list)
 
     async def of(self, token: str) -> Caller | None:
         """Whose it is."""
         self.asked.append(token)
+        if self.slow is not None:
+            await self.slow.wait()
         if self.away:
             raise Unconfirmed
         user = self.users.get(token)

@@ -318,6 +318,33 @@ async def test_a_token_that_etb_takes_no_longer_ends_every_socket_of_it(
     assert sorted(here.callers.asked) == ["t-alice", "t-bob"]
 
 
+async def test_an_etb_that_is_slow_is_asked_about_a_token_once(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    sitting = [await here.sits(name, war_room) for name in ("alice", "alice", "bob")]
+    here.callers.asked.clear()
+    here.callers.slow = asyncio.Event()
+    for _ in range(10):
+        opened.clock.advance(60)
+        await asyncio.gather(*(one.quiet() for one in sitting))
+        here.sockets.watch.look()
+        await asyncio.sleep(0)
+    assert sorted(here.callers.asked) == ["t-alice", "t-bob"]
+    assert len(here.sockets.watch._tasks) == 2
+
+    del here.callers.users["t-alice"]
+    here.callers.slow.set()
+    assert [await one.ends() for one in sitting[:2]] == [4401, 4401]
+    here.sockets.watch.look()
+    await sitting[2].quiet()
+    assert len(here.callers.asked) == 2, "it counts from the answer on"
+    opened.clock.advance(60)
+    await sitting[2].quiet()
+    here.sockets.watch.look()
+    await sitting[2].quiet()
+    assert here.callers.asked[2:] == ["t-bob"]
+
+
 async def test_while_etb_is_away_its_last_word_on_a_token_holds_for_as_long_as_on_people(
     here: Scene, opened: House, war_room: WarRoomId
 ) -> None:
