@@ -24,14 +24,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Field, TypeAdapter
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from etb_appservice.domain.ids import EventId, RoomId, UserId, Username
 from etb_appservice.domain.news import News
 from etb_appservice.domain.policy import Backoff
 from etb_appservice.domain.verdicts import Verdict
+from etb_appservice.gateway.redis_client import client_of
 from etb_appservice.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -220,14 +219,7 @@ class Relay:
             raise next(failure for task in done if (failure := task.exception()) is not None)
 
     def _client(self) -> Redis:
-        # Whatever fails is ours to see: a client that connects anew by itself would hide what was missed.
-        return Redis.from_url(
-            self._url,
-            socket_timeout=_DEAD_S,
-            socket_connect_timeout=_DEAD_S / 2,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-        )
+        return client_of(self._url, answer_s=_DEAD_S, connect_s=_DEAD_S / 2)
 
     async def _listen(self, client: Redis) -> NoReturn:
         async with client.pubsub(ignore_subscribe_messages=True) as channel:

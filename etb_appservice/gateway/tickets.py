@@ -7,13 +7,15 @@ A ticket stands for the token of whoever asked for it, who is asked about again 
 token that ended meanwhile opens nothing. Must never be good twice, and never show a token to Redis.
 """
 
+import asyncio
 import hashlib
 import hmac
 import os
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from etb_appservice.gateway.redis_client import client_of
 from etb_appservice.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -32,6 +35,9 @@ _SHAPE = re.compile(r"[A-Za-z0-9_-]{43}")
 """What `secrets.token_urlsafe(32)` makes: Redis is asked for nothing else."""
 _NONCE = 12
 _REDIS_S = 2.0
+"""How long Redis is waited for, all in all."""
+_AT_ONCE = 8
+"""Connections to Redis; whoever gets none in time has no ticket."""
 
 
 class Tickets(Protocol):
@@ -93,7 +99,7 @@ class OwnTickets:
 class SharedTickets:
     """In a Redis, sealed; while that is away in this process's memory, as `own`.
 
-    A connection for each: they are few, and one that is kept would have to be looked after.
+    A connection for each, and few at once: one that is kept would have to be looked after, and anybody may ask.
     """
 
     def __init__(self, own: OwnTickets, url: str, prefix: str, keys: Callable[[], Sequence[bytes]]) -> None:
@@ -102,6 +108,7 @@ class SharedTickets:
         self._url = url
         self._prefix = prefix
         self._keys = keys
+        self._turn = asyncio.Semaphore(_AT_ONCE)
 
     def __repr__(self) -> str:
         return "SharedTickets()"
@@ -150,5 +157,11 @@ class SharedTickets:
         """Whoever reads Redis can't make a ticket of it."""
         return f"{self._prefix}:ticket:{hashlib.sha256(ticket.encode()).hexdigest()}".encode()
 
-    def _redis(self) -> Redis:
-        return Redis.from_url(self._url, socket_timeout=_REDIS_S, socket_connect_timeout=_REDIS_S)
+    @asynccontextmanager
+    async def _redis(self) -> AsyncIterator[Redis]:
+        async with (
+            asyncio.timeout(_REDIS_S),
+            self._turn,
+            client_of(self._url, answer_s=_REDIS_S, connect_s=_REDIS_S) as client,
+        ):
+            yield client

@@ -1,6 +1,8 @@
 """Tickets, in one process's memory and in a real Redis: good once, for a short while, and sealed there."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -104,3 +106,34 @@ async def test_while_redis_is_away_tickets_are_good_where_they_were_given(redis:
     assert await there.take(ticket) is None
     assert await here.take(before) is None
     assert await here.take(ticket) == TOKEN
+
+
+@asynccontextmanager
+async def mute() -> AsyncIterator[tuple[str, list[int]]]:
+    """Something that takes connections and never answers; how many were open whenever one came."""
+    came: list[int] = []
+    here: set[asyncio.StreamWriter] = set()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        here.add(writer)
+        came.append(len(here))
+        await reader.read()
+        here.discard(writer)
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield f"redis://127.0.0.1:{port}/0", came
+    server.close()
+
+
+async def test_a_redis_that_hangs_is_waited_for_a_moment_and_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etb_appservice.gateway.tickets._REDIS_S", 0.5)
+    async with mute() as (url, came), asyncio.timeout(5):
+        tickets = SharedTickets(OwnTickets(HandClock()), url, "etb", lambda: (KEY,))
+        ticket = await tickets.give(TOKEN)
+        assert await tickets.take(ticket) == TOKEN, "good where it was given"
+        assert came == [1], "tried once"
+        asked = await asyncio.gather(*(tickets.take("A" * 43) for _ in range(100)))
+        assert asked == [None] * 100
+        assert max(came) == 8
