@@ -3,6 +3,7 @@
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import Username
+from etb_appservice.domain.results import Assigned
 from etb_appservice.domain.text import code
 from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Reply, command
@@ -18,10 +19,12 @@ async def ask_etb(asking: Asking) -> Found | None:
 async def told(reply: Reply) -> Answer:
     """Who it was, and who it is."""
     found = reply.done.found
-    before, after = found.get("old_assignee", ""), found.get("assignee", "")
+    before, after = found.get("old_assignee"), found.get("assignee", "")
+    outcome = Assigned(assignee=Username(after), previous=Username(before) if before else None)
     if before == after:
-        return Answer(f"{code(after)} was assigned already.")
-    return Answer(f"Assigned to {code(after)}{f' (was {code(before)})' if before else ' (was nobody)'}.")
+        return Answer(f"{code(after)} was assigned already.", outcome=outcome)
+    was = "" if before is None else f" (was {code(before) if before else 'nobody'})"
+    return Answer(f"Assigned to {code(after)}{was}.", outcome=outcome)
 
 
 @command(needs=Right.RESPONDER, where=INCIDENT, prepare=ask_etb, then=told, example="assign bob")

@@ -6,6 +6,7 @@ from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.drills import is_drill
 from etb_appservice.domain.duty import Sla
 from etb_appservice.domain.effects import TriggerEscalation
+from etb_appservice.domain.results import Escalated
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import INCIDENT, Answer, Asking, Reply, answered, command
@@ -31,10 +32,16 @@ def _bound(slas: tuple[Sla, ...]) -> Bound:
 async def told(reply: Reply) -> Answer:
     """The level, and whom ETB has told."""
     found = reply.done.found
-    level, notified = found.get("level", ""), [name.strip() for name in found.get("notified", "").split(",")]
-    names = ", ".join(code(name) for name in notified if name)
+    level, told_of = found.get("level", ""), found.get("notified")
+    notified = tuple(name for one in (told_of or "").split(",") if (name := one.strip()))
+    outcome = Escalated(
+        id=found.get("id") or None,
+        level=int(level) if level.isdecimal() else None,
+        notified=None if told_of is None else notified,
+    )
+    names = ", ".join(code(name) for name in notified)
     people = f"ETB told {names}." if names else "ETB names nobody whom it has told yet."
-    return Answer(f"Escalated{f' to level **{plain(level)}**' if level else ''}. {people}")
+    return Answer(f"Escalated{f' to level **{plain(level)}**' if level else ''}. {people}", outcome=outcome)
 
 
 @command(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from etb_appservice.domain.clearance import Right
 from etb_appservice.domain.incident import Deadline, Incident
 from etb_appservice.domain.outcomes import Failure
+from etb_appservice.domain.results import Reported
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.call import Call
 from etb_appservice.flows.commands import INCIDENT, Answer, Asking, command
@@ -69,7 +70,20 @@ async def status(call: Call) -> Answer:
     if not fresh and known:
         age_s = (call.turn.now_ms - known.confirmed_ms) // 1000
         lines += ["", f"ETB can't be reached; this is what it said {_age(age_s)} ago."]
-    return Answer("\n".join(lines))
+    on_call = await call.work.incidents.on_call()
+    outcome = Reported(
+        incident_id=incident.id,
+        title=incident.title,
+        status=incident.status,
+        severity=incident.severity,
+        priority=incident.priority or None,
+        assignee=incident.assignee,
+        # A copy without any may be one for which ETB was never asked.
+        deadlines=deadlines if fresh else deadlines or None,
+        on_call=None if on_call is None else tuple(on_call[0]),
+        confirmed_ms=call.turn.now_ms if fresh or known is None else known.confirmed_ms,
+    )
+    return Answer("\n".join(lines), outcome=outcome)
 
 
 def _when(ms: int) -> str:

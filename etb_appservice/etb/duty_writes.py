@@ -164,10 +164,13 @@ class DutyWrites:
 
     def _escalated(self, row: JsonObject, path: str, detail: str) -> Done:
         made = understood(lambda: parse_duty.escalation(row, self._spelling), f"POST {path}")
-        return Done(
-            detail=detail,
-            found={"id": made.id, "level": str(made.level), "notified": ", ".join(made.notified)},
-        )
+        found = {"id": made.id}
+        # What ETB doesn't say, nobody is told in its name.
+        if row.get("escalation_level") is not None:
+            found["level"] = str(made.level)
+        if row.get("notifications_sent") is not None:
+            found["notified"] = ", ".join(made.notified)
+        return Done(detail=detail, found=found)
 
     def _started(self, row: JsonObject, path: str, detail: str) -> Done:
         made = understood(lambda: parse_duty.execution(row, self._spelling), f"POST {path}")

@@ -43,7 +43,10 @@ class IncidentWrites:
         self._desk.need("incidents")
         path = self._desk.modules.paths.below("incidents.list", effect.incident_id)
         now = await self._read(path, effect.incident_id)
-        before = self._before.get(attempt.key, now) if is_repetition(attempt) else now
+        is_first = not is_repetition(attempt)
+        before = now if is_first else self._before.get(attempt.key, now)
+        # After a restart, who comes late can't tell what it has done itself from what stood before.
+        is_known = is_first or attempt.key in self._before
         if len(self._before) >= _MOST_KEPT:
             self._before.pop(next(iter(self._before)))
         self._before[attempt.key] = before
@@ -75,9 +78,7 @@ class IncidentWrites:
                 "status": now.status,
                 "severity": now.severity,
                 "assignee": now.assignee or "",
-                "old_status": before.status,
-                "old_severity": before.severity,
-                "old_assignee": before.assignee or "",
+                **self._former(before, effect, is_known=is_known),
                 **(_levels(before, now) if effect.classification is not None else {}),
             },
         )
@@ -101,6 +102,18 @@ class IncidentWrites:
         return self._opened(await self._desk.post(path, body, attempt), path, "created")
 
     # --- parts of the above -------------------------------------------------------------------------------
+
+    def _former(self, before: Incident, effect: ChangeIncident, *, is_known: bool) -> dict[str, str]:
+        """What was before; nothing of what an earlier try may have changed already."""
+        found = {}
+        for name, value, asked in (
+            ("status", before.status, effect.status and self._spelling.read("status", effect.status)),
+            ("severity", before.severity, effect.severity and self._spelling.read("severity", effect.severity)),
+            ("assignee", before.assignee or "", effect.assignee),
+        ):
+            if is_known or value != asked:
+                found[f"old_{name}"] = value
+        return found
 
     async def _assign(self, path: str, now: Incident, username: Username, attempt: Try) -> Incident:
         """By PATCH with the user's id; where ETB won't have that, by the action of 7.1 with the username."""

@@ -5,9 +5,11 @@ that we know. What stands already is not asked for again.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from etb_appservice.domain.effects import ChangeIncident, DeclareIncident, EtbEffect
 from etb_appservice.domain.incident import SEVERITIES, Incident
+from etb_appservice.domain.results import Updated
 from etb_appservice.domain.text import plain
 from etb_appservice.domain.vocabulary import LONGEST_WORD, STATUSES, nearest_word, written
 from etb_appservice.flows.call import Call
@@ -33,7 +35,8 @@ async def set_status(call: Call, status: str) -> Answer:
     """Ask ETB for a status, unless it has it."""
     before = call.before
     if isinstance(before, Incident) and before.status == status:
-        return Answer(f"The status is **{plain(status)}** already; nothing was changed.")
+        outcome = Updated(field="status", old=status, new=status)
+        return Answer(f"The status is **{plain(status)}** already; nothing was changed.", outcome=outcome)
     return await call.etb(ChangeIncident(incident_id=call.incident_id, status=status))
 
 
@@ -41,7 +44,8 @@ async def set_severity(call: Call, severity: str) -> Answer:
     """Ask ETB for a severity, unless it has it; who would lose access by it is shown before."""
     before = call.before
     if isinstance(before, Incident) and before.severity == severity:
-        return Answer(f"The severity is **{plain(severity)}** already; nothing was changed.")
+        outcome = Updated(field="severity", old=severity, new=severity)
+        return Answer(f"The severity is **{plain(severity)}** already; nothing was changed.", outcome=outcome)
     plan = "" if SURE in call.learned else await raised_by_severity(call, severity)
     if plan:
         return await call.ask(
@@ -55,11 +59,14 @@ async def set_severity(call: Call, severity: str) -> Answer:
 async def told(reply: Reply) -> Answer:
     """What changed, old and new, as ETB answered."""
     effect, found = reply.effect, reply.done.found
+    what: Literal["status", "severity"]
     what = "severity" if isinstance(effect, ChangeIncident) and effect.severity else "status"
     before, after = found.get(f"old_{what}", ""), found.get(what, "")
+    outcome = Updated(field=what, old=before or None, new=after)
     if before == after:
-        return Answer(f"The {what} was **{plain(after)}** already; nothing was changed.")
-    return Answer(f"{what.capitalize()}: **{plain(after)}**{f' (was {plain(before)})' if before else ''}.")
+        return Answer(f"The {what} was **{plain(after)}** already; nothing was changed.", outcome=outcome)
+    was = f" (was {plain(before)})" if before else ""
+    return Answer(f"{what.capitalize()}: **{plain(after)}**{was}.", outcome=outcome)
 
 
 def hint(effect: EtbEffect) -> str:

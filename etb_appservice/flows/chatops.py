@@ -108,6 +108,7 @@ class Chatops:
             asked_ms=turn.received_ms or finished,
             finished_ms=finished,
             thread_root=fact.thread_root,
+            outcome=answer.outcome,
         )
         if not await turn.work.commands.add(run):
             return False
@@ -199,7 +200,9 @@ class Chatops:
     async def _went_on(self, turn: Turn, room: Room, held: Held, asked: Asked, answer: Answer) -> None:
         """A command that had waited: its run goes on in the log."""
         result = answer.result or answer.text
-        await turn.finish_run(room.war_room, held.run_id, status=answer.status, result=result)
+        await turn.finish_run(
+            room.war_room, held.run_id, status=answer.status, result=result, outcome=answer.outcome
+        )
         await turn.note(
             "command.resumed" if answer.status != "REFUSED" else "command.refused",
             actor=held.caller,

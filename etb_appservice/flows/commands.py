@@ -37,6 +37,7 @@ from etb_appservice.domain.facts import Done
 from etb_appservice.domain.ids import IncidentId, UserId
 from etb_appservice.domain.outcomes import Failure
 from etb_appservice.domain.policy import Policy
+from etb_appservice.domain.results import Outcome
 from etb_appservice.flows.grammar import Signature, signature_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandRun, CommandStatus, EtbReads, Room, Work
@@ -67,6 +68,8 @@ class Answer:
     """Whether only devices may read it that their owners have verified, wherever it is said."""
     is_usage: bool = False
     """Whether the words didn't make a command."""
+    outcome: Outcome | None = None
+    """What it did or found, for machines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,9 @@ class Replies:
         result = answer.result or answer.text
         room = await turn.work.rooms.by_id(run.room_id)
         where = room.war_room if room is not None else WarRoomId("")
-        await turn.finish_run(where, run.id, status=answer.status, result=result or run.result)
+        await turn.finish_run(
+            where, run.id, status=answer.status, result=result or run.result, outcome=answer.outcome
+        )
         await turn.note(
             "command.answered",
             actor=run.caller,

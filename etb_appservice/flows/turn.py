@@ -13,6 +13,7 @@ from etb_appservice.domain.effects import Effect, Say, target_of
 from etb_appservice.domain.facts import Fact, Troubled
 from etb_appservice.domain.ids import RoomId, UserId, Username, WarRoomId, short_hash
 from etb_appservice.domain.news import CommandFinished, News
+from etb_appservice.domain.results import Outcome
 from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.ports import Arrival, CommandStatus, FactCodec, Work
 
@@ -91,9 +92,19 @@ class Turn:
         """Let clients know, once the commit holds."""
         self.news.extend(news)
 
-    async def finish_run(self, war_room: WarRoomId, run_id: str, *, status: CommandStatus, result: str) -> None:
+    async def finish_run(
+        self,
+        war_room: WarRoomId,
+        run_id: str,
+        *,
+        status: CommandStatus,
+        result: str,
+        outcome: Outcome | None = None,
+    ) -> None:
         """A command that was `RUNNING` has ended so."""
-        await self.work.commands.finish(run_id, status=status, result=result, finished_ms=self.now_ms)
+        await self.work.commands.finish(
+            run_id, status=status, result=result, finished_ms=self.now_ms, outcome=outcome
+        )
         if status != "RUNNING":
             self.tell(CommandFinished(war_room=war_room, run_id=run_id))
 

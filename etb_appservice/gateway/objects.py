@@ -56,6 +56,15 @@ def level_name(level: Classification) -> Level:
             return "TOP_SECRET"
 
 
+def clean(text: str) -> str:
+    """A text that any reader of JSON can hold: half a surrogate pair, which Matrix lets through, becomes U+FFFD.
+
+    >>> clean("a" + chr(0xD800)) == "a" + chr(0xFFFD)
+    True
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class Object(BaseModel):
     """What an answer holds."""
 
@@ -260,6 +269,80 @@ class Reaction(Object):
 # --- commands and bots (4.4, 5.3) -------------------------------------------------------------------------
 
 
+class Result(Object):
+    """What came of a command."""
+
+    text: str
+    """What its asker was told; empty while nothing was."""
+
+
+class SlaTarget(Object):
+    """One service level of an incident, in short (8.4)."""
+
+    name: str
+    sla_type: str | None
+    status: str
+    target_time: Moment
+
+
+class OnDuty(Object):
+    """Who is on call in one rotation (8.6)."""
+
+    rotation_name: str
+    username: str
+
+
+class StatusResult(Result):
+    """What `status` reported (4.4); null where that isn't known, as of all of these."""
+
+    incident_id: Uuid | None
+    title: str | None
+    status: str | None
+    severity: str | None
+    priority: str | None
+    assigned_to_username: str | None
+    sla: list[SlaTarget] | None
+    oncall: list[OnDuty] | None
+    confirmed_at: Moment | None
+    """When ETB said so: earlier than the command where ETB was away."""
+
+
+class RunbookResult(Result):
+    """How a run of a runbook stands."""
+
+    runbook_id: Uuid | None
+    runbook_name: str | None
+    execution_id: Uuid | None
+    status: str | None
+    current_step: int | None
+    total_steps: int | None
+
+
+class EscalateResult(Result):
+    """The escalation that was started."""
+
+    escalation_id: Uuid | None
+    level: int | None
+    notified: list[str] | None
+    """By username or address; empty: ETB says that it has told nobody yet."""
+
+
+class AssignResult(Result):
+    """Who has the incident, and who had it."""
+
+    assigned_to_username: str | None
+    previous_username: str | None
+    """Null too where nobody had it."""
+
+
+class UpdateResult(Result):
+    """What was changed; `old` and `new` are the same where it was so already."""
+
+    field: str | None
+    old: str | None
+    new: str | None
+
+
 class Command(Object):
     """A run of a command (4.4)."""
 
@@ -275,7 +358,8 @@ class Command(Object):
     executed_at: Moment
     completed_at: Moment | None
     execution_status: ExecutionStatus
-    execution_result: dict[str, JsonValue]
+    execution_result: StatusResult | RunbookResult | EscalateResult | AssignResult | UpdateResult | Result
+    """By `command_type`; the status, severity or assignee that ETB has now may be another one."""
     error_message: str
     automation_execution: Uuid | None
     duration_ms: int | None

@@ -24,7 +24,8 @@ from etb_appservice.flows.timeline import is_sent, permalink
 from etb_appservice.gateway import objects
 from etb_appservice.gateway.bots import bot_id
 from etb_appservice.gateway.links import Links
-from etb_appservice.gateway.objects import level_name, moment, moment_or_none
+from etb_appservice.gateway.objects import clean, level_name, moment, moment_or_none
+from etb_appservice.gateway.results import parameters_of, result_of
 from etb_appservice.ports import ChatFile, CommandRun, CommandStatus, Message, Room, Work, unsent
 
 STATUSES: Mapping[CommandStatus, objects.ExecutionStatus] = {
@@ -35,15 +36,6 @@ STATUSES: Mapping[CommandStatus, objects.ExecutionStatus] = {
     "CANCELLED": "CANCELLED",
 }
 Users = Mapping[Username, EtbUser]
-
-
-def clean(text: str) -> str:
-    """A text that any reader of JSON can hold: half a surrogate pair, which Matrix lets through, becomes U+FFFD.
-
-    >>> clean("a" + chr(0xD800)) == "a" + chr(0xFFFD)
-    True
-    """
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 async def users_of(work: Work, names: Collection[Username]) -> Users:
@@ -221,7 +213,7 @@ class Shows:
         message_id: str | None,
         running: RunbookRun | None,
     ) -> objects.Command:
-        kind, parameters = _typed(run)
+        kind, parameters = parameters_of(run)
         status = STATUSES[run.status]
         is_over = status != "RUNNING"
         failed = clean(run.result) if status == "FAILED" else ""
@@ -238,7 +230,7 @@ class Shows:
             executed_at=moment(run.asked_ms),
             completed_at=moment(run.finished_ms) if is_over else None,
             execution_status=status,
-            execution_result=_result(run, running),
+            execution_result=result_of(kind, run, running),
             error_message=failed,
             automation_execution=(running.execution_id or None) if running is not None else None,
             duration_ms=max(0, run.finished_ms - run.asked_ms) if is_over else None,
@@ -345,41 +337,3 @@ def _groups(message: Message, reader: Username | None) -> list[objects.ReactionG
         )
         for one in grouped(message.details.reactions)
     ]
-
-
-def command_type_of(run: CommandRun) -> objects.CommandType:
-    """Which of docs/etb-contract.md 2.4 it is."""
-    return _typed(run)[0]
-
-
-def _typed(run: CommandRun) -> tuple[objects.CommandType, dict[str, JsonValue]]:
-    """A command as docs/etb-contract.md 2.4 has it."""
-    rest = clean(run.arguments.strip())
-    match run.name:
-        case "status":
-            return "STATUS", {}
-        case "run":
-            return "RUNBOOK", {"name": rest, "parameters": {}}
-        case "escalate":
-            return "ESCALATE", {"reason": rest}
-        case "assign":
-            return "ASSIGN", {"username": rest.removeprefix("@")}
-        case "update":
-            field, _, value = rest.partition(" ")
-            return "UPDATE", {"field": field, "value": value.strip()}
-        case _:
-            return "CUSTOM", {"raw": clean(f"/{run.name} {rest}".rstrip())}
-
-
-def _result(run: CommandRun, running: RunbookRun | None) -> dict[str, JsonValue]:
-    found: dict[str, JsonValue] = {"text": clean(run.result)} if run.result else {}
-    if running is not None:
-        found |= {
-            "runbook_id": running.runbook_id,
-            "runbook_name": clean(running.name),
-            "execution_id": running.execution_id or None,
-            "status": running.state,
-            "current_step": running.step,
-            "total_steps": running.total,
-        }
-    return found

@@ -32,7 +32,8 @@ from etb_appservice.domain.news import (
 from etb_appservice.domain.past import Span
 from etb_appservice.flows.past import past_of
 from etb_appservice.gateway import objects, told
-from etb_appservice.gateway.shows import clean, file_was
+from etb_appservice.gateway.objects import clean
+from etb_appservice.gateway.shows import file_was
 from etb_appservice.ports import Message, Room, Work
 
 _NOBODY = frozenset[Username]()

@@ -26,12 +26,13 @@ from etb_appservice.gateway.objects import (
     RoomStatus,
     WarRoomDetail,
     WarRoomItem,
+    clean,
     level_name,
     moment,
     moment_or_none,
 )
 from etb_appservice.gateway.reading import hidden_from
-from etb_appservice.gateway.shows import clean, users_of
+from etb_appservice.gateway.shows import users_of
 from etb_appservice.ports import Tally, Work
 
 

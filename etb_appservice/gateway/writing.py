@@ -33,8 +33,8 @@ from etb_appservice.flows.visitor import No, Place, place_of
 from etb_appservice.flows.waiting import Waiting
 from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.desk import Act, Draft, Order, Refusal, Undecided
+from etb_appservice.gateway.objects import clean
 from etb_appservice.gateway.orders import typed
-from etb_appservice.gateway.shows import clean
 from etb_appservice.ports import Arrival, Broadcast, Clock, FactCodec, Signals, Store, Work
 
 SAME_KEY_MS = 86_400_000

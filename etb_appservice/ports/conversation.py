@@ -11,6 +11,7 @@ from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, WarRoomId
 from etb_appservice.domain.news import News
 from etb_appservice.domain.past import ALWAYS, Span
+from etb_appservice.domain.results import Outcome
 
 MessageState = Literal["open", "sealed", "plain", "unreadable", "redacted"]
 SHOWN: frozenset[MessageState] = frozenset({"open", "sealed", "unreadable"})
@@ -267,6 +268,8 @@ class CommandRun:
     finished_ms: int
     thread_root: EventId | None = None
     """The thread in which it was asked, so that a late answer goes there too."""
+    outcome: Outcome | None = None
+    """What it did or found; None where that isn't kept, or it did nothing. Stored sealed."""
 
 
 class Commands(Protocol):
@@ -278,7 +281,15 @@ class Commands(Protocol):
         """The run of the message that is this event."""
         ...
 
-    async def finish(self, run_id: str, *, status: CommandStatus, result: str, finished_ms: int) -> None:
+    async def finish(
+        self,
+        run_id: str,
+        *,
+        status: CommandStatus,
+        result: str,
+        finished_ms: int,
+        outcome: Outcome | None = None,
+    ) -> None:
         """How a command that was `RUNNING` ended."""
         ...
 

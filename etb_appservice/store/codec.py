@@ -20,6 +20,7 @@ from etb_appservice.domain.files import FileAccess
 from etb_appservice.domain.ids import UserId
 from etb_appservice.domain.incident import Card, EtbUser, OnCall
 from etb_appservice.domain.outcomes import Broken
+from etb_appservice.domain.results import Outcome
 from etb_appservice.domain.web import Ruling
 from etb_appservice.ports import Known
 from etb_appservice.store.errors import Unreadable
@@ -86,6 +87,11 @@ def _file() -> TypeAdapter[FileDetails]:
 @cache
 def _ruling() -> TypeAdapter[Ruling]:
     return TypeAdapter(Ruling)
+
+
+@cache
+def _outcomes() -> TypeAdapter[Outcome]:
+    return TypeAdapter(Annotated[Outcome, Field(discriminator="kind")])
 
 
 @cache
@@ -171,6 +177,16 @@ def encode_ruling(ruling: Ruling) -> str:
 def decode_ruling(data: str) -> Ruling:
     """Raises Unreadable."""
     return _decode(_ruling(), data.encode(), "ruling")
+
+
+def encode_outcome(outcome: Outcome) -> str:
+    """What a command did, as JSON."""
+    return _encode(_outcomes(), outcome).decode()
+
+
+def decode_outcome(data: str) -> Outcome:
+    """Raises Unreadable."""
+    return _decode(_outcomes(), data.encode(), "outcome of a command")
 
 
 def encode_details(details: MessageDetails) -> bytes:

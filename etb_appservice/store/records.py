@@ -12,8 +12,9 @@ from sqlalchemy import LargeBinary, Row, bindparam, text
 
 from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, short_hash
+from etb_appservice.domain.results import Outcome
 from etb_appservice.ports import NO_TIME, CommandRun, CommandStatus, Expected, Hidden
-from etb_appservice.store.codec import whole
+from etb_appservice.store.codec import decode_outcome, encode_outcome, whole
 from etb_appservice.store.desk import Desk, Transaction
 from etb_appservice.store.inbox import see
 from etb_appservice.store.spans import Spanned
@@ -51,7 +52,7 @@ class SqlCommands:
         self._desk = desk
 
     async def add(self, run: CommandRun) -> bool:
-        """Name, arguments and result are sealed together."""
+        """Name, arguments, result and outcome are sealed together."""
 
         def job(transaction: Transaction) -> bool:
             scope = transaction.room_scope(run.room_id)
@@ -93,14 +94,28 @@ class SqlCommands:
 
         return await self._desk.ask(job, few=True)
 
-    async def finish(self, run_id: str, *, status: CommandStatus, result: str, finished_ms: int) -> None:
+    async def finish(
+        self,
+        run_id: str,
+        *,
+        status: CommandStatus,
+        result: str,
+        finished_ms: int,
+        outcome: Outcome | None = None,
+    ) -> None:
         """Sealed anew, since the result stands with the arguments."""
 
         def job(transaction: Transaction) -> None:
             row = transaction.row(_COMMAND, {"id": run_id})
             if row is None:
                 return
-            run = replace(_command(transaction, row), status=status, result=result, finished_ms=finished_ms)
+            run = replace(
+                _command(transaction, row),
+                status=status,
+                result=result,
+                finished_ms=finished_ms,
+                outcome=outcome,
+            )
             values = {
                 "id": run_id,
                 "content": _sealed_command(transaction, run, transaction.room_scope(run.room_id)),
@@ -149,13 +164,15 @@ class SqlCommands:
 
 
 def _sealed_command(transaction: Transaction, run: CommandRun, scope: str) -> bytes:
-    content = json.dumps([run.name, run.arguments, run.result, run.thread_root]).encode("ascii")
+    outcome = encode_outcome(run.outcome) if run.outcome is not None else None
+    content = json.dumps([run.name, run.arguments, run.result, run.thread_root, outcome]).encode("ascii")
     return transaction.keys.seal(scope, "command", "commands", run.id, content)
 
 
 def _command(transaction: Transaction, row: Row[tuple[object, ...]]) -> CommandRun:
     content = json.loads(transaction.keys.open("commands", row.id, bytes(row.content)))
-    name, arguments, result = content[:3]
+    # Rows of earlier versions are shorter.
+    name, arguments, result, thread_root, outcome = [*content, None, None][:5]
     return CommandRun(
         id=row.id,
         room_id=row.room_id,
@@ -168,7 +185,8 @@ def _command(transaction: Transaction, row: Row[tuple[object, ...]]) -> CommandR
         status=row.status,
         asked_ms=row.asked_ms,
         finished_ms=row.finished_ms,
-        thread_root=content[3] if len(content) > 3 else None,  # noqa: PLR2004 - rows of the first version have none
+        thread_root=thread_root,
+        outcome=decode_outcome(outcome) if outcome is not None else None,
     )
 
 

@@ -13,7 +13,8 @@ from etb_appservice.gateway.objects import Command, ExecutionStatus, Page
 from etb_appservice.gateway.pages import Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import not_found
 from etb_appservice.gateway.reading import SCAN, hidden_from, up_to, visible_of
-from etb_appservice.gateway.shows import STATUSES, Shows, command_type_of
+from etb_appservice.gateway.results import command_type_of
+from etb_appservice.gateway.shows import STATUSES, Shows
 from etb_appservice.gateway.table import Answer, Call, Nothing, Route, route
 from etb_appservice.ports import CommandRun, Work
 

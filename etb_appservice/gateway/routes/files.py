@@ -22,11 +22,11 @@ from etb_appservice.flows.past import Past, past_of
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
 from etb_appservice.gateway.kinds import kind_of, shown_as
-from etb_appservice.gateway.objects import AccessType, File, FileAccess, FileType, Level, Page, moment
+from etb_appservice.gateway.objects import AccessType, File, FileAccess, FileType, Level, Page, clean, moment
 from etb_appservice.gateway.pages import Created, Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import Problem, invalid, not_found
 from etb_appservice.gateway.reading import SCAN, hidden_from, up_to, visible_of
-from etb_appservice.gateway.shows import Shows, clean, file_was, users_of
+from etb_appservice.gateway.shows import Shows, file_was, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Bytes, Call, Nothing, Q, Route, Stream, route
 from etb_appservice.gateway.uploads import too_large
 from etb_appservice.ports import ChatFile, FilesWanted, TooBig, Work

@@ -112,6 +112,23 @@ async def test_only_what_differs_is_sent_and_in_etbs_spelling(etb: ScriptedEtb, 
     assert etb.requests[-1][3]["Idempotency-Key"] == "effect-7"
 
 
+async def test_after_a_restart_nothing_is_said_of_what_an_earlier_try_may_have_changed(
+    etb: ScriptedEtb, hands: EtbWriter
+) -> None:
+    etb.on(INCIDENT, json_answer(incident_row(status="Gelöst", assigned_to_username="alice")))
+    done = await hands.do(STATUS, attempt(1))
+    assert (done.detail, done.found["status"]) == ("found", "RESOLVED")
+    assert (done.found.get("old_status"), done.found["old_assignee"]) == (None, "alice")
+
+
+async def test_an_escalation_says_of_itself_no_more_than_etb_did(etb: ScriptedEtb, hands: EtbWriter) -> None:
+    etb.on(ESCALATIONS, json_answer(ESCALATION | {"escalation_level": None}, 201), method="POST")
+    assert (await hands.do(ESCALATE, attempt())).found == {"id": ID}
+    told = {"notifications_sent": [{"target": "bob"}, {"target": {"username": "carol"}}]}
+    etb.on(ESCALATIONS, json_answer(ESCALATION | told, 201), method="POST")
+    assert (await hands.do(ESCALATE, attempt())).found == {"id": ID, "level": "1", "notified": "bob, carol"}
+
+
 async def test_what_is_as_wanted_is_not_sent(etb: ScriptedEtb, hands: EtbWriter) -> None:
     etb.on(INCIDENT, json_answer(incident_row(status="Gelöst")))
     done = await hands.do(STATUS, attempt(1))
@@ -460,7 +477,7 @@ async def test_the_incidents_own_action_stands_in_for_escalations(
     etb.on(ESCALATIONS, json_answer({}, status), method="POST")
     etb.on(f"{INCIDENT}escalate/", json_answer(ESCALATION, 201), method="POST")
     done = await hands.do(ESCALATE, attempt())
-    assert done.found == {"id": ID, "level": "1", "notified": ""}
+    assert done.found == {"id": ID, "level": "1"}, "ETB doesn't say whom it has told"
     assert sent(etb, "POST", f"{INCIDENT}escalate/") == [{"reason": f"no one answers [{REF}]"}]
 
 

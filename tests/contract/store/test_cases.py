@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from etb_appservice.domain.ids import EventId, RoomId, UserId, Username, WarRoomId
+from etb_appservice.domain.results import Assigned
 from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.ports import CommandRun
 from etb_appservice.store.errors import Tampered
@@ -85,6 +86,9 @@ async def test_an_entry_is_sealed_for_its_place(store: SqlStore) -> None:
             await view.cases.of(THERE, Role)
 
 
+ASSIGNED = Assigned(assignee=Username("bob"), previous=None)
+
+
 async def test_a_late_answer_ends_a_run_that_waited(store: SqlStore) -> None:
     run = CommandRun(
         id="run",
@@ -104,10 +108,10 @@ async def test_a_late_answer_ends_a_run_that_waited(store: SqlStore) -> None:
         assert await work.commands.add(run)
         assert await work.commands.get("run") == run
     async with store.work() as work:
-        await work.commands.finish("run", status="SUCCESS", result="Assigned.", finished_ms=9)
+        await work.commands.finish("run", status="SUCCESS", result="Assigned.", finished_ms=9, outcome=ASSIGNED)
         await work.commands.finish("other", status="SUCCESS", result="", finished_ms=9)
     async with store.view() as view:
-        ended = replace(run, status="SUCCESS", result="Assigned.", finished_ms=9)
+        ended = replace(run, status="SUCCESS", result="Assigned.", finished_ms=9, outcome=ASSIGNED)
         assert await view.commands.get("run") == ended
         assert await view.commands.of_room(run.room_id) == [ended]
         assert await view.commands.get("other") is None

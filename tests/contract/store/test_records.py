@@ -1,6 +1,7 @@
 """Messages, commands, the audit log, what is done once, and what Synapse owes us."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from etb_appservice.domain.audit import GENESIS, AuditEntry, AuditNote, first_br
 from etb_appservice.domain.ids import EventId, IncidentId, RoomId, UserId, short_hash
 from etb_appservice.domain.past import ALWAYS, Span
 from etb_appservice.ports import Arrival, CommandRun, Expected
+from etb_appservice.store.desk import Transaction
 from etb_appservice.store.sql import SqlStore
 from tests.contract.store.conftest import NOON, Clock, Reopen
 
@@ -30,6 +32,23 @@ def run(name: str, event: str, asked_ms: int = NOON) -> CommandRun:
         asked_ms=asked_ms,
         finished_ms=asked_ms + 5,
     )
+
+
+@pytest.mark.parametrize("more", [[], ["$root"]], ids=["the first version", "before there were outcomes"])
+async def test_a_command_that_an_earlier_version_has_kept_is_read(store: SqlStore, more: list[str]) -> None:
+    kept = run("status", "$1")
+    async with store.work() as work:
+        assert await work.commands.add(kept)
+
+    def as_it_was(transaction: Transaction) -> None:
+        content = json.dumps([kept.name, kept.arguments, kept.result, *more]).encode()
+        sealed = transaction.keys.seal(transaction.room_scope(ROOM), "command", "commands", kept.id, content)
+        transaction.change(text("UPDATE commands SET content = :content"), {"content": sealed})
+
+    async with store.desk() as desk:
+        await desk.write(as_it_was)
+    async with store.view() as view:
+        assert await view.commands.get(kept.id) == replace(kept, thread_root=EventId("$root") if more else None)
 
 
 async def test_a_command_of_one_event_is_recorded_once(store: SqlStore, reopen: Reopen) -> None:

@@ -133,6 +133,7 @@ from etb_appservice.domain.pins import Gone, Pinned, Pins
 from etb_appservice.domain.posts import Post
 from etb_appservice.domain.questions import Held, Question
 from etb_appservice.domain.reactions import Reaction
+from etb_appservice.domain.results import Assigned, Escalated, Outcome, Reported, Updated
 from etb_appservice.domain.roles import Admitted, Role
 from etb_appservice.domain.rooms import RoomPolicy, control_room, incident_room, incidents_space
 from etb_appservice.domain.rotation import Former, Rotated
@@ -147,10 +148,12 @@ from etb_appservice.store.codec import (
     decode_effect,
     decode_entry,
     decode_fact,
+    decode_outcome,
     decode_shown,
     encode_effect,
     encode_entry,
     encode_fact,
+    encode_outcome,
     whole,
 )
 from etb_appservice.store.errors import Unreadable
@@ -546,6 +549,24 @@ FACTS: list[Fact] = [
 ]
 
 
+OUTCOMES: list[Outcome] = [
+    Reported(
+        incident_id=INCIDENT_ID,
+        title="t",
+        status="OPEN",
+        severity="HIGH",
+        priority=None,
+        assignee=Username("bob"),
+        deadlines=(Deadline("Response", "RESPONSE_TIME", "ACTIVE", 9),),
+        on_call=(OnCall("Network", Username("carol")),),
+        confirmed_ms=5,
+    ),
+    Escalated(id="e", level=1, notified=("bob",)),
+    Assigned(assignee=Username("bob"), previous=None),
+    Updated(field="status", old="OPEN", new="CLOSED"),
+]
+
+
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.kind)
 def test_a_fact_comes_back_as_it_was(fact: Fact) -> None:
     assert decode_fact(encode_fact(fact)) == fact
@@ -562,7 +583,13 @@ def test_an_entry_of_a_case_comes_back_as_it_was(entry: Entry) -> None:
     assert decode_entry(encode_entry(entry)) == entry
 
 
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.kind)
+def test_what_a_command_did_comes_back_as_it_was(outcome: Outcome) -> None:
+    assert decode_outcome(encode_outcome(outcome)) == outcome
+
+
 def test_every_fact_and_effect_has_an_example_here() -> None:
+    assert {type(outcome) for outcome in OUTCOMES} == set(typing.get_args(Outcome))
     assert {type(entry) for entry in ENTRIES} == set(typing.get_args(Entry))
     assert {type(fact) for fact in FACTS} == set(typing.get_args(Fact))
     assert {type(effect) for effect in EFFECTS} == set(typing.get_args(Effect))
