@@ -94,14 +94,14 @@ class Chatops:
         answer = await self._answer(turn, room, asked, actor, held, sent_ms=fact.origin_ms, ended=ended)
         if answer is None:
             return False
-        name = _logged_as(asked)
+        name = _named(asked)
         run = CommandRun(
             id=held.run_id,
             room_id=fact.room_id,
             incident_id=room.incident_id,
             event_id=fact.event_id,
             caller=fact.sender,
-            name=name,
+            name=asked.command.name if asked.command else asked.name,
             arguments=asked.text,
             result=answer.result or answer.text,
             status=answer.status,
@@ -297,8 +297,8 @@ class Chatops:
             )
 
 
-def _logged_as(asked: Asked) -> str:
-    """The command's name for the log."""
+def _named(asked: Asked) -> str:
+    """The command's name where nothing that was typed may stand: in the audit log, which is never sealed."""
     if asked.too_fast:
         return "too fast"
     return asked.command.name if asked.command else "unknown"

@@ -7,6 +7,9 @@ from pydantic import JsonValue
 
 from etb_appservice.domain.results import Assigned, Escalated, Reported, Updated
 from etb_appservice.domain.runbooks import RunbookRun
+from etb_appservice.domain.text import folded
+from etb_appservice.flows.grammar import UsageError
+from etb_appservice.flows.shelf import read_parameters, readings_of
 from etb_appservice.gateway import objects
 from etb_appservice.gateway.objects import clean, moment
 from etb_appservice.ports import CommandRun
@@ -17,14 +20,20 @@ def command_type_of(run: CommandRun) -> objects.CommandType:
     return parameters_of(run)[0]
 
 
-def parameters_of(run: CommandRun) -> tuple[objects.CommandType, dict[str, JsonValue]]:
-    """A command as docs/etb-contract.md 2.4 has it: its type, and what was typed behind its name."""
+def parameters_of(
+    run: CommandRun, running: RunbookRun | None = None
+) -> tuple[objects.CommandType, dict[str, JsonValue]]:
+    """A command as docs/etb-contract.md 2.4 has it: its type, and what was typed behind its name.
+
+    `running`: the runbook that it runs, which tells a name that looks like parameters.
+    """
     rest = clean(run.arguments.strip())
     match run.name:
         case "status":
             return "STATUS", {}
         case "run":
-            return "RUNBOOK", {"name": rest, "parameters": {}}
+            name, values = _runbook_typed(rest, running)
+            return "RUNBOOK", {"name": name, "parameters": dict(values)}
         case "escalate":
             return "ESCALATE", {"reason": rest}
         case "assign":
@@ -34,6 +43,20 @@ def parameters_of(run: CommandRun) -> tuple[objects.CommandType, dict[str, JsonV
             return "UPDATE", {"field": field, "value": value.strip()}
         case _:
             return "CUSTOM", {"raw": clean(f"/{run.name} {rest}".rstrip())}
+
+
+def _runbook_typed(rest: str, running: RunbookRun | None) -> tuple[str, dict[str, str]]:
+    """Name and parameters of `playbook <name> …`; what can't be read as that is all name."""
+    what, line = [*rest.split(maxsplit=1), "", ""][:2]
+    if what.casefold() not in {"playbook", "runbook"}:
+        return rest, {}
+    try:
+        readings = readings_of(line)
+        is_it = (one for one in readings if running is not None and folded(one[0]) == folded(running.name))
+        name, parameters = next(is_it, readings[-1])
+        return name, read_parameters(parameters)
+    except UsageError:
+        return line, {}
 
 
 def result_of(kind: objects.CommandType, run: CommandRun, running: RunbookRun | None) -> objects.Result:

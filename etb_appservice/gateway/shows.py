@@ -4,7 +4,7 @@ For the chat API and for the WebSocket alike. Whether somebody may know of a thi
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -192,8 +192,8 @@ class Shows:
         return (await self.commands(work, room, [run]))[0]
 
     async def commands(self, work: Work, room: Room, runs: Sequence[CommandRun]) -> list[objects.Command]:
-        """Runs in one war room, in this order."""
-        ids = await work.messages.ids_of({run.event_id for run in runs})
+        """Runs in one war room, in this order. One whose message was removed says nothing that was typed there."""
+        messages = await work.messages.by_events({run.event_id for run in runs})
         names = {run.id: self._policy.people.username(run.caller) for run in runs}
         users = await users_of(work, {name for name in names.values() if name})
         found = []
@@ -201,7 +201,7 @@ class Shows:
             name = names[run.id]
             is_runbook = run.name == "run"
             running = await work.cases.get(room.war_room, RunbookRun, run.id) if is_runbook else None
-            found.append(self._command(room, run, name, users, ids.get(run.event_id), running))
+            found.append(self._command(room, run, name, users, messages.get(run.event_id), running))
         return found
 
     def _command(
@@ -210,20 +210,24 @@ class Shows:
         run: CommandRun,
         name: Username | None,
         users: Users,
-        message_id: str | None,
+        message: Message | None,
         running: RunbookRun | None,
     ) -> objects.Command:
-        kind, parameters = parameters_of(run)
+        kind, parameters = parameters_of(run, running)
+        typed = clean(f"/{run.name} {run.arguments}".rstrip())
+        if message is not None and message.state == "redacted":
+            # Its answer may repeat it; what it did stays known.
+            run, typed, parameters = replace(run, result=""), "", {}
         status = STATUSES[run.status]
         is_over = status != "RUNNING"
         failed = clean(run.result) if status == "FAILED" else ""
         return objects.Command(
             id=run.id,
-            message=message_id,
+            message=message.id if message is not None else None,
             war_room=room.war_room,
             incident=run.incident_id,
             command_type=kind,
-            command_text=clean(f"/{run.name} {run.arguments}".rstrip()),
+            command_text=typed,
             parameters=parameters,
             executed_by=_id(users.get(name)) if name else None,
             executed_by_username=name or clean(run.caller),

@@ -150,7 +150,8 @@ async def test_an_unknown_command_gets_the_nearest_suggestion(house: House) -> N
     )
     assert await house.ask(ALICE, "!xyzzy") == "I don't know `xyzzy`. `!help` lists what I can do."
     last, first = await runs(house)
-    assert (first.name, first.status, last.status) == ("unknown", "FAILED", "FAILED")
+    assert (first.name, first.status, last.name, last.status) == ("statsu", "FAILED", "xyzzy", "FAILED")
+    assert {one.details["command"] for one in await house.audit() if one.tag == "command.run"} == {"unknown"}
     assert house.meter.commands == [("unknown", "FAILED")] * 2
 
 

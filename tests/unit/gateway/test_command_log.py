@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.duty import Runbook
+from etb_appservice.domain.duty import Runbook, RunbookParameter
 from etb_appservice.domain.effects import ChangeIncident
 from etb_appservice.domain.ids import Username, war_room_id
 from etb_appservice.domain.incident import Deadline, OnCall
@@ -195,3 +195,74 @@ async def test_what_was_found_at_a_higher_level_stays_there(opened: Api) -> None
     assert (await opened.get("alice", f"chat-commands/{found['id']}/")).body == found
     assert (await opened.get("bob", f"chat-commands/{found['id']}/")).status == 404
     assert (await opened.get("bob", "chat-commands/")).body["count"] == 0
+
+
+# --- what was typed ---------------------------------------------------------------------------------------
+
+HOST = RunbookParameter(name="host")
+NOTE = RunbookParameter(name="note")
+BOOKS = [
+    Runbook(id="book-1", name="Restart mail", parameters=(HOST, NOTE)),
+    Runbook(id="book-2", name="Set n=3"),
+]
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "parameters"),
+    [
+        ("playbook Restart mail", "Restart mail", {}),
+        ("runbook restart  MAIL", "restart  MAIL", {}),
+        ("Playbook 'Restart mail'", "Restart mail", {}),
+        (
+            'playbook Restart mail host=mx1 note="all of it"',
+            "Restart mail",
+            {"host": "mx1", "note": "all of it"},
+        ),
+        ('playbook "Restart mail" host=mx1', "Restart mail", {"host": "mx1"}),
+        ("playbook restart host=mx1", "restart", {"host": "mx1"}),
+        ("playbook Set n=3", "Set n=3", {}),
+        ("playbook Restart mail host='mx1", "Restart mail host='mx1", {}),
+        ("playbook host=mx1", "host=mx1", {}),
+        ("playbook", "", {}),
+        ("playbook  Restart mail  ", "Restart mail", {}),
+        ("mail", "mail", {}),
+        ("", "", {}),
+    ],
+)
+async def test_a_runbook_is_shown_by_its_name_and_its_parameters(
+    opened: Api, typed: str, name: str, parameters: dict[str, str]
+) -> None:
+    opened.house.etb.library = BOOKS
+    found = await logged(opened, f"!run {typed}")
+    assert (found["command_type"], found["command_text"]) == ("RUNBOOK", f"/run {typed}".rstrip())
+    assert found["parameters"] == {"name": name, "parameters": parameters}
+
+
+async def test_an_unknown_command_is_shown_as_it_was_typed(opened: Api) -> None:
+    found = await logged(opened, "!nonsense x  y")
+    assert (found["command_type"], found["command_text"]) == ("CUSTOM", "/nonsense x  y")
+    assert found["parameters"] == {"raw": "/nonsense x  y"}
+    assert found["error_message"].startswith("I don't know `nonsense`.")
+
+
+async def test_what_was_typed_too_fast_is_shown_as_it_was_typed(opened: Api) -> None:
+    for _ in range(6):
+        await opened.house.says(ALICE, "!assign bob")
+    await opened.house.settle()
+    found = await last(opened)
+    assert (found["command_type"], found["command_text"]) == ("ASSIGN", "/assign bob")
+    assert (found["parameters"], found["execution_status"]) == ({"username": "bob"}, "FAILED")
+    assert found["error_message"].startswith("That is too fast")
+
+
+async def test_a_command_whose_message_was_removed_tells_nothing_that_was_typed(opened: Api) -> None:
+    opened.house.etb.duty = []
+    for number, line in enumerate(("!hunter2 secret", "!escalate hunter2")):
+        await opened.house.ask(ALICE, line, event_id=f"${number}")
+        await opened.house.redacts(ALICE, f"${number}")
+    answer = await opened.get("alice", "chat-commands/")
+    assert b"hunter2" not in answer.raw
+    escalated, unknown = answer.body["results"]
+    assert (unknown["command_type"], unknown["command_text"], unknown["parameters"]) == ("CUSTOM", "", {})
+    assert (unknown["execution_status"], unknown["error_message"]) == ("FAILED", "")
+    assert (escalated["command_type"], escalated["execution_result"]["level"]) == ("ESCALATE", 1)
