@@ -37,7 +37,8 @@ async def ack(call: Call) -> Answer:
     Where several are running, the latest is acknowledged; ask again for the next one.
     """
     if not isinstance(call.before, Rows):
-        return Answer("ETB does not answer, so I can't see which escalation is running. Try again.", "FAILED")
+        text = "ETB does not answer, so I can't see which escalation is running. Try again."
+        return Answer(text, "FAILED", is_outside=True)
     running = [one for one in call.before.every if one.is_running]
     if not running:
         seen = next((one for one in reversed(call.before.every) if one.status == "ACKNOWLEDGED"), None)

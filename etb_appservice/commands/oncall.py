@@ -33,7 +33,7 @@ async def oncall(call: Call) -> Answer:
     else:
         remembered = await call.work.incidents.on_call()
         if remembered is None:
-            return Answer("ETB can't be reached, and I don't know who is on call.", "FAILED")
+            return Answer("ETB can't be reached, and I don't know who is on call.", "FAILED", is_outside=True)
         every = tuple(remembered[0])
         age = lasting((call.turn.now_ms - remembered[1]) / 1000)
         old = f"\n\nETB can't be reached; this is what it said {age} ago."

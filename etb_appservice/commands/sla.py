@@ -38,7 +38,8 @@ async def sla(call: Call) -> Answer:
         return Answer("\n".join(["**SLAs**", "", *[await _line(call, one, now) for one in call.before.every]]))
     known = await call.known()
     if not known.deadlines:
-        return Answer("ETB can't be reached, and I know of no deadline of this incident.", "FAILED")
+        text = "ETB can't be reached, and I know of no deadline of this incident."
+        return Answer(text, "FAILED", is_outside=True)
     lines = [_remembered(one, now) for one in known.deadlines]
     age = lasting((now - known.confirmed_ms) / 1000)
     return Answer(

@@ -50,12 +50,12 @@ async def status(call: Call) -> Answer:
     elif known:
         incident, deadlines = known.incident, known.deadlines
     else:
-        return Answer("ETB can't be reached, and I have no copy of this incident yet.", "FAILED")
+        text = "ETB can't be reached, and I have no copy of this incident yet."
+        return Answer(text, "FAILED", is_outside=True)
     level = level_of(incident, call.policy)
     if level > call.room.classification:
-        return Answer(
-            "The classification of this incident was raised. Its room is being brought up to that.", "FAILED"
-        )
+        text = "The classification of this incident was raised. Its room is being brought up to that."
+        return Answer(text, "FAILED", is_outside=True)
     people = await responders(call.work, incident, call.room.classification, call.policy, Surroundings())
     priority = f", {plain(incident.priority)}" if incident.priority else ""
     lines = [

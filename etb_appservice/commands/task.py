@@ -103,7 +103,8 @@ async def _assign(call: Call, words: list[str]) -> Answer:
         kept = await call.work.incidents.user(name)
         user = kept[0] if kept else None
         if user is None:
-            return Answer(f"ETB does not answer, and I don't know {code(name)} yet. Try again later.", "FAILED")
+            text = f"ETB does not answer, and I don't know {code(name)} yet. Try again later."
+            return Answer(text, "FAILED", is_outside=True)
     if user is None:
         return Answer(f"ETB knows no user {code(name)}.", "FAILED")
     if not user.is_active:

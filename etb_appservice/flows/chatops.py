@@ -109,6 +109,7 @@ class Chatops:
             finished_ms=finished,
             thread_root=fact.thread_root,
             outcome=answer.outcome,
+            is_outside=answer.is_outside,
         )
         if not await turn.work.commands.add(run):
             return False
@@ -190,7 +191,7 @@ class Chatops:
         try:
             answer = await self._answer(turn, room, asked, actor, held)
         except NotYet as reason:
-            answer = Answer(str(reason), "FAILED")
+            answer = Answer(str(reason), "FAILED", is_outside=True)
         if answer is None:
             return
         await self._went_on(turn, room, held, asked, answer)
@@ -201,7 +202,12 @@ class Chatops:
         """A command that had waited: its run goes on in the log."""
         result = answer.result or answer.text
         await turn.finish_run(
-            room.war_room, held.run_id, status=answer.status, result=result, outcome=answer.outcome
+            room.war_room,
+            held.run_id,
+            status=answer.status,
+            result=result,
+            outcome=answer.outcome,
+            is_outside=answer.is_outside,
         )
         await turn.note(
             "command.resumed" if answer.status != "REFUSED" else "command.refused",
@@ -266,7 +272,7 @@ class Chatops:
         except NotYet as reason:
             if sent_ms is None:
                 raise
-            return Answer(str(reason), "FAILED")
+            return Answer(str(reason), "FAILED", is_outside=True)
         if answer.status == "REFUSED":
             await self._refused(turn, room, held)
         return answer

@@ -70,6 +70,8 @@ class Answer:
     """Whether the words didn't make a command."""
     outcome: Outcome | None = None
     """What it did or found, for machines."""
+    is_outside: bool = False
+    """Whether it failed outside, at ETB or the homeserver, and not for what was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

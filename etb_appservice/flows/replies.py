@@ -45,12 +45,12 @@ class Replies:
                         IncidentDue(incident_id=incident_id), ("changed", turn.ref), lane=incident_id
                     )
             case NotDone(state="refused", reason=reason):
-                answer = Answer(
-                    f"{capital(who)} did not do that: {plain(reason)}{self._hint(run, effect)}", "FAILED"
-                )
+                text = f"{capital(who)} did not do that: {plain(reason)}{self._hint(run, effect)}"
+                answer = Answer(text, "FAILED", is_outside=True)
             case NotDone(state=state, reason=reason):
                 known = f"Whether {who} did it is not known" if state == "unknown" else "That could not be done"
-                answer = Answer(f"{known}: {plain(reason)} An operator was told and can look after it.", "FAILED")
+                text = f"{known}: {plain(reason)} An operator was told and can look after it."
+                answer = Answer(text, "FAILED", is_outside=True)
         await self._say(turn, run, answer)
 
     async def delayed(self, turn: Turn, fact: EffectDelayed) -> None:
@@ -91,7 +91,12 @@ class Replies:
         room = await turn.work.rooms.by_id(run.room_id)
         where = room.war_room if room is not None else WarRoomId("")
         await turn.finish_run(
-            where, run.id, status=answer.status, result=result or run.result, outcome=answer.outcome
+            where,
+            run.id,
+            status=answer.status,
+            result=result or run.result,
+            outcome=answer.outcome,
+            is_outside=answer.is_outside,
         )
         await turn.note(
             "command.answered",

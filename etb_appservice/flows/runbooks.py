@@ -98,7 +98,7 @@ class Runbooks:
         run = await put(turn, room, run)
         result = run.living.wanted
         status = _RESULTS.get(state, "FAILED")
-        await turn.finish_run(room.war_room, run.id, status=status, result=result)
+        await turn.finish_run(room.war_room, run.id, status=status, result=result, is_outside=status == "FAILED")
         await turn.note(
             "runbook.ended",
             subject=run.id,

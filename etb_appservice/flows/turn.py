@@ -100,10 +100,16 @@ class Turn:
         status: CommandStatus,
         result: str,
         outcome: Outcome | None = None,
+        is_outside: bool = False,
     ) -> None:
         """A command that was `RUNNING` has ended so."""
         await self.work.commands.finish(
-            run_id, status=status, result=result, finished_ms=self.now_ms, outcome=outcome
+            run_id,
+            status=status,
+            result=result,
+            finished_ms=self.now_ms,
+            outcome=outcome,
+            is_outside=is_outside,
         )
         if status != "RUNNING":
             self.tell(CommandFinished(war_room=war_room, run_id=run_id))

@@ -74,7 +74,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A command to be run (4.4): by its text, or the one that a message is; `parameters` go before its text."""
+    """A command to be run (4.4): by its text, or the one that a message is.
+
+    `parameters` go into its text; with any, it is a command of its own, said anew.
+    """
 
     command_text: str = ""
     message_id: str | None = None

@@ -20,17 +20,17 @@ _FIELD = "parameters"
 def typed(text: str, parameters: Mapping[str, JsonValue], prefixes: Sequence[str]) -> str:
     """The line to run; "" for none. Raises Refusal where parameters don't fit the command, or say it twice.
 
-    >>> typed("/assign", {"username": "bob"}, "/!"), typed("status", {}, "/!")
+    >>> typed("/assign", {"username": "bob"}, "!/"), typed("status", {}, "!/")
     ('/assign bob', '/status')
     """
     line = text.strip()
     if not line:
-        if parameters:
+        if those_of(parameters):
             raise _no("Parameters need command_text, which says of what.")
         return ""
     if not line.startswith(tuple(prefixes)):
         line = f"{prefixes[-1]}{line}"
-    given = {name: value for name, value in parameters.items() if value not in (None, "", {}, [])}
+    given = those_of(parameters)
     split = split_command(line, prefixes)
     if not given or split is None:
         return line
@@ -48,6 +48,15 @@ def typed(text: str, parameters: Mapping[str, JsonValue], prefixes: Sequence[str
         raise _no("parameters.parameters is an object.")
     words += [f"{key}={_quoted(_word(value, key))}" for key, value in more.items()]
     return " ".join([line, *words])
+
+
+def those_of(parameters: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Without those that say nothing.
+
+    >>> those_of({"name": "x", "parameters": {}})
+    {'name': 'x'}
+    """
+    return {name: value for name, value in parameters.items() if value not in (None, "", {}, [])}
 
 
 def _word(value: JsonValue, name: str) -> str:

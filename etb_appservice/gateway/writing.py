@@ -29,12 +29,13 @@ from etb_appservice.domain.web import (
     WebReacted,
     WebSaid,
 )
+from etb_appservice.flows.grammar import split_command
 from etb_appservice.flows.visitor import No, Place, place_of
 from etb_appservice.flows.waiting import Waiting
 from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.desk import Act, Draft, Order, Refusal, Undecided
 from etb_appservice.gateway.objects import clean
-from etb_appservice.gateway.orders import typed
+from etb_appservice.gateway.orders import those_of, typed
 from etb_appservice.ports import Arrival, Broadcast, Clock, FactCodec, Signals, Store, Work
 
 SAME_KEY_MS = 86_400_000
@@ -114,7 +115,10 @@ class WebDesk:
 
     async def run(self, caller: Caller, war_room: WarRoomId, act: Act, order: Order) -> str:
         """See Desk."""
-        text = typed(_clean(order.command_text), order.parameters, self.policy.commands.prefixes)
+        words = _clean(order.command_text)
+        if not words.strip() and order.message_id is not None and those_of(order.parameters):
+            words = await self._command_of(caller, war_room, order.message_id)
+        text = typed(words, order.parameters, self.policy.commands.prefixes)
         if not text and order.message_id is None:
             raise Refusal("validation_error", "This field is required.", field="command_text")
         message_id = None if text else order.message_id
@@ -125,6 +129,18 @@ class WebDesk:
             new_message=new_id(self.clock.now_ms()) if text else "",
         )
         return (await self._done(fact, act, f"run/{order.message_id or ''}")).result
+
+    async def _command_of(self, caller: Caller, war_room: WarRoomId, message_id: str) -> str:
+        """The command that a message is, to be run with parameters of its own."""
+        async with self.store.view() as view:
+            place = await self._place(view, caller, war_room)
+            try:
+                message = await place.message(message_id)
+            except No as no:
+                raise _refusal(no.code, no.detail, no.field) from None
+        if message.body is None or split_command(message.body, self.policy.commands.prefixes) is None:
+            raise Refusal("validation_error", "This message is no command.", field="command_text")
+        return message.body
 
     async def typing(self, caller: Caller, war_room: WarRoomId, *, is_typing: bool) -> None:
         """See Desk."""

@@ -270,6 +270,8 @@ class CommandRun:
     """The thread in which it was asked, so that a late answer goes there too."""
     outcome: Outcome | None = None
     """What it did or found; None where that isn't kept, or it did nothing. Stored sealed."""
+    is_outside: bool = False
+    """Whether it failed outside, at ETB or the homeserver, and not for what was asked."""
 
 
 class Commands(Protocol):
@@ -289,6 +291,7 @@ class Commands(Protocol):
         result: str,
         finished_ms: int,
         outcome: Outcome | None = None,
+        is_outside: bool = False,
     ) -> None:
         """How a command that was `RUNNING` ended."""
         ...

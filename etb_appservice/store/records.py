@@ -35,6 +35,12 @@ _COMMANDS = text("SELECT * FROM commands WHERE room_id = :room_id ORDER BY asked
 _IN = "FROM commands WHERE incident_id IN :incidents AND status IN :statuses{seen}"
 
 
+_FIRST = 3
+"""How much rows of the first version have sealed."""
+_LATER = [None, None, True]
+"""What stands for all that later versions have added. Of an early failure nobody knows where it was."""
+
+
 def _within(statement: str) -> Spanned:
     return Spanned(
         statement, lane="incident_id", began="asked_ms", ended="finished_ms", among=("incidents", "statuses")
@@ -102,6 +108,7 @@ class SqlCommands:
         result: str,
         finished_ms: int,
         outcome: Outcome | None = None,
+        is_outside: bool = False,
     ) -> None:
         """Sealed anew, since the result stands with the arguments."""
 
@@ -115,6 +122,7 @@ class SqlCommands:
                 result=result,
                 finished_ms=finished_ms,
                 outcome=outcome,
+                is_outside=is_outside,
             )
             values = {
                 "id": run_id,
@@ -165,14 +173,14 @@ class SqlCommands:
 
 def _sealed_command(transaction: Transaction, run: CommandRun, scope: str) -> bytes:
     outcome = encode_outcome(run.outcome) if run.outcome is not None else None
-    content = json.dumps([run.name, run.arguments, run.result, run.thread_root, outcome]).encode("ascii")
-    return transaction.keys.seal(scope, "command", "commands", run.id, content)
+    content = [run.name, run.arguments, run.result, run.thread_root, outcome, run.is_outside]
+    return transaction.keys.seal(scope, "command", "commands", run.id, json.dumps(content).encode("ascii"))
 
 
 def _command(transaction: Transaction, row: Row[tuple[object, ...]]) -> CommandRun:
     content = json.loads(transaction.keys.open("commands", row.id, bytes(row.content)))
-    # Rows of earlier versions are shorter.
-    name, arguments, result, thread_root, outcome = [*content, None, None][:5]
+    content += _LATER[len(content) - _FIRST :]
+    name, arguments, result, thread_root, outcome, is_outside = content
     return CommandRun(
         id=row.id,
         room_id=row.room_id,
@@ -187,6 +195,7 @@ def _command(transaction: Transaction, row: Row[tuple[object, ...]]) -> CommandR
         finished_ms=row.finished_ms,
         thread_root=thread_root,
         outcome=decode_outcome(outcome) if outcome is not None else None,
+        is_outside=is_outside,
     )
 
 

@@ -173,7 +173,13 @@ async def test_a_command_is_run_by_its_message(api: Api) -> None:
         ("/nonsense", {}, 400),
         ("/assign", {"command_text": "/assign", "parameters": {"username": "bob"}}, 200),
         ("/assign", {"command_text": "/status", "parameters": {"username": "bob"}}, 400),
-        ("/assign", {"parameters": {"username": "bob"}}, 400),
+        ("/assign", {"parameters": {"username": "bob"}}, 200),
+        ("/assign bob", {"parameters": {"username": ""}}, 200),
+        ("/assign bob", {"parameters": {"username": "bob"}}, 400),
+        ("/status", {"parameters": {"username": "bob"}}, 400),
+        ("just talk", {"parameters": {"username": "bob"}}, 400),
+        ("/assign nobody-knows", {}, 400),
+        ("/run playbook xyzzy", {}, 400),
         ("/remove bob", {}, 403),
     ],
 )
@@ -181,6 +187,42 @@ async def test_what_a_run_came_to_is_its_status(api: Api, content: str, body: di
     message = await post(api, "alice", content)
     answer = await api.post("alice", f"{MESSAGES}{message['id']}/execute_command/", body)
     assert answer.status in ({200, 202} if status == 200 else {status}), answer.body
+
+
+async def test_parameters_alone_go_into_the_command_that_the_message_is(api: Api) -> None:
+    message = await post(api, "alice", "/assign")
+    path = f"{MESSAGES}{message['id']}/execute_command/"
+    answer = await api.post("bob", path, {"parameters": {"username": "carol"}})
+    assert (answer.body["command_text"], answer.body["executed_by_username"]) == ("/assign carol", "bob")
+    assert answer.body["message"] != message["id"], "that was another command, and is said in the room"
+    assert [say.content for _, say in api.house.world.said if say.speaker == "bob"] == ["/assign carol"]
+    assert (await api.post("alice", path)).status == 400, "the message itself has not run"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("/assign nobody-knows", "ETB knows no user `nobody-knows`."),
+        ("/run playbook xyzzy", "ETB has no active runbook called `xyzzy`."),
+        ("/nonsense", "I don't know `nonsense`. `!help` lists what I can do."),
+    ],
+)
+async def test_a_mistake_of_the_caller_is_400_however_often_it_is_asked(api: Api, content: str, text: str) -> None:
+    message = await post(api, "alice", content)
+    path = f"{MESSAGES}{message['id']}/execute_command/"
+    for _ in range(2):
+        answer = await api.post("alice", path)
+        assert (answer.status, answer.body) == (400, {"command_text": [text]})
+    log = await api.get("alice", "chat-commands/")
+    assert log.body["results"][0]["execution_status"] == "FAILED"
+
+
+async def test_what_can_not_be_looked_up_while_etb_is_away_is_502(api: Api) -> None:
+    message = await post(api, "alice", "/run playbook Restart mail")
+    api.house.etb.down()
+    for _ in range(2):
+        answer = await api.post("alice", f"{MESSAGES}{message['id']}/execute_command/")
+        assert (answer.status, answer.body["code"]) == (502, "upstream_error")
 
 
 async def test_what_etb_refuses_is_502_and_logged(api: Api) -> None:

@@ -162,6 +162,22 @@ async def test_a_question_of_the_bots_is_answered_by_a_message(alice: WebUser) -
     assert (await run_of(house, run_id)).status == "CANCELLED"
 
 
+@pytest.mark.parametrize(("said", "field"), [("just talk", "command_text"), ("/status", "parameters")])
+async def test_parameters_for_a_message_that_takes_none_are_refused(alice: WebUser, said: str, field: str) -> None:
+    message_id = await alice.post(said)
+    with pytest.raises(Refusal) as caught:
+        await alice.run(message_id=message_id, parameters={"username": "bob"})
+    assert (caught.value.code, caught.value.field) == ("validation_error", field)
+    assert answered(alice.house) == []
+
+
+async def test_a_command_with_parameters_may_be_named_by_its_message(alice: WebUser) -> None:
+    message_id = await alice.post("/update")
+    parameters = {"field": "status", "value": "in progress"}
+    run = await run_of(alice.house, await alice.run(message_id=message_id, parameters=parameters))
+    assert (run.arguments, run.status) == ("status in progress", "SUCCESS")
+
+
 # --- as it is typed ---------------------------------------------------------------------------------------
 
 
