@@ -67,7 +67,7 @@ async def _code_asked(turn: Turn, fact: LinkCodeAsked, policy: Policy) -> None:
     """Somebody signed in at ETB asks for a code; whoever asked shows it once the verdict is `done`."""
     wait_ms = await offer(turn, fact.by.username, fact.digest, policy)
     if wait_ms is None:
-        turn.verdicts.append(Verdict(ref=fact.ref, outcome="conflict", code="configured", text=_CONFIGURED))
+        turn.verdicts.append(Verdict(ref=fact.ref, outcome="conflict", code="conflict", text=_CONFIGURED))
     elif wait_ms:
         turn.verdicts.append(
             Verdict(ref=fact.ref, outcome="too often", text=_TOO_OFTEN, after_s=math.ceil(wait_ms / 1000))

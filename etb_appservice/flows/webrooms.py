@@ -119,10 +119,10 @@ class WebRooms:
         if not found.allowed:
             raise No("forbidden", "forbidden", NO_PERMISSION)
         if room is None:
-            raise No("conflict", "room_closed", "The incident is over, so it gets no room.")
+            raise No("conflict", "conflict", "The incident is over, so it gets no room.")
         closing = await closing_of(turn.work, room)
         if incident.is_over or (closing is not None and closing.is_open and closing.is_read_only):
-            raise No("conflict", "room_closed", "The room is closed. Open the incident again first.")
+            raise No("conflict", "conflict", "The room is closed. Open the incident again first.")
         if fact.privacy not in {"", "PRIVATE", privacy_of(incident, circle.level(self.policy))}:
             text = "Follows the classification of the incident in ETB."
             raise No("invalid", "invalid", text, field="privacy_level")
@@ -162,16 +162,16 @@ class WebRooms:
         if fact.by.username in fact.puts_out:
             raise No("invalid", "invalid", "You would lock yourself out.", field="user_id")
         if fact.archives and not incident.ending:
-            raise No("conflict", "incident_open", "The incident is open. Resolve or close it first.")
+            raise No("conflict", "conflict", "The incident is open. Resolve or close it first.")
         if fact.archives and room.room_id is None:
-            raise No("conflict", "room_opening", "The room is still being made. Try again in a moment.")
+            raise No("conflict", "conflict", "The room is still being made. Try again in a moment.")
         for user in fact.lets_in:
             self._may_come(user, circle)
             user_id = self._matrix_id(user.username)
             if user_id is not None and room.room_id is not None:
                 membership = await turn.work.rooms.membership(room.room_id, user_id)
                 if membership == "ban":
-                    raise No("conflict", "banned", "They were banned from this room. Ask an operator.")
+                    raise No("conflict", "conflict", "They were banned from this room. Ask an operator.")
 
     async def _apply(self, turn: Turn, room: Room, fact: RoomChangeAsked) -> None:
         for user in fact.lets_in:

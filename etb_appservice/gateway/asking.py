@@ -21,7 +21,7 @@ from etb_appservice.domain.facts import (
 )
 from etb_appservice.domain.ids import short_hash
 from etb_appservice.domain.verdicts import Verdict
-from etb_appservice.gateway.problems import Problem, away, invalid, not_found
+from etb_appservice.gateway.problems import Problem, away, conflict, invalid, not_found
 from etb_appservice.ports import Arrival, FactCodec, Store
 
 WebFact = (
@@ -81,7 +81,7 @@ def _problem(verdict: Verdict) -> Problem:
         case "forbidden":
             return Problem(403, verdict.code, verdict.text)
         case "conflict":
-            return Problem(409, verdict.code, verdict.text)
+            return conflict(verdict.text)
         case "invalid":
             return invalid(**{verdict.field or "non_field_errors": verdict.text})
         case "too often":

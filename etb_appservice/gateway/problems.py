@@ -31,6 +31,11 @@ def not_found() -> Problem:
     return Problem(404, "not_found", "Not found.")
 
 
+def conflict(detail: str) -> Problem:
+    """As things stand it can't be done; `detail` says what stands in the way."""
+    return Problem(409, "conflict", detail)
+
+
 def away(code: str, detail: str) -> Problem:
     """Not now, for no fault of the caller's: in a moment it may go."""
     return Problem(503, code, detail, headers={"Retry-After": "5"})

@@ -1,7 +1,7 @@
 """What the desk refuses, as the API answers it (docs/etb-contract.md 1.6 and 4)."""
 
 from etb_appservice.gateway.desk import Refusal, Undecided
-from etb_appservice.gateway.problems import Problem, away, invalid, not_found
+from etb_appservice.gateway.problems import Problem, away, conflict, invalid, not_found
 
 
 def problem_of(no: Refusal) -> Problem:
@@ -18,7 +18,7 @@ def problem_of(no: Refusal) -> Problem:
         case "forbidden" | "clearance_required" as code:
             return Problem(403, code, no.detail)
         case "room_closed":
-            return Problem(409, "room_closed", no.detail)
+            return conflict(no.detail)
         case "legal_hold":
             return Problem(423, "legal_hold", no.detail)
         case "rate_limited":

@@ -38,17 +38,15 @@ async def get_bot(call: Call[Nothing, Nothing]) -> Answer:
     return Answer(_bot(call.gate.policy.commands.prefixes, call.path["id"]))
 
 
-@route("POST", "chat-bots/{id}/generate_response/", answers={}, errors=(409, 503))
+@route("POST", "chat-bots/{id}/generate_response/", answers={}, errors=(503,))
 async def generate_response(call: Call[Nothing, Question]) -> Answer:
     """Ask a bot.
 
-    No source of knowledge is connected to this service: a bot that is active answers 503, another one 409.
+    No source of knowledge is connected to this service: every bot answers 503, whether it is active or not.
     """
-    bot = _bot(call.gate.policy.commands.prefixes, call.path["id"])
+    _bot(call.gate.policy.commands.prefixes, call.path["id"])
     if not call.body.message.strip() and call.body.message_id is None:
         raise invalid(message="Give message or message_id.")
-    if not bot.is_active:
-        raise Problem(409, "inactive", "This bot is not active.")
     raise Problem(
         503, "no_knowledge_source", "No source of knowledge is connected to this service, so it can't answer."
     )

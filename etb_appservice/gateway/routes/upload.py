@@ -24,7 +24,7 @@ from etb_appservice.gateway.fileroom import homeserver_away
 from etb_appservice.gateway.gate import Gate
 from etb_appservice.gateway.kinds import as_sound, kind_of
 from etb_appservice.gateway.objects import File, FileType, Level
-from etb_appservice.gateway.problems import Problem, invalid, not_found
+from etb_appservice.gateway.problems import Problem, conflict, invalid, not_found
 from etb_appservice.gateway.reading import up_to
 from etb_appservice.gateway.routes.messages import known_message
 from etb_appservice.gateway.shows import Shows, file_was
@@ -221,7 +221,7 @@ async def _target(call: Call[Nothing, Nothing], asked: Upload) -> Sight:
                 raise Problem(403, "permission_denied", "Files go with messages of one's own.")
         closing = await closing_of(work, sight.room)
     if closing is not None and closing.is_open and closing.archived_ms is not None:
-        raise Problem(409, "room_closed", "This war room is archived.")
+        raise conflict("This war room is archived.")
     _check_level(call, asked, sight)
     return sight
 

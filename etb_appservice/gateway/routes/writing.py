@@ -17,7 +17,7 @@ from etb_appservice.domain.web import DraftType
 from etb_appservice.gateway.desk import Act, Draft
 from etb_appservice.gateway.objects import Message as MessageObject
 from etb_appservice.gateway.objects import Object, Reaction, moment
-from etb_appservice.gateway.problems import Problem, invalid, not_found
+from etb_appservice.gateway.problems import conflict, invalid, not_found
 from etb_appservice.gateway.reading import up_to
 from etb_appservice.gateway.routes.messages import known_message, one_message
 from etb_appservice.gateway.shows import Shows, users_of
@@ -142,7 +142,7 @@ async def add_reaction(call: Call[Nothing, Sign]) -> Answer:
     await _react(call, is_added=True)
     reaction = await _reaction(call)
     if reaction is None:
-        raise Problem(409, "conflict", "The reaction was withdrawn at the same moment.")
+        raise conflict("The reaction was withdrawn at the same moment.")
     return Answer(reaction, 200 if before is not None else 201)
 
 

@@ -96,7 +96,8 @@ async def test_somebody_below_the_level_opens_nothing(ready: Api) -> None:
 async def test_the_room_of_an_incident_that_is_over_is_a_conflict(ready: Api) -> None:
     ready.house.etb.known[NO_1] = incident(status="CLOSED")
     answer = await ready.post("alice", "war-rooms/", {"incident_id": NO_1})
-    assert (answer.status, answer.body["code"]) == (409, "room_closed")
+    detail = "The incident is over, so it gets no room."
+    assert (answer.status, answer.body) == (409, {"detail": detail, "code": "conflict"})
 
 
 async def test_while_etb_or_the_homeserver_is_away_the_caller_is_told_which(
@@ -247,7 +248,8 @@ async def test_what_follows_the_incident_is_not_changed_here(led: Api, body: dic
 async def test_a_room_is_archived_once_its_incident_has_ended_and_comes_back_with_it(led: Api) -> None:
     house = led.house
     early = await led.post("alice", f"{ONE}archive/")
-    assert (early.status, early.body["code"]) == (409, "incident_open")
+    detail = "The incident is open. Resolve or close it first."
+    assert (early.status, early.body) == (409, {"detail": detail, "code": "conflict"})
     await house.report(incident(status="RESOLVED", updated_at_ms=2000))
     await house.settle()
     done = await led.post("alice", f"{ONE}archive/")

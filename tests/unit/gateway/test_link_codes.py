@@ -96,7 +96,7 @@ async def test_few_codes_are_given_in_an_hour_also_after_one_was_used_or_undone(
 async def test_whom_the_operator_has_mapped_gets_no_code_and_is_not_undone(ready: Api) -> None:
     configured = {"username": "alice", "matrix_user_id": ALICE, "source": "CONFIGURED"}
     refused = await ready.post("alice", CODES)
-    assert (refused.status, refused.body["code"]) == (409, "configured")
+    assert (refused.status, refused.body["code"]) == (409, "conflict")
     assert (await ready.call("DELETE", "alice", CODES)).body == configured
     assert (await ready.get("alice", CODES)).body == configured
 

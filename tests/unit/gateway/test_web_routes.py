@@ -242,7 +242,8 @@ async def test_a_closed_room_is_409(api: Api) -> None:
     async with api.house.db.work() as work:
         await work.cases.put(room.war_room, Closing(how="closed", ended_ms=1, is_read_only=True))
     answer = await api.post("alice", MESSAGES, {"war_room_id": room.war_room, "content": "x"})
-    assert (answer.status, answer.body["code"]) == (409, "room_closed")
+    detail = "The incident has ended, and its room is only read."
+    assert (answer.status, answer.body) == (409, {"detail": detail, "code": "conflict"})
     assert (await api.post("alice", f"{MESSAGES}{message['id']}/pin_message/")).status == 409
 
 
