@@ -23,6 +23,8 @@ NoticeKind = Literal[
     "INCIDENT_ASSIGNED",
     "COMMAND_COMPLETED",
     "COMMAND_FAILED",
+    "LEGAL_HOLD_PLACED",
+    "LEGAL_HOLD_RELEASED",
 ]
 """As docs/etb-contract.md 2.7 names them."""
 
@@ -133,6 +135,8 @@ class Notified:
     """Whom it is for; empty: everybody in the room."""
     message_id: str = ""
     """The message that it is about."""
+    run_id: str = ""
+    """The command's run that it is about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

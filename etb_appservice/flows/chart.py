@@ -21,6 +21,7 @@ from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.story import Limit, LimitState, Mark, Phase, Story, in_words
 from etb_appservice.domain.timeline import TimelineItem
 from etb_appservice.flows.call import Call
+from etb_appservice.flows.tellings import tell_of_end
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import EtbReads, Picture, Press, Store
 
@@ -97,6 +98,7 @@ class Charts:
             ),
         )
         await turn.finish_run(room.war_room, fact.run_id, status="SUCCESS", result=drawn.words)
+        await tell_of_end(turn, room.war_room, fact.run_id, self._policy, status="SUCCESS")
 
     async def _duty(self, incident_id: IncidentId) -> "tuple[Sequence[Sla], Sequence[Escalation]] | None":
         try:

@@ -30,6 +30,7 @@ from etb_appservice.flows.pace import Pace
 from etb_appservice.flows.questions import Questions, typed
 from etb_appservice.flows.removals import learned
 from etb_appservice.flows.standing import actor_of, subject_of
+from etb_appservice.flows.tellings import tell_of_end
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Clock, CommandRun, EtbReads, Meter, Refusals, Room, Vitals
 
@@ -165,6 +166,7 @@ class Chatops:
         if answer is None:
             return
         await self._went_on(turn, room, held, asked, answer)
+        await tell_of_end(turn, room.war_room, held.run_id, self._policy, status=answer.status)
         if answer.text:
             await turn.emit("answer", _say(held.room_id, answer.text, held.event_id, held.thread_root))
 

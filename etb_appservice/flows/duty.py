@@ -216,7 +216,9 @@ class Duty:
         if not is_quiet:
             # A page that was acknowledged has said so itself.
             turn.tell(*(of_escalation(room, row) for _, row in lines))
-            await self._say(turn, room, "escalations", [line for line, row in lines if row.id not in settled])
+            await self._say(
+                turn, room, "escalations", [line for line, row in lines if line and row.id not in settled]
+            )
 
     async def _settle_page(self, turn: Turn, room: Room, moved: dict[str, str], *, say: bool) -> set[str]:
         """Escalations were acknowledged in ETB, by whom: so are their pages. Answers those that had one open."""

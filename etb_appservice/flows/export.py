@@ -21,6 +21,7 @@ from etb_appservice.domain.runbooks import RunbookRun
 from etb_appservice.domain.tasks import Task
 from etb_appservice.domain.text import code, moment, plain
 from etb_appservice.domain.timeline import TimelineItem
+from etb_appservice.flows.tellings import tell_of_end
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import SERVICE, Turn
 from etb_appservice.ports import (
@@ -106,6 +107,7 @@ class Exports:
         )
         if fact.run_id:
             await turn.finish_run(room.war_room, fact.run_id, status="SUCCESS", result=answer)
+            await tell_of_end(turn, room.war_room, fact.run_id, self._policy, status="SUCCESS")
         await turn.note(
             "export.made",
             actor=fact.by or SERVICE,

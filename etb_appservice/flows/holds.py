@@ -17,6 +17,7 @@ from etb_appservice.domain.holds import HOLD, LegalHold
 from etb_appservice.domain.ids import IncidentId, war_room_id
 from etb_appservice.domain.text import plain
 from etb_appservice.flows.closings import closing_of, set_voice
+from etb_appservice.flows.tellings import of_hold
 from etb_appservice.flows.turn import Turn
 
 _PLACED = (
@@ -47,6 +48,9 @@ async def seen(turn: Turn, fact: HoldsSeen) -> None:
         name = plain(known.incident.number if known else fact.incident_id)
         what = "is under legal hold" if after.is_open else "is under legal hold no longer"
         await turn.trouble(("hold", war_room, str(after.changes)), f"**{name}** {what}, as ETB says.")
+        room = await turn.work.rooms.of_incident(fact.incident_id)
+        if room is not None and known is not None:
+            turn.tell(of_hold(room, known.incident.number, is_placed=after.is_open))
     await follow(turn, fact.incident_id)
 
 

@@ -12,7 +12,7 @@ from etb_appservice.domain.levels import SlaSeen, budget_s, next_ms, passed, sta
 from etb_appservice.domain.news import Notified
 from etb_appservice.domain.pages import EscalationSeen, Page
 from etb_appservice.domain.text import code, lasting, moment, plain
-from etb_appservice.flows.tellings import of_sla
+from etb_appservice.flows.tellings import of_escalation, of_sla
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room
@@ -79,7 +79,7 @@ async def of_escalations(
 ) -> tuple[list[tuple[str, Escalation]], dict[str, str]]:
     """What is new of an incident's escalations, in lines, and who acknowledged which of them, by its id.
 
-    Those that we started ourselves were announced by whoever asked for them.
+    Those that we started ourselves were announced by whoever asked for them: their line is empty.
     """
     lines: list[tuple[str, Escalation]] = []
     acknowledged: dict[str, str] = {}
@@ -89,11 +89,15 @@ async def of_escalations(
         if now == before or _is_old(row, before):
             continue
         await turn.work.cases.put(room.war_room, now)
-        is_new = before is None and not await _is_ours(turn, room, row)
+        is_ours = before is None and await _is_ours(turn, room, row)
+        is_new = before is None and not is_ours
         if row.status == "ACKNOWLEDGED" and (before is None or before.status != row.status):
             acknowledged[row.id] = row.acknowledged_by
         line = _started(row) if is_new else _moved(row, before)
-        if line:
+        if is_ours and now.is_open:
+            # Its reason was said by a command, to whoever could read that.
+            row = replace(row, reason="")  # noqa: PLW2901 - as it is told
+        if line or (is_ours and now.is_open):
             lines.append((line, row))
     return lines, acknowledged
 
@@ -162,8 +166,11 @@ def _moved(row: Escalation, before: EscalationSeen | None) -> str:
 
 
 async def mark(turn: Turn, room: Room, escalation_id: str, status: str, level: int | None = None) -> None:
-    """Keep what ETB answered to us, so that it isn't announced when it is seen."""
+    """Keep what ETB answered to us, so that it isn't announced when it is seen. Clients are told of it now."""
     before = await turn.work.cases.get(room.war_room, EscalationSeen, escalation_id)
     now = before or EscalationSeen(id=escalation_id, status=status)
     now = replace(now, status=status, is_open=status not in _ENDED)
-    await turn.work.cases.put(room.war_room, now if level is None else replace(now, level=level))
+    now = now if level is None else replace(now, level=level)
+    await turn.work.cases.put(room.war_room, now)
+    if before is None or before.status != status:
+        turn.tell(of_escalation(room, Escalation(id=now.id, status=status, level=now.level, reason="")))

@@ -15,6 +15,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.text import capital, code, plain
 from etb_appservice.flows.commands import RUN, Answer, Command, Reply
 from etb_appservice.flows.grammar import UsageError
+from etb_appservice.flows.tellings import tell_of_end
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandRun, Meter
 
@@ -98,6 +99,7 @@ class Replies:
             outcome=answer.outcome,
             is_outside=answer.is_outside,
         )
+        await tell_of_end(turn, where, run.id, self._policy, status=answer.status)
         await turn.note(
             "command.answered",
             actor=run.caller,

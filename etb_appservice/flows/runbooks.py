@@ -19,6 +19,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.runbooks import RunbookRun, RunState
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.living import show
+from etb_appservice.flows.tellings import tell_of_end
 from etb_appservice.flows.timeline import write_down
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import CommandStatus, EtbReads, Room, Work
@@ -99,6 +100,7 @@ class Runbooks:
         result = run.living.wanted
         status = _RESULTS.get(state, "FAILED")
         await turn.finish_run(room.war_room, run.id, status=status, result=result, is_outside=status == "FAILED")
+        await tell_of_end(turn, room.war_room, run.id, self._policy, status=status)
         await turn.note(
             "runbook.ended",
             subject=run.id,

@@ -4,10 +4,12 @@ Texts are ETB's own words, unmarked: whoever shows them escapes them.
 """
 
 from etb_appservice.domain.duty import Escalation, Sla
+from etb_appservice.domain.ids import WarRoomId
 from etb_appservice.domain.incident import Incident
 from etb_appservice.domain.news import IncidentUpdated, NoticeKind, Notified
+from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.turn import Turn
-from etb_appservice.ports import Room
+from etb_appservice.ports import CommandStatus, Room
 
 _FIELDS = {
     "title": "title",
@@ -28,6 +30,11 @@ _ESCALATIONS: dict[str, NoticeKind] = {
     "ACKNOWLEDGED": "ESCALATION_ACKNOWLEDGED",
     "RESOLVED": "ESCALATION_RESOLVED",
     "CANCELLED": "ESCALATION_RESOLVED",
+}
+_ENDS: dict[CommandStatus, tuple[NoticeKind, str]] = {
+    "SUCCESS": ("COMMAND_COMPLETED", "is done"),
+    "FAILED": ("COMMAND_FAILED", "has failed"),
+    "REFUSED": ("COMMAND_FAILED", "was refused"),
 }
 
 
@@ -75,3 +82,28 @@ def of_escalation(room: Room, row: Escalation) -> Notified:
 def handed_over(room: Room) -> Notified:
     """Other people are on call; who, the room is told."""
     return Notified(war_room=room.war_room, notice="ONCALL_HANDOFF", title="Others are on call")
+
+
+async def tell_of_end(
+    turn: Turn, war_room: WarRoomId, run_id: str, policy: Policy, *, status: CommandStatus
+) -> None:
+    """A command that went on after its asker was answered has ended: told to them alone.
+
+    Of one that ends at once its result is told, which is enough. What came of it isn't told: they read the answer.
+    """
+    run = await turn.work.commands.get(run_id)
+    username = policy.people.username(run.caller) if run is not None else None
+    if run is None or username is None or status not in _ENDS:
+        return
+    notice, how = _ENDS[status]
+    title = f"Your command {run.name} {how}"
+    turn.tell(Notified(war_room=war_room, notice=notice, title=title, usernames=(username,), run_id=run_id))
+
+
+def of_hold(room: Room, number: str, *, is_placed: bool) -> Notified:
+    """A legal hold was placed on an incident, or its last one released; by which, the room isn't told."""
+    if is_placed:
+        title, body = f"{number} is under legal hold", "Nothing can be deleted until it is released."
+        return Notified(war_room=room.war_room, notice="LEGAL_HOLD_PLACED", title=title, body=body)
+    title = f"{number} is under legal hold no longer"
+    return Notified(war_room=room.war_room, notice="LEGAL_HOLD_RELEASED", title=title)

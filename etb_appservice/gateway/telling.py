@@ -9,6 +9,8 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pydantic import JsonValue
+
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import Person
 from etb_appservice.domain.ids import EventId, Username
@@ -223,10 +225,9 @@ async def _telling_of(
             return await _of_incident(work, room, news)
         case CommandFinished(run_id=run_id):
             command = await shows.command(work, room, run_id)
-            run = await work.commands.get(run_id)
-            if command is None or run is None:
+            level = await _level_of_run(work, room, run_id)
+            if command is None or level is None:
                 return None
-            level = (await past_of(work, room)).between(run.asked_ms, run.finished_ms)
             return Telling(frame=told.CommandResult(command=command), level=level)
         case FileShared(file_id=file_id, message_id=message_id):
             file = await shows.file(work, room, file_id)
@@ -235,8 +236,9 @@ async def _telling_of(
                 return None
             shared = told.FileShared(file=file, message_id=message_id or None)
             return Telling(frame=shared, level=file_was(kept, room, await past_of(work, room)))
-        case Notified():
-            return _of_notice(news, now)
+        case Notified(run_id=run_id):
+            level = await _level_of_run(work, room, run_id) if run_id else Classification.PUBLIC
+            return _of_notice(news, now, level) if level is not None else None
         case Typing(person=person, is_typing=is_typing):
             typing = told.Typing(user=await user_of(work, person), is_typing=is_typing)
             return Telling(frame=typing, but=frozenset({person.username}))
@@ -304,16 +306,25 @@ async def _of_incident(work: Work, room: Room, news: IncidentUpdated) -> Telling
     return Telling(frame=told.IncidentUpdated(incident=short, changed=list(news.changed)))
 
 
-def _of_notice(news: Notified, now: objects.Moment) -> Telling:
+async def _level_of_run(work: Work, room: Room, run_id: str) -> Classification | None:
+    """Who may know of a command; None where there is none."""
+    run = await work.commands.get(run_id)
+    return (await past_of(work, room)).between(run.asked_ms, run.finished_ms) if run is not None else None
+
+
+def _of_notice(news: Notified, now: objects.Moment, level: Classification) -> Telling:
+    data: dict[str, JsonValue] = {"message_id": news.message_id} if news.message_id else {}
+    if news.run_id:
+        data["command_id"] = news.run_id
     frame = told.Notification(
         notification_type=news.notice,
         title=clean(news.title),
         body=clean(news.body),
         severity=news.severity,
-        data={"message_id": news.message_id} if news.message_id else {},
+        data=data,
         timestamp=now,
     )
-    return Telling(frame=frame, only=frozenset(news.usernames))
+    return Telling(frame=frame, level=level, only=frozenset(news.usernames))
 
 
 async def user_of(work: Work, person: Person) -> objects.User:

@@ -14,6 +14,7 @@ from etb_appservice.domain.effects import Say, StartRunbook
 from etb_appservice.domain.facts import ApprovalEnds, HeldDue, Trust
 from etb_appservice.domain.ids import UserId, Username
 from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.news import Notified
 from etb_appservice.domain.people import PeopleMap
 from etb_appservice.domain.policy import ApprovalPolicy, Policy, RolePolicy
 from etb_appservice.flows.call import Call
@@ -139,6 +140,8 @@ async def test_a_dangerous_command_runs_when_another_approves_as_its_asker(house
     assert {edit.edits for _, edit in edits} == {first[0]}
     assert (await runs(house))[0].status == "SUCCESS"
     assert {"approval.asked", "approval.given", "command.resumed"} <= set(await house.tags())
+    [told] = house.news.of(Notified)
+    assert (told.notice, told.usernames) == ("COMMAND_COMPLETED", ("alice",))
 
 
 async def test_two_must_approve_where_two_are_needed(make_house: MakeHouse) -> None:

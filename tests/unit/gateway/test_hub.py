@@ -30,7 +30,7 @@ from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.desk import Act
 from etb_appservice.gateway.seat import Pace, Seat, rendered
 from etb_appservice.gateway.told import Error
-from etb_appservice.ports import ChatFile
+from etb_appservice.ports import ChatFile, CommandRun, unsent
 from tests.harness.cast import ALICE, NO_1, NO_2, etb_user, incident
 from tests.harness.house import House
 from tests.harness.sockets import Scene, user_called
@@ -170,6 +170,47 @@ async def test_a_notice_for_somebody_is_told_to_nobody_else(here: Scene, war_roo
 
     await bob.hears("notification")
     await alice.quiet()
+
+
+async def test_a_notice_of_a_command_names_it_to_whoever_may_know_of_it(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
+    now_ms = opened.clock.now_ms()
+    async with opened.db.work() as work:
+        past = Levels().then(0, Classification.RESTRICTED)
+        await work.cases.put(war_room, past.then(now_ms + 1000, Classification.INTERNAL))
+        for number, at_ms in enumerate((now_ms, now_ms + 2000)):
+            await work.commands.add(
+                CommandRun(
+                    id=f"run{number}",
+                    room_id=await opened.room_id(),
+                    incident_id=NO_1,
+                    event_id=unsent(f"{number}"),
+                    caller=ALICE,
+                    name="update",
+                    arguments="",
+                    result="",
+                    status="SUCCESS",
+                    asked_ms=at_ms,
+                    finished_ms=at_ms,
+                )
+            )
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+
+    here.hub.tell(
+        [
+            Notified(war_room=war_room, notice="COMMAND_COMPLETED", title="Your command is done", run_id=one)
+            for one in ("run0", "nothing", "run1")
+        ]
+    )
+
+    assert [(await alice.hears("notification"))["data"] for _ in range(2)] == [
+        {"command_id": "run0"},
+        {"command_id": "run1"},
+    ]
+    assert (await bob.hears("notification"))["data"] == {"command_id": "run1"}
+    await bob.quiet()
 
 
 async def test_what_is_not_in_the_record_is_not_told(here: Scene, war_room: WarRoomId) -> None:
