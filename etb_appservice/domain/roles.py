@@ -57,5 +57,7 @@ class Admitted:
     why: str = ""
     by_role: bool = False
     """Let in for a role that ETB gives them, and for nothing else: it counts only while they have it."""
+    by_web: bool = False
+    """They had no Matrix id to be invited by: from then on they take part by ETB's pages."""
     is_open: bool = True
     """False once they were put out."""

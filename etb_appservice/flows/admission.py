@@ -17,16 +17,25 @@ Came = Literal["joined", "invited before", "banned", "invited"]
 
 
 async def admit(
-    turn: Turn, war_room: WarRoomId, username: Username, *, by: UserId, why: str, by_role: bool = False
+    turn: Turn,
+    war_room: WarRoomId,
+    username: Username,
+    *,
+    by: UserId,
+    why: str,
+    by_role: bool = False,
+    by_web: bool = False,
 ) -> bool:
     """Count somebody among the incident's people; False when they were let in before.
 
-    `by_role`: for a role in ETB alone, and for as long as they have it.
+    `by_role`: for a role in ETB alone, and for as long as they have it. `by_web`: they have no Matrix id.
     """
     before = await turn.work.cases.get(war_room, Admitted, username)
     if before is not None and before.is_open and (by_role or not before.by_role):
         return False
-    entry = Admitted(id=username, username=username, by=by, at_ms=turn.now_ms, why=why, by_role=by_role)
+    entry = Admitted(
+        id=username, username=username, by=by, at_ms=turn.now_ms, why=why, by_role=by_role, by_web=by_web
+    )
     await turn.work.cases.put(war_room, entry)
     await turn.note("person.admitted", actor=by, subject=war_room, details={"user": username, "why": why})
     return True

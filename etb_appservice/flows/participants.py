@@ -13,6 +13,7 @@ from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.rooms import INSIDE
 from etb_appservice.flows.admission import Came, admit, bring_in
+from etb_appservice.flows.comings import is_in, tell_of_change
 from etb_appservice.flows.history import history_up_to
 from etb_appservice.flows.removals import remove
 from etb_appservice.flows.turn import Turn
@@ -30,10 +31,17 @@ async def let_in(
     return await bring_in(turn, room, room_id, user_id, by=by, history_up_to=up_to)
 
 
-async def count_in(turn: Turn, room: Room, name: Username, *, by: UserId) -> None:
+async def let_in_by_web(turn: Turn, room: Room, name: Username, policy: Policy, *, by: UserId) -> None:
+    """Count somebody among the incident's people whom nothing can invite: they are in from now on."""
+    was_in = await is_in(turn.work, room, name, policy)
+    await count_in(turn, room, name, by=by, by_web=True)
+    await tell_of_change(turn, room, name, policy, was_in=was_in)
+
+
+async def count_in(turn: Turn, room: Room, name: Username, *, by: UserId, by_web: bool = False) -> None:
     """Count them among the incident's people, and have everybody looked at who belongs in its room."""
     incident_id = room.incident_id or IncidentId("")
-    if await admit(turn, room.war_room, name, by=by, why="invited"):
+    if await admit(turn, room.war_room, name, by=by, why="invited", by_web=by_web):
         await turn.follow(PeopleDue(incident_id=incident_id), ("people", turn.ref, "invites"))
 
 
@@ -44,7 +52,10 @@ async def put_out(
 
     Answers whether they were in it, and whether they had been let in.
     """
+    was_in = username is not None and await is_in(turn.work, room, username, policy)
     was_let_in = await _close(turn.work, room.war_room, user_id, username)
+    if username is not None:
+        await tell_of_change(turn, room, username, policy, was_in=was_in)
     is_service = policy.is_ours(user_id) and policy.ghosts.username(user_id) is None
     if room.room_id is None or is_service or user_id in policy.rooms.additional_creators:
         return False, was_let_in

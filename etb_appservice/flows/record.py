@@ -19,8 +19,6 @@ from etb_appservice.domain.news import (
     MessageDeleted,
     MessageUpdated,
     Notified,
-    PersonJoined,
-    PersonLeft,
 )
 from etb_appservice.domain.policy import Policy
 from etb_appservice.flows.keeping import let_go, said_in
@@ -196,17 +194,6 @@ async def put_ours(
         ),
     )
     await put_new(turn, room, message, before, file=file)
-
-
-def tell_of_move(turn: Turn, room: Room, user_id: UserId, before: str, after: str, policy: Policy) -> None:
-    """Somebody came or went. Our own users come and go with what they have to say: that is no news."""
-    if policy.is_ours(user_id) or "join" not in {before, after} or before == after:
-        return
-    who = person_of(user_id, policy)
-    if after == "join":
-        turn.tell(PersonJoined(war_room=room.war_room, person=who))
-    else:
-        turn.tell(PersonLeft(war_room=room.war_room, person=who))
 
 
 def tell_mentioned(

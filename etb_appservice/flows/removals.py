@@ -22,6 +22,7 @@ from etb_appservice.domain.news import RightsChanged
 from etb_appservice.domain.policy import Policy
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.domain.text import code, plain, some_of
+from etb_appservice.flows.comings import tell_of_move
 from etb_appservice.flows.permitted import (
     PUT_OUT,
     Copy,
@@ -32,7 +33,6 @@ from etb_appservice.flows.permitted import (
     permission,
     permissions,
 )
-from etb_appservice.flows.record import tell_of_move
 from etb_appservice.flows.surroundings import FIXES, number_of
 from etb_appservice.flows.turn import Turn
 from etb_appservice.ports import Room, Work
@@ -210,7 +210,7 @@ async def remove(turn: Turn, room_id: RoomId, user_id: UserId, reason: str, poli
     before = await turn.work.rooms.set_member(room_id, user_id, "leave")
     room = await turn.work.rooms.by_id(room_id)
     if room is not None:
-        tell_of_move(turn, room, user_id, before, "leave", policy)
+        await tell_of_move(turn, room, user_id, before, "leave", policy)
         turn.tell(RightsChanged(war_room=room.war_room))
     await turn.emit(f"remove/{room_id}/{user_id}", Remove(room_id=room_id, user_id=user_id, reason=reason))
     # Rotated at once, not only when the homeserver has carried it out.

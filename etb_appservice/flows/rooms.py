@@ -23,6 +23,7 @@ from etb_appservice.domain.rooms import INSIDE, announcement_room, control_room,
 from etb_appservice.domain.text import code, plain
 from etb_appservice.flows.announcements import say_kept
 from etb_appservice.flows.catchup import is_late
+from etb_appservice.flows.comings import tell_of_move
 from etb_appservice.flows.declared import room_is_open
 from etb_appservice.flows.federation import acls_due, look_at_acls
 from etb_appservice.flows.history import history_up_to
@@ -33,7 +34,7 @@ from etb_appservice.flows.links import is_offered
 from etb_appservice.flows.marks import pins_of
 from etb_appservice.flows.opening import ask_for
 from etb_appservice.flows.pinners import let_members_pin
-from etb_appservice.flows.record import person_of, tell_of_move
+from etb_appservice.flows.record import person_of
 from etb_appservice.flows.removals import came, put_out_whom_it_must, sweep_rooms
 from etb_appservice.flows.standing import is_let_in
 from etb_appservice.flows.surroundings import Surroundings
@@ -126,7 +127,7 @@ class Rooms:
         if before == fact.membership:
             return
         turn.moved.append((room.room_id, fact.user_id))
-        tell_of_move(turn, room, fact.user_id, before, fact.membership, self._policy)
+        await tell_of_move(turn, room, fact.user_id, before, fact.membership, self._policy)
         await turn.note(
             "member.changed",
             actor=fact.sender,

@@ -21,7 +21,7 @@ from etb_appservice.domain.webroom import WebRoom
 from etb_appservice.flows.closings import Closings, closing_of
 from etb_appservice.flows.incidents import Fetched, Incidents, room_spec
 from etb_appservice.flows.opening import room_of
-from etb_appservice.flows.participants import count_in, let_in, put_out
+from etb_appservice.flows.participants import count_in, let_in, let_in_by_web, put_out
 from etb_appservice.flows.permitted import Circle, Copy, circle_of, permission_of
 from etb_appservice.flows.removals import learned, vouched
 from etb_appservice.flows.standing import web_actor
@@ -197,8 +197,10 @@ class WebRooms:
     async def _let_in(self, turn: Turn, room: Room, user: EtbUser, by: UserId) -> None:
         await learned(turn, user, self.policy)
         user_id = self._matrix_id(user.username)
-        if user_id is None or room.room_id is None:
-            # Without a Matrix id of ours they take part by the web; a room that is being made invites them itself.
+        if user_id is None:
+            await let_in_by_web(turn, room, user.username, self.policy, by=by)
+        elif room.room_id is None:
+            # A room that is being made invites them itself.
             await count_in(turn, room, user.username, by=by)
         else:
             await let_in(turn, room, room.room_id, user.username, user_id, self.policy, by=by)

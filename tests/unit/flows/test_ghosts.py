@@ -8,8 +8,9 @@ from etb_appservice.domain.breakglass import BreakGlass
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.effects import LeaveRoom, Remove, Say
 from etb_appservice.domain.facts import UsersSeen
-from etb_appservice.domain.ids import EventId, UserId, Username
+from etb_appservice.domain.ids import EventId, RoomId, UserId, Username
 from etb_appservice.domain.incident import EtbUser
+from etb_appservice.domain.news import PersonJoined, PersonLeft
 from etb_appservice.flows.permitted import Permission, permission
 from tests.harness.cast import ALICE, BOB, BOT, CAROL, GHOSTS, NO_1, STRANGER, etb_user, incident
 from tests.harness.house import House
@@ -157,3 +158,69 @@ async def test_only_the_bot_reads_with_no_word_of_etb(house: House, who: UserId)
     await house.settle()
     assert not (await asked(house, who)).allowed
     assert (await asked(house, BOT)).why == "ours"
+
+
+# --- who comes and goes, as clients are told --------------------------------------------------------------
+
+
+def moved(house: House) -> list[tuple[str, str]]:
+    """Who has joined and left, in order."""
+    return [
+        (one.kind, one.person.username) for one in house.news.all if isinstance(one, PersonJoined | PersonLeft)
+    ]
+
+
+async def nothing_told(house: House) -> None:
+    house.news.all.clear()
+
+
+async def test_whoever_speaks_from_the_web_has_joined_and_leaves_with_their_right(house: House) -> None:
+    await opened(house)
+    await nothing_told(house)
+    await says(house, WEB)
+    await says(house, WEB, "again")
+    assert moved(house) == [("PersonJoined", WEB)]
+    await learn(house, etb_user(WEB, Classification.PUBLIC))
+    assert moved(house) == [("PersonJoined", WEB), ("PersonLeft", WEB)]
+
+
+async def test_a_person_is_in_once_however_they_are_in(house: House) -> None:
+    await opened(house)
+    await nothing_told(house)
+    await says(house, "alice", "from the web")
+    assert moved(house) == []
+    await house.moves(ALICE, "leave")
+    assert moved(house) == [], "her ghost is still there"
+    await house.moves(ghost("alice"), "leave")
+    assert moved(house) == [("PersonLeft", "alice")]
+    await house.moves(ghost("alice"), "join")
+    await house.moves(ALICE, "join")
+    await house.moves(ghost("alice"), "leave")
+    assert moved(house)[1:] == [("PersonJoined", "alice")]
+    await house.moves(ALICE, "leave")
+    assert moved(house)[2:] == [("PersonLeft", "alice")]
+
+
+async def test_who_is_put_out_with_their_ghost_has_left_once(house: House) -> None:
+    await opened(house)
+    await house.moves(BOB, "join")
+    await house.let_in("bob")
+    await house.moves(BOB, "join")
+    await says(house, "bob", "from the web")
+    await house.ask(ALICE, "!role commander")
+    await nothing_told(house)
+    assert "Removed" in await house.ask(ALICE, "!remove bob")
+    await house.settle()
+    assert moved(house) == [("PersonLeft", "bob")]
+
+
+async def test_the_bot_and_guests_of_the_room_before_are_no_news(house: House) -> None:
+    await opened(house)
+    await nothing_told(house)
+    await house.moves(BOT, "join")
+    room = await house.room()
+    async with house.store.work() as work:
+        await work.rooms.put(replace(room, is_current=False))
+        await work.rooms.put(replace(room, generation=room.generation + 1, room_id=RoomId("!next:x.org")))
+    await house.moves(ALICE, "leave", room.room_id)
+    assert moved(house) == []

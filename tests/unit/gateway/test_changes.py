@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from etb_appservice.domain.classification import Classification
-from etb_appservice.domain.effects import OpenRoom
+from etb_appservice.domain.effects import OpenRoom, Say
+from etb_appservice.domain.facts import UsersSeen
 from etb_appservice.domain.ids import Username, war_room_id
+from etb_appservice.domain.news import PersonJoined, PersonLeft
 from etb_appservice.domain.policy import RolePolicy
 from tests.harness.api import Api, api_of, id_of
 from tests.harness.cast import CAROL, NO_1, NO_2, etb_user, incident, policy_of
@@ -197,6 +199,36 @@ async def test_only_whoever_leads_puts_people_out_and_names_rooms(make_house: Ma
         assert "user_of_id" not in house.etb.calls
         gone = await api.post("alice", f"{ONE}remove_participant/", {"username": "carol"})
         assert (gone.status, list(gone.body)) == (400, ["user_id"])
+
+
+@pytest.mark.parametrize("end", ["put out", "put out unheard", "not cleared"])
+async def test_who_takes_part_by_the_web_has_joined_when_let_in_and_left_when_out(
+    make_house: MakeHouse, end: str
+) -> None:
+    house = await make_house(policy=policy_of(roles=RolePolicy({"Incident Manager": "commander"})))
+    async with api_of(house) as api:
+        know(api, "alice", roles=("Incident Manager",))
+        know(api, "dave")
+        await house.start_service()
+        house.etb.known[NO_1] = incident()
+        await api.post("alice", "war-rooms/", {"incident_id": NO_1})
+        house.news.all.clear()
+        for _ in range(2):
+            assert (await api.post("alice", f"{ONE}add_participant/", {"username": "dave"})).status == 200
+        if end != "put out unheard":
+            said = Say(room_id=await house.room_id(), content="hello", speaker=Username("dave"))
+            await house.wants(said)
+        assert [one.person.username for one in house.news.of(PersonJoined)] == ["dave"]
+        assert house.news.of(PersonLeft) == []
+        if end == "not cleared":
+            await house.own(
+                UsersSeen(users=(replace(house.etb.users[Username("dave")], clearance=Classification.PUBLIC),))
+            )
+            await house.settle()
+        else:
+            assert (await api.post("alice", f"{ONE}remove_participant/", {"username": "dave"})).status == 200
+        assert [one.person.username for one in house.news.of(PersonLeft)] == ["dave"]
+        assert len(house.news.of(PersonJoined)) == 1
 
 
 async def test_somebody_who_may_not_enter_changes_nothing_and_learns_nothing(opened: Api) -> None:

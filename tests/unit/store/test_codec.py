@@ -244,7 +244,7 @@ _ACT: dict[str, Any] = {
 ENTRIES: list[Entry] = [
     TimelineItem(id="1", event_type="NOTE", title="t", at_ms=1, event_id=EVENT, withdrawn_ms=2),
     Role(id="SCRIBE", role="SCRIBE", username=Username("a"), since_ms=1, by=Username("b"), is_open=False),
-    Admitted(id="a", username=Username("a"), by="b", at_ms=1, why="w"),
+    Admitted(id="a", username=Username("a"), by="b", at_ms=1, why="w", by_web=True),
     Task(
         id="1", number=1, text="t", by=Username("a"), at_ms=1, state="done", assignee=Username("b"), is_open=False
     ),
