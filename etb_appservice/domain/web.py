@@ -15,13 +15,15 @@ RefusalCode = Literal[
     "validation_error",
     "not_found",
     "forbidden",
-    "clearance_required",
     "rate_limited",
     "room_closed",
     "legal_hold",
     "upstream_error",
 ]
-"""Those of the error frame (docs/etb-contract.md 6.3) that tell of the act itself."""
+"""Those of the error frame (docs/etb-contract.md 6.3) that tell of the act itself.
+
+For want of clearance an act is `not_found`: whoever asks isn't told what there is above theirs.
+"""
 DraftType = Literal["TEXT", "COMMAND", "UPDATE", "FILE"]
 """What a client may create (4.2)."""
 

@@ -4,6 +4,8 @@ What went well is answered by the news of it, which everybody gets; `history` an
 becomes an error frame. Whoever may not be in the room any more is closed, whatever was asked.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +28,9 @@ _MOST_PAGES = 20
 
 _MOST_TOLD = 256 * 1024
 """How many characters of messages one `history` tells."""
+_UNCLEARED = "You are no longer cleared for this room."
+_WRITTEN_S = 3.0
+"""How long whoever is closed for that may take to read it."""
 
 
 class _Withdrawn(Exception):
@@ -52,10 +57,30 @@ class Acts:
         try:
             await self._do(seat, frame)
         except Refusal as no:
+            if no.code == "not_found" and not no.field and await self._is_out(seat, frame):
+                return
             detail = f"{no.field}: {no.detail}" if no.field else no.detail
             seat.tell(error(no.code, detail, frame.type, frame.client_id))
         except _Withdrawn:
-            seat.close(NO_ACCESS, WITHDRAWN)
+            await self._is_out(seat, frame)
+
+    async def _is_out(self, seat: Seat, frame: frames.ClientFrame) -> bool:
+        """Whether a caller may be here no longer, who is closed then; for want of clearance they are told why.
+
+        They were let in, so there is no room in it that they wouldn't know of.
+        """
+        async with self.store.view() as work:
+            room = await work.rooms.by_war_room(seat.war_room)
+            found = (await self.entry.still(work, room, [seat.caller]))[seat.username] if room else None
+        if found is not None and found.allowed:
+            return False
+        if found is not None and found.why == "clearance":
+            seat.tell(error("clearance_required", _UNCLEARED, frame.type, frame.client_id))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WRITTEN_S):
+                    await seat.rest()
+        seat.close(NO_ACCESS, WITHDRAWN)
+        return True
 
     async def stop_typing(self, seat: Seat) -> None:
         """Its caller types no longer, whether they said so or not."""

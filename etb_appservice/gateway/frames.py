@@ -23,7 +23,7 @@ _SAFE = 2**53 - 1
 _MOST_TOLD = 5
 """How many mistakes of one frame are told."""
 
-ErrorCode = RefusalCode | Literal["invalid_json", "unknown_type"]
+ErrorCode = RefusalCode | Literal["invalid_json", "unknown_type", "clearance_required"]
 
 
 def _uuid(text: str) -> str:

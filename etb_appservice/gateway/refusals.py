@@ -15,8 +15,8 @@ def problem_of(no: Refusal) -> Problem:
             return invalid(non_field_errors=no.detail)
         case "not_found":
             return not_found()
-        case "forbidden" | "clearance_required" as code:
-            return Problem(403, code, no.detail)
+        case "forbidden":
+            return Problem(403, "forbidden", no.detail)
         case "room_closed":
             return conflict(no.detail)
         case "legal_hold":

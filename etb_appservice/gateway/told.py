@@ -149,7 +149,7 @@ class BotShort(Told):
 
 
 class BotResponse(Told):
-    """A bot has answered."""
+    """A bot has answered from the knowledge base: no bot does yet. To commands the bot answers with a message."""
 
     type: Literal["bot_response"] = "bot_response"
     bot: BotShort

@@ -27,7 +27,7 @@ from etb_appservice.domain.past import Levels
 from etb_appservice.domain.roles import Admitted
 from etb_appservice.gateway import seat as seats
 from etb_appservice.gateway.callers import Caller
-from etb_appservice.gateway.desk import Act
+from etb_appservice.gateway.desk import Act, Refusal
 from etb_appservice.gateway.seat import Pace, Seat, rendered
 from etb_appservice.gateway.told import Error
 from etb_appservice.ports import ChatFile, CommandRun, unsent
@@ -308,6 +308,40 @@ async def test_a_frame_of_theirs_ends_the_socket_too(here: Scene, opened: House,
     await take_away(opened)
 
     await alice.says(type="history")
+
+    message = await alice.ws.receive(timeout=5)
+    assert (message.type, message.data) == (WSMsgType.CLOSE, 4403)
+
+
+@pytest.mark.parametrize(
+    "frame", [{"type": "history"}, {"type": "typing", "is_typing": True}, {"type": "chat_message", "content": "x"}]
+)
+async def test_whose_clearance_is_gone_hears_so_in_answer_to_a_frame_and_is_out(
+    here: Scene, opened: House, war_room: WarRoomId, frame: dict[str, object]
+) -> None:
+    alice = await here.sits("alice", war_room)
+    here.callers.users["t-alice"] = user_called("alice", Classification.PUBLIC)
+    opened.clock.advance(1)
+    async with opened.db.work() as work:
+        await work.incidents.put_user(etb_user("alice", Classification.PUBLIC), opened.clock.now_ms())
+    here.desk.refuses = Refusal("not_found", "There is no such war room.")
+
+    await alice.says(**frame, client_id="mine")
+
+    told = await alice.hears("error")
+    assert (told["code"], told["in_reply_to"], told["client_id"]) == ("clearance_required", frame["type"], "mine")
+    assert await alice.ends() == 4403
+    assert await here.refused("alice", war_room) == 4403, "told nothing of why when she comes again"
+
+
+async def test_whose_account_is_locked_is_out_without_a_word(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    alice = await here.sits("alice", war_room)
+    await take_away(opened)
+    here.desk.refuses = Refusal("not_found", "There is no such war room.")
+
+    await alice.says(type="chat_message", content="x")
 
     message = await alice.ws.receive(timeout=5)
     assert (message.type, message.data) == (WSMsgType.CLOSE, 4403)
