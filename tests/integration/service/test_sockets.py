@@ -146,6 +146,10 @@ async def test_the_seeds_samples_are_served_as_they_stand_and_native_in_matrix(s
             heard = await both.heard("Hello team!")
             assert (heard.content["msgtype"], heard.wire_type) == ("m.text", "m.room.encrypted")
 
+            # He has come in with his first word, in Matrix by his ghost.
+            told = await hers.hears("user_joined")
+            assert told["user"] == person("bob")
+
             await bob.sends(
                 f'{{"type": "reaction", "message_id": "{message["id"]}", "emoji": "{THUMB}", "action": "add"}}'
             )
@@ -164,6 +168,7 @@ async def test_the_seeds_samples_are_served_as_they_stand_and_native_in_matrix(s
             told = await hers.hears("reaction")
             assert (told["action"], told["reactions"]) == ("remove", [])
             await until_redacted(alice, room, reaction.event_id)
+            assert [one for one in hers.rest if one["type"] in {"user_joined", "user_left"}] == []
 
 
 async def until_redacted(client: JsClient, room: str, event_id: str) -> None:
@@ -309,6 +314,18 @@ async def test_what_a_client_does_in_matrix_is_told_on_the_socket(scene: Scene) 
             await alice.redact(room, sent)
             told = await bob.hears("message_deleted")
             assert (told["message_id"], told["deleted_by_username"]) == (one, "alice")
+
+            await alice.leave(room)
+            told = await bob.hears("user_left")
+            assert told["user"] == person("alice")
+
+            incident = (await page.get("bob", f"war-rooms/{both.war_room}/"))["incident"]
+            await scene.etb.patch(incident, status="IN_PROGRESS")
+            told = await bob.hears("incident_updated")
+            assert (told["incident"]["id"], told["incident"]["status"]) == (incident, "IN_PROGRESS")
+            assert told["changed"] == ["status"]
+            told = await bob.hears("notification", lambda one: one["notification_type"] != "MENTION")
+            assert told["notification_type"] == "INCIDENT_STATUS_CHANGED"
 
 
 async def test_who_types_and_reads_in_matrix_is_told_on_the_socket(scene: Scene) -> None:
