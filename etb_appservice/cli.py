@@ -221,22 +221,27 @@ def serve(place: Place) -> None:
 
 
 @main.command()
-@click.option("--create-bots", is_flag=True, help="Make the records of the bots.")
+@click.option("--create-bots", is_flag=True, help="Show the records of the bots, which are there.")
 @click.option("--create-war-rooms", is_flag=True, help="Make a room for every open incident.")
 @click.pass_obj
 def setup(place: Place, create_bots: bool, create_war_rooms: bool) -> None:
-    """Make the bots' records and the rooms of open incidents. Safe to repeat."""
+    """Make the rooms of open incidents, and show the bots' records. Safe to repeat.
+
+    The records are the program's own and the same everywhere: the chat API serves them, there is nothing to make.
+    """
     if not create_bots and not create_war_rooms:
         raise click.UsageError("say --create-bots, --create-war-rooms, or both")
     loaded = place.settings()
-    with _complaints(debug=place.debug), _bar("rooms", hidden=not create_war_rooms) as progress:
-        report = asyncio.run(
-            app.setup(loaded.settings, bots=create_bots, rooms=create_war_rooms, progress=progress)
-        )
     if create_bots:
-        out.print(f"bots: {report.bots}")
-    if create_war_rooms:
-        out.print(f"rooms: {report.rooms}")
+        records = app.bot_records()
+        out.print(f"bots: {len(records)}")
+        for one in records:
+            out.print(f"  {one.id}  {one.bot_type}", soft_wrap=True)
+    if not create_war_rooms:
+        return
+    with _complaints(debug=place.debug), _bar("rooms") as progress:
+        report = asyncio.run(app.setup(loaded.settings, progress=progress))
+    out.print(f"rooms: {report.rooms}")
     if report.missing:
         _stop(f"{report.missing} open incidents have no room yet; the control room and the log say why", _FAILED)
 
@@ -431,10 +436,10 @@ def _exit_at_once(status: int) -> None:
 
 
 @contextlib.contextmanager
-def _bar(what: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on the terminal; the last word alone where there is none."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=hidden or not err.is_terminal) as progress:
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

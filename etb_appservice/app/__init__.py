@@ -2,7 +2,7 @@
 
 from etb_appservice.app.annex import serve
 from etb_appservice.app.check import Finding, check
-from etb_appservice.app.gateway import api_document
+from etb_appservice.app.gateway import api_document, bot_records
 from etb_appservice.app.recover import RecoveryReport, recover
 from etb_appservice.app.recovery_key import recovery_key
 from etb_appservice.app.rotate import Wanted, rotate, rotate_encryption_key, rotate_recovery_key
@@ -16,6 +16,7 @@ __all__ = [
     "SetupReport",
     "Wanted",
     "api_document",
+    "bot_records",
     "check",
     "recover",
     "recovery_key",

@@ -1,6 +1,7 @@
 """The chat API, wired: callers by ETB's profile endpoint, rooms by our tables."""
 
 import json
+from collections.abc import Sequence
 
 from etb_appservice.app.foundation import Ground
 from etb_appservice.app.loops import Own
@@ -13,6 +14,7 @@ from etb_appservice.etb.profiles import EtbProfiles
 from etb_appservice.etb.watched import USERS_LANE
 from etb_appservice.flows.pace import Pace
 from etb_appservice.gateway.asking import Asking
+from etb_appservice.gateway.bots import bots
 from etb_appservice.gateway.callers import Callers
 from etb_appservice.gateway.desk import Desk
 from etb_appservice.gateway.doors import Doors
@@ -20,12 +22,18 @@ from etb_appservice.gateway.fileroom import FileRoom
 from etb_appservice.gateway.frame import Count, Frame, Public
 from etb_appservice.gateway.gate import Gate, Online
 from etb_appservice.gateway.links import PREFIXES, Links
+from etb_appservice.gateway.objects import Bot
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.routes import ROUTES
 from etb_appservice.gateway.tickets import OwnTickets, SharedTickets, Tickets
 from etb_appservice.matrix.media import HomeserverMedia
 from etb_appservice.matrix.server import Homeserver
 from etb_appservice.render.pictures import PillowPictures
+
+
+def bot_records() -> Sequence[Bot]:
+    """The bots as the chat API shows them, but for what a command begins with."""
+    return bots(())
 
 
 def api_document() -> str:

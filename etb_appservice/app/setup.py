@@ -1,10 +1,9 @@
-"""`etb-appservice setup`: bot records, and a room for every open incident. Safe to repeat.
+"""`etb-appservice setup`: a room for every open incident. Safe to repeat.
 
 Runs beside a running service, which then does the work, or does it itself where none runs.
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,23 +11,14 @@ from etb_appservice.app.foundation import Foundation, foundation
 from etb_appservice.app.house import House
 from etb_appservice.app.run import become_bot, leadership_lost, listening
 from etb_appservice.config import Settings
-from etb_appservice.domain.ids import IncidentId, new_id
+from etb_appservice.domain.ids import IncidentId
 from etb_appservice.etb.codec import IncidentDecoder
 from etb_appservice.ops.metrics import Metrics
 from etb_appservice.store.errors import NotLeader
 from etb_appservice.store.leader import leadership
 
-BOTS = "chat.bots"
-"""The keepsake that holds the bot records, as a JSON list (docs/etb-contract.md 5.3)."""
 _LOOK_EVERY_S = 0.25
 _GIVE_UP_AFTER_S = 120.0
-_KINDS = (
-    ("INCIDENT_ASSISTANT", "Incident assistant", "Guides responders through an incident."),
-    ("KNOWLEDGE_BOT", "Knowledge bot", "Answers from the knowledge base."),
-    ("AUTOMATION_BOT", "Automation bot", "Starts runbooks and reports on them."),
-    ("COMPLIANCE_BOT", "Compliance bot", "Keeps records, holds and retention in view."),
-)
-
 Progress = Callable[[int, int], None]
 """Told (done, all) as rooms come into being."""
 
@@ -37,31 +27,30 @@ Progress = Callable[[int, int], None]
 class SetupReport:
     """What there is now. `missing`: open incidents whose room was not there when we stopped waiting."""
 
-    bots: int
     rooms: int
     missing: int
 
 
-async def setup(settings: Settings, *, bots: bool, rooms: bool, progress: Progress) -> SetupReport:
-    """Do what is asked for; raises StoreError, Refused, Later and Broken with what to do."""
+async def setup(settings: Settings, *, progress: Progress) -> SetupReport:
+    """Have them made; raises StoreError, Refused, Later and Broken with what to do."""
     try:
         async with (
             leadership(settings.database.etb_url, leadership_lost, wait=False),
             foundation(settings) as base,
         ):
-            return await _alone(base, bots=bots, rooms=rooms, progress=progress)
+            return await _alone(base, progress=progress)
     except NotLeader:
         async with foundation(settings) as base:
-            return await _asked_for(base, bots=bots, rooms=rooms, progress=progress)
+            return await _asked_for(base, progress=progress)
 
 
-async def _alone(base: Foundation, *, bots: bool, rooms: bool, progress: Progress) -> SetupReport:
+async def _alone(base: Foundation, *, progress: Progress) -> SetupReport:
     """No service runs: be it for as long as it takes."""
     house = House(base, Metrics())
     async with listening(base.settings, house):
         established = await become_bot(base)
         working = asyncio.ensure_future(house.run(established))
-        asking = asyncio.ensure_future(_asked_for(base, bots=bots, rooms=rooms, progress=progress))
+        asking = asyncio.ensure_future(_asked_for(base, progress=progress))
         try:
             await asyncio.wait({working, asking}, return_when=asyncio.FIRST_COMPLETED)
             return asking.result() if asking.done() else working.result() or await asking
@@ -71,38 +60,11 @@ async def _alone(base: Foundation, *, bots: bool, rooms: bool, progress: Progres
             await asyncio.gather(working, asking, return_exceptions=True)
 
 
-async def _asked_for(base: Foundation, *, bots: bool, rooms: bool, progress: Progress) -> SetupReport:
-    """Write the records, put the open incidents into the inbox, and watch the rooms come."""
-    count = await make_bots(base) if bots else 0
-    if not rooms:
-        return SetupReport(count, 0, 0)
+async def _asked_for(base: Foundation, *, progress: Progress) -> SetupReport:
+    """Put the open incidents into the inbox, and watch the rooms come."""
     wanted = await _accept_open(base)
     there = await _watch(base, wanted, progress)
-    return SetupReport(count, there, len(wanted) - there)
-
-
-async def make_bots(base: Foundation) -> int:
-    """The default bot records, made once; answers how many there are."""
-    kept = await base.keepsakes.get(BOTS)
-    if kept is not None:
-        return len(json.loads(kept))
-    now = base.clock.now_ms()
-    records = [
-        {
-            "id": new_id(now),
-            "name": name,
-            "bot_type": kind,
-            "description": text,
-            "is_active": True,
-            "auto_respond": False,
-            "response_triggers": [],
-            "capabilities": [],
-            "created_ms": now,
-        }
-        for kind, name, text in _KINDS
-    ]
-    await base.keepsakes.put(BOTS, json.dumps(records).encode())
-    return len(records)
+    return SetupReport(there, len(wanted) - there)
 
 
 async def _accept_open(base: Foundation) -> Sequence[IncidentId]:

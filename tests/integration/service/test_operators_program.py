@@ -20,6 +20,7 @@ from tests.harness.scene import eventually
 from tests.harness.service import Service
 from tests.harness.stage import OpenScene
 from tests.harness.synapse import Slot, Synapse
+from tests.integration.service.test_chat_api import web as pages
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
@@ -77,6 +78,7 @@ async def test_setup_twice_then_the_main_job(open_scene: OpenScene, database: st
         text = await well(service, "setup", "--create-bots", "--create-war-rooms")
         assert re.search(r"bots: 4\b", text), text
         assert re.search(r"rooms: 2\b", text), text
+        shown = re.findall(r"^  (\S+)  [A-Z_]+$", text, re.MULTILINE)
     rooms = [await scene.room_of(incident) for incident in (first, second)]
     aliases = scene.synapse.query(
         "SELECT room_alias FROM room_aliases WHERE room_alias LIKE ?", f"#{scene.slot.alias_prefix}%"
@@ -84,6 +86,8 @@ async def test_setup_twice_then_the_main_job(open_scene: OpenScene, database: st
     names = ("control", "incidents")
     assert {row[0] for row in aliases} == {scene.alias(one) for one in (first, second, *names)}
     await service.run()
+    async with pages(scene) as page:
+        assert [one["id"] for one in (await page.get("bob", "chat-bots/"))["results"]] == shown
     alice, room = await scene.enter("alice", first)
     assert room == rooms[0]
     card = await scene.card(alice, room)

@@ -120,25 +120,33 @@ def test_setup_wants_to_know_what_to_set_up(config: Path) -> None:
     assert "--create-war-rooms" in done.output
 
 
-def test_setup_tells_how_many_there_are(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, object] = {}
+def test_setup_shows_the_records_of_the_bots_and_makes_nothing(config: Path) -> None:
+    before = set(config.parent.iterdir())
+    first, second = (call(config, "setup", "--create-bots") for _ in range(2))
+    assert first.exit_code == 0, first.output
+    assert first.output == second.output
+    assert first.output.splitlines() == [
+        "bots: 4",
+        *(f"  {one.id}  {one.bot_type}" for one in app.bot_records()),
+    ]
+    assert set(config.parent.iterdir()) == before
 
-    async def setup(_settings: Settings, *, progress: Callable[[int, int], None], **what: object) -> SetupReport:
-        asked.update(what)
+
+def test_setup_tells_how_many_there_are(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def setup(_settings: Settings, *, progress: Callable[[int, int], None]) -> SetupReport:
         progress(1, 2)
         progress(2, 2)
-        return SetupReport(4, 2, 0)
+        return SetupReport(2, 0)
 
     monkeypatch.setattr(app, "setup", setup)
     done = call(config, "setup", "--create-bots", "--create-war-rooms")
     assert done.exit_code == 0, done.output
-    assert asked == {"bots": True, "rooms": True}
     assert "bots: 4" in done.output
     assert "rooms: 2" in done.output
 
 
 def test_setup_fails_when_rooms_are_missing(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "setup", answering(SetupReport(0, 1, 3)))
+    monkeypatch.setattr(app, "setup", answering(SetupReport(1, 3)))
     done = call(config, "setup", "--create-war-rooms")
     assert done.exit_code == 1
     assert "3 open incidents have no room yet" in done.output

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from etb_appservice.app import bot_records
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, MessageDetails, Reacted
 from etb_appservice.domain.ids import EventId, Username, new_id, war_room_id
@@ -574,6 +575,7 @@ async def test_there_are_four_bots_and_none_answers_without_a_source_of_knowledg
         "AUTOMATION_BOT",
         "COMPLIANCE_BOT",
     ]
+    assert [one["id"] for one in bots["results"]] == [one.id for one in bot_records()], "as set-up shows them"
     for bot in bots["results"]:
         assert (await api.get("alice", f"chat-bots/{bot['id']}/")).body == bot
         answer = await api.post("alice", f"chat-bots/{bot['id']}/generate_response/", {"message": "why?"})
