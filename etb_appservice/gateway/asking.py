@@ -37,6 +37,14 @@ WebFact = (
 _WAIT_S = 15.0
 
 
+class Undecided(Problem):
+    """No verdict came in time, or none was heard; it is decided all the same, or was."""
+
+    def __init__(self) -> None:
+        no = away("busy", "This was accepted and is not decided yet. Look again in a moment.")
+        super().__init__(no.status, no.code, no.detail, headers=no.headers)
+
+
 class Asking:
     """`wake` is told of lanes that have work. Verdicts of other processes never come."""
 
@@ -56,7 +64,10 @@ class Asking:
             waiting.set_result(verdict)
 
     async def ask(self, fact: WebFact, lane: str) -> Verdict:
-        """`done` or `there`; raises Problem for every other verdict, 503 where none came in time."""
+        """`done` or `there`; raises Problem for every other verdict, Undecided where none came in time.
+
+        The `ref` MUST be the fact's own: of two with the same one only the first is decided, and one asker told.
+        """
         waiting: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._waiting[fact.ref] = waiting
         try:
@@ -68,7 +79,7 @@ class Asking:
             async with asyncio.timeout(self._wait_s):
                 verdict = await waiting
         except TimeoutError:
-            raise away("busy", "This was accepted and is not decided yet. Look again in a moment.") from None
+            raise Undecided from None
         finally:
             del self._waiting[fact.ref]
         if verdict.outcome in {"done", "there"}:

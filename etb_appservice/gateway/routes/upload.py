@@ -19,6 +19,7 @@ from etb_appservice.domain.outcomes import Failure, Refused
 from etb_appservice.domain.web import Ruling
 from etb_appservice.flows.closings import closing_of
 from etb_appservice.flows.past import past_of
+from etb_appservice.gateway.asking import Undecided
 from etb_appservice.gateway.doors import Sight
 from etb_appservice.gateway.fileroom import homeserver_away
 from etb_appservice.gateway.gate import Gate
@@ -99,7 +100,8 @@ async def upload_file(call: Call[Nothing, Nothing]) -> Answer:
         except Failure as failure:
             raise homeserver_away() from failure
     fact = FileUploaded(
-        ref=file_id,
+        # Not the file's id: the same upload may be under way twice, and each is told what became of it.
+        ref=new_id(gate.clock.now_ms()),
         file_id=file_id,
         war_room=sight.room.war_room,
         user_id=gate.policy.ghosts.user_id(caller.user.username) or caller.user_id,
@@ -109,7 +111,12 @@ async def upload_file(call: Call[Nothing, Nothing]) -> Answer:
         message_id=str(asked.message_id or ""),
         is_sent=asked.send_now,
     )
-    await gate.asking.ask(fact, sight.incident_id)
+    try:
+        await gate.asking.ask(fact, sight.incident_id)
+    except Undecided:
+        if (known := await _shown(call, sight, file_id)) is None:
+            raise
+        return known
     answer = await _shown(call, sight, file_id)
     if answer is None:  # the right to it went meanwhile
         raise not_found()

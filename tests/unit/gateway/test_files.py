@@ -5,7 +5,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from etb_appservice.domain.media import Media
 from etb_appservice.domain.news import FileShared, MessageAdded
 from etb_appservice.domain.outcomes import Later, Refused
 from etb_appservice.domain.policy import FilePolicy, RolePolicy
+from etb_appservice.domain.verdicts import Verdict
 from etb_appservice.flows.sharing import sending
 from etb_appservice.gateway.routes.files import disposition
 from etb_appservice.gateway.streaming import LOOK_S
@@ -138,6 +139,47 @@ async def test_an_upload_with_the_same_key_is_the_first_file(api: Api) -> None:
     assert await left(api.house) == before
     assert (await upload(api, "bob", key="k")).body["id"] != first.body["id"]
     assert (await upload(api, "alice", key="l")).body["id"] != first.body["id"]
+
+
+@pytest.mark.parametrize("how", ["at once", "after the decision"])
+async def test_uploads_with_the_same_key_that_overlap_are_one_file_and_one_event(
+    api: Api, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Both are past the look for an earlier file when either is asked for."""
+    both, decided = asyncio.Barrier(2), asyncio.Event()
+    upload_pieces = api.house.media.server.upload_pieces
+
+    async def overlapping(pieces: AsyncGenerator[bytes, None], size: int) -> str:
+        mxc = await upload_pieces(pieces, size)
+        if await both.wait() and how == "after the decision":
+            await decided.wait()
+        return mxc
+
+    async def one() -> Answered:
+        answer = await upload(api, "alice", key="k", send_now="true")
+        decided.set()
+        return answer
+
+    monkeypatch.setattr(api.frame.gate.files, "places", 8)
+    monkeypatch.setattr(api.house.media.server, "upload_pieces", overlapping)
+    first, second = await asyncio.gather(one(), one())
+    assert (first.status, second.status) == (201, 201)
+    assert first.body["id"] == second.body["id"]
+    assert (await left(api.house))[0] == 1
+    assert len(api.house.world.shared) == 1
+    assert (await api.house.tags()).count("file.uploaded") == 1
+
+
+async def test_an_upload_whose_verdict_is_lost_is_shown_when_it_stands(
+    api: Api,
+) -> None:
+    def time_is_over(verdict: Verdict) -> None:
+        api.frame.gate.asking._waiting[verdict.ref].set_exception(TimeoutError())
+
+    api.house.verdict = time_is_over
+    answer = await upload(api, "alice")
+    assert answer.status == 201
+    assert (await kept(api.house, answer.body["id"])).id == answer.body["id"]
 
 
 async def test_a_key_shows_no_file_that_may_not_be_known_by_now(api: Api) -> None:
