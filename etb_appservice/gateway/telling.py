@@ -123,13 +123,15 @@ def _marked(groups: Sequence[objects.ReactionGroup], mine: frozenset[str]) -> li
 
 async def tellings_of(work: Work, room: Room, news: Sequence[News], shows: Shows) -> list[Telling]:
     """What a war room is told of some news, in their order. What isn't there any more is left out."""
-    wanted = {one.message_id for one in news if isinstance(one, OfMessage)}
-    shown = await _shown(work, room, wanted, shows)
-    found = [await _telling_of(work, room, one, shows, shown) for one in news]
+    shown = await _shown(work, room, {one.message_id for one in news if isinstance(one, OfMessage)}, shows)
+    levels = await _said_at(work, room, {one.message_id for one in news if isinstance(one, OfRow)})
+    found = [await _telling_of(work, room, one, shows, shown, levels) for one in news]
     return [one for one in found if one is not None]
 
 
 OfMessage = MessageAdded | MessageUpdated | ReactionChanged | MessagePinned | ReadUpTo
+OfRow = MessageDeleted
+"""Names a message of which nothing but its place may be left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,13 @@ async def _shown(work: Work, room: Room, ids: Collection[str], shows: Shows) -> 
         )
         for one in await shows.messages(work, room, here, None, Classification.TOP_SECRET)
     }
+
+
+async def _said_at(work: Work, room: Room, ids: Collection[str]) -> Mapping[str, Classification]:
+    """How far somebody must be cleared to know of these messages of this war room, whatever is left of them."""
+    known = await work.messages.by_ids(ids) if ids else {}
+    past = await past_of(work, room) if known else None
+    return {} if past is None else {one.id: past.level(one) for one in known.values() if one.lane == lane_of(room)}
 
 
 Levels = Mapping[tuple[Span, ...], frozenset[Classification]]
@@ -206,7 +215,12 @@ def lane_of(room: Room) -> str:
 
 
 async def _telling_of(
-    work: Work, room: Room, news: News, shows: Shows, shown: Mapping[str, _Shown]
+    work: Work,
+    room: Room,
+    news: News,
+    shows: Shows,
+    shown: Mapping[str, _Shown],
+    levels: Mapping[str, Classification],
 ) -> Telling | None:
     now = objects.moment(work.now_ms())
     match news:
@@ -214,9 +228,11 @@ async def _telling_of(
             found = shown.get(news.message_id)
             return await _of_message(work, news, found, now) if found is not None else None
         case MessageDeleted(message_id=message_id, by=by):
+            if message_id not in levels:
+                return None
             name = by.username or clean(by.user_id)
             gone = told.MessageDeleted(message_id=message_id, deleted_by_username=name, timestamp=now)
-            return Telling(frame=gone)
+            return Telling(frame=gone, level=levels[message_id])
         case PersonJoined(person=person):
             return Telling(frame=told.UserJoined(user=await user_of(work, person), timestamp=now))
         case PersonLeft(person=person):

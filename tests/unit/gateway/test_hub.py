@@ -30,7 +30,7 @@ from etb_appservice.gateway.callers import Caller
 from etb_appservice.gateway.desk import Act, Refusal
 from etb_appservice.gateway.seat import Pace, Seat, rendered
 from etb_appservice.gateway.told import Error
-from etb_appservice.ports import ChatFile, CommandRun, unsent
+from etb_appservice.ports import ChatFile, CommandRun, Message, unsent
 from tests.harness.cast import ALICE, NO_1, NO_2, etb_user, incident
 from tests.harness.house import House
 from tests.harness.sockets import Scene, user_called
@@ -106,11 +106,7 @@ async def test_what_is_answered_above_a_readers_clearance_is_not_named_in_what_t
     here: Scene, opened: House, war_room: WarRoomId
 ) -> None:
     here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
-    async with opened.db.work() as work:
-        past = Levels().then(0, Classification.RESTRICTED)
-        await work.cases.put(war_room, past.then(opened.clock.now_ms() + 1000, Classification.INTERNAL))
-    root = await put(opened, "for few")
-    opened.clock.advance(2)
+    root = await said_above(opened, war_room)
     alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
     answer = await put(opened, "for all", thread_root=root.event_id)
 
@@ -121,6 +117,31 @@ async def test_what_is_answered_above_a_readers_clearance_is_not_named_in_what_t
         await client.says(type="history", limit=50)
         told = (await client.hears("history"))["messages"]
         assert [one["reply_to"] for one in told if one["id"] == answer.id] == [named]
+
+
+async def said_above(opened: House, war_room: WarRoomId) -> Message:
+    """Said while the room was above what bob may know by now; the room was lowered since."""
+    async with opened.db.work() as work:
+        past = Levels().then(0, Classification.RESTRICTED)
+        await work.cases.put(war_room, past.then(opened.clock.now_ms() + 1000, Classification.INTERNAL))
+    message = await put(opened, "for few")
+    opened.clock.advance(2)
+    return message
+
+
+async def test_a_deletion_above_a_readers_clearance_is_not_told(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
+    message = await said_above(opened, war_room)
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+    caller = await here.callers.of("t-alice")
+    assert caller is not None
+
+    await here.desk.delete(caller, war_room, Act("1"), message.id)
+
+    assert (await alice.hears("message_deleted"))["message_id"] == message.id
+    await bob.quiet()
 
 
 async def test_a_deleted_message_is_told_by_its_id(here: Scene, opened: House, war_room: WarRoomId) -> None:
