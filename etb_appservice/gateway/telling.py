@@ -124,13 +124,13 @@ def _marked(groups: Sequence[objects.ReactionGroup], mine: frozenset[str]) -> li
 async def tellings_of(work: Work, room: Room, news: Sequence[News], shows: Shows) -> list[Telling]:
     """What a war room is told of some news, in their order. What isn't there any more is left out."""
     shown = await _shown(work, room, {one.message_id for one in news if isinstance(one, OfMessage)}, shows)
-    levels = await _said_at(work, room, {one.message_id for one in news if isinstance(one, OfRow)})
+    levels = await _said_at(work, room, {one.message_id for one in news if isinstance(one, OfRow)} - {""})
     found = [await _telling_of(work, room, one, shows, shown, levels) for one in news]
     return [one for one in found if one is not None]
 
 
 OfMessage = MessageAdded | MessageUpdated | ReactionChanged | MessagePinned | ReadUpTo
-OfRow = MessageDeleted
+OfRow = MessageDeleted | Notified
 """Names a message of which nothing but its place may be left."""
 
 
@@ -252,9 +252,13 @@ async def _telling_of(
                 return None
             shared = told.FileShared(file=file, message_id=message_id or None)
             return Telling(frame=shared, level=file_was(kept, room, await past_of(work, room)))
-        case Notified(run_id=run_id):
-            level = await _level_of_run(work, room, run_id) if run_id else Classification.PUBLIC
-            return _of_notice(news, now, level) if level is not None else None
+        case Notified(run_id=run_id) if run_id:
+            level = await _level_of_run(work, room, run_id)
+            return _of_notice(news, level, now) if level is not None else None
+        case Notified():
+            if news.message_id and news.message_id not in levels:
+                return None
+            return _of_notice(news, levels.get(news.message_id, Classification.PUBLIC), now)
         case Typing(person=person, is_typing=is_typing):
             typing = told.Typing(user=await user_of(work, person), is_typing=is_typing)
             return Telling(frame=typing, but=frozenset({person.username}))
@@ -328,7 +332,7 @@ async def _level_of_run(work: Work, room: Room, run_id: str) -> Classification |
     return (await past_of(work, room)).between(run.asked_ms, run.finished_ms) if run is not None else None
 
 
-def _of_notice(news: Notified, now: objects.Moment, level: Classification) -> Telling:
+def _of_notice(news: Notified, level: Classification, now: objects.Moment) -> Telling:
     data: dict[str, JsonValue] = {"message_id": news.message_id} if news.message_id else {}
     if news.run_id:
         data["command_id"] = news.run_id

@@ -43,12 +43,18 @@ async def test_each_kind_of_news_has_its_frame(here: Scene, opened: House, war_r
     client = await here.sits("alice", war_room)
     bob = Person(UserId("@bob:x.org"), Username("bob"))
     partner = Person(UserId("@paula:partner.example"))
+    message = await put(opened, "Look at this")
     news: tuple[News, ...] = (
         PersonJoined(war_room=war_room, person=bob),
         PersonLeft(war_room=war_room, person=partner),
         IncidentUpdated(war_room=war_room, incident_id=NO_1, changed=("status",)),
         Notified(
-            war_room=war_room, notice="SLA_WARNING", title="75 %", body="Soon", severity="HIGH", message_id="m"
+            war_room=war_room,
+            notice="SLA_WARNING",
+            title="75 %",
+            body="Soon",
+            severity="HIGH",
+            message_id=message.id,
         ),
         Typing(war_room=war_room, person=bob, is_typing=True),
     )
@@ -75,7 +81,7 @@ async def test_each_kind_of_news_has_its_frame(here: Scene, opened: House, war_r
     assert (told[3]["notification_type"], told[3]["title"], told[3]["data"]) == (
         "SLA_WARNING",
         "75 %",
-        {"message_id": "m"},
+        {"message_id": message.id},
     )
 
 
@@ -141,6 +147,27 @@ async def test_a_deletion_above_a_readers_clearance_is_not_told(
     await here.desk.delete(caller, war_room, Act("1"), message.id)
 
     assert (await alice.hears("message_deleted"))["message_id"] == message.id
+    await bob.quiet()
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+@pytest.mark.parametrize("people", [(), (Username("alice"), Username("bob"))])
+async def test_a_mention_above_a_readers_clearance_is_not_told(
+    here: Scene, opened: House, war_room: WarRoomId, people: tuple[Username, ...], is_gone: bool
+) -> None:
+    here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
+    message = await said_above(opened, war_room)
+    if is_gone:
+        async with opened.db.work() as work:
+            await work.messages.redact(message.event_id)
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+    mention = Notified(
+        war_room=war_room, notice="MENTION", title="x mentioned you", usernames=people, message_id=message.id
+    )
+
+    here.hub.tell((mention,))
+
+    assert (await alice.hears("notification"))["data"] == {"message_id": message.id}
     await bob.quiet()
 
 
