@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.ids import new_id
+from etb_appservice.flows.past import past_of
 from etb_appservice.gateway import frames, objects, told
 from etb_appservice.gateway.desk import Act, Desk, Draft, Order, Refusal
 from etb_appservice.gateway.entry import Entry
@@ -139,7 +140,8 @@ class Acts:
             lane, before = lane_of(room), None
             if frame.before is not None:
                 message = await work.messages.get(frame.before)
-                if message is None or message.lane != lane:
+                past = await past_of(work, room)
+                if message is None or message.lane != lane or past.level(message) > seat.up_to:
                     raise Refusal("not_found", "There is no such message in this room.", field="before")
                 before = message.position
             size = frame.limit

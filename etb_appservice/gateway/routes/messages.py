@@ -291,7 +291,11 @@ async def _filtered(work: Work, sight: Sight, query: MessageQuery, shows: Shows)
 
     if query.reply_to is not None:
         root = await work.messages.get(str(query.reply_to))
-        if root is None or root.lane != sight.incident_id:
+        if (
+            root is None
+            or root.lane != sight.incident_id
+            or not may_read(await past_of(work, sight.room), sight, root)
+        ):
             return Found([])
         found = Found([one for one in await _replies(work, sight, root) if keep(one)])
     else:

@@ -9,7 +9,7 @@ from aiohttp import WSMsgType
 
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, Person
-from etb_appservice.domain.ids import UserId, Username, WarRoomId
+from etb_appservice.domain.ids import UserId, Username, WarRoomId, new_id
 from etb_appservice.domain.news import (
     FileShared,
     IncidentUpdated,
@@ -148,6 +148,24 @@ async def test_a_deletion_above_a_readers_clearance_is_not_told(
 
     assert (await alice.hears("message_deleted"))["message_id"] == message.id
     await bob.quiet()
+
+
+async def test_history_before_a_message_above_a_readers_clearance_is_as_before_none(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
+    message = await said_above(opened, war_room)
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+    answers = []
+
+    for before in (message.id, new_id(1)):
+        await bob.says(type="history", before=before)
+        answers.append(await bob.hears("error"))
+    await alice.says(type="history", before=message.id)
+
+    assert answers[0] == answers[1]
+    assert answers[0]["code"] == "not_found"
+    await alice.hears("history")
 
 
 @pytest.mark.parametrize("is_gone", [False, True])

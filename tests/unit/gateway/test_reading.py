@@ -392,6 +392,23 @@ async def test_what_is_answered_above_somebodys_clearance_is_not_named(opened: A
         assert shown["reply_to"] == named
 
 
+async def test_what_answers_a_message_above_somebodys_clearance_is_not_told(opened: Api) -> None:
+    house = opened.house
+    async with house.db.work() as work:
+        past = Levels().then(0, Classification.RESTRICTED)
+        await work.cases.put(ROOM, past)
+    root = await put(house, "for few")
+    async with house.db.work() as work:
+        await work.cases.put(ROOM, past.then(house.clock.now_ms(), Classification.INTERNAL))
+    house.clock.advance(2)
+    answer = await put(house, "for all", thread_root=root.event_id)
+    house.know("bob", clearance=Classification.INTERNAL)
+    hidden, unknown = [await opened.get("bob", MESSAGES, reply_to=one) for one in (root.id, new_id(1))]
+    assert (hidden.status, hidden.body) == (unknown.status, unknown.body)
+    assert ids(hidden) == []
+    assert ids(await opened.get("alice", MESSAGES, reply_to=root.id)) == [answer.id]
+
+
 async def test_answers_above_somebodys_clearance_are_not_counted_with_what_they_answer(opened: Api) -> None:
     house = opened.house
     root = await put(house, "who is on it?")
