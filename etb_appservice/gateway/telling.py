@@ -252,13 +252,9 @@ async def _telling_of(
                 return None
             shared = told.FileShared(file=file, message_id=message_id or None)
             return Telling(frame=shared, level=file_was(kept, room, await past_of(work, room)))
-        case Notified(run_id=run_id) if run_id:
-            level = await _level_of_run(work, room, run_id)
-            return _of_notice(news, level, now) if level is not None else None
         case Notified():
-            if news.message_id and news.message_id not in levels:
-                return None
-            return _of_notice(news, levels.get(news.message_id, Classification.PUBLIC), now)
+            level = await _level_of_notice(work, room, news, levels)
+            return _of_notice(news, level, now) if level is not None else None
         case Typing(person=person, is_typing=is_typing):
             typing = told.Typing(user=await user_of(work, person), is_typing=is_typing)
             return Telling(frame=typing, but=frozenset({person.username}))
@@ -324,6 +320,15 @@ async def _of_incident(work: Work, room: Room, news: IncidentUpdated) -> Telling
         assigned_to_username=incident.assignee,
     )
     return Telling(frame=told.IncidentUpdated(incident=short, changed=list(news.changed)))
+
+
+async def _level_of_notice(
+    work: Work, room: Room, news: Notified, levels: Mapping[str, Classification]
+) -> Classification | None:
+    """Who may know of the message or the command that it names; None where there is none."""
+    if news.message_id:
+        return levels.get(news.message_id)
+    return await _level_of_run(work, room, news.run_id) if news.run_id else Classification.PUBLIC
 
 
 async def _level_of_run(work: Work, room: Room, run_id: str) -> Classification | None:
