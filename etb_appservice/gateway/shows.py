@@ -184,16 +184,22 @@ class Shows:
 
     # --- commands -----------------------------------------------------------------------------------------
 
-    async def command(self, work: Work, room: Room, run_id: str) -> objects.Command | None:
+    async def command(self, work: Work, room: Room, run_id: str, up_to: Classification) -> objects.Command | None:
         """None where there is no such run in the room."""
         run = await work.commands.get(run_id)
         if run is None or room.incident_id is None or run.incident_id != room.incident_id:
             return None
-        return (await self.commands(work, room, [run]))[0]
+        return (await self.commands(work, room, [run], up_to))[0]
 
-    async def commands(self, work: Work, room: Room, runs: Sequence[CommandRun]) -> list[objects.Command]:
-        """Runs in one war room, in this order. One whose message was removed says nothing that was typed there."""
+    async def commands(
+        self, work: Work, room: Room, runs: Sequence[CommandRun], up_to: Classification
+    ) -> list[objects.Command]:
+        """Runs in one war room, in this order; above `up_to` no message is named.
+
+        One whose message was removed says nothing that was typed there.
+        """
         messages = await work.messages.by_events({run.event_id for run in runs})
+        past = await past_of(work, room)
         names = {run.id: self._policy.people.username(run.caller) for run in runs}
         users = await users_of(work, {name for name in names.values() if name})
         found = []
@@ -201,7 +207,10 @@ class Shows:
             name = names[run.id]
             is_runbook = run.name == "run"
             running = await work.cases.get(room.war_room, RunbookRun, run.id) if is_runbook else None
-            found.append(self._command(room, run, name, users, messages.get(run.event_id), running))
+            message = messages.get(run.event_id)
+            shown = self._command(room, run, name, users, message, running)
+            is_named = message is not None and past.level(message) <= up_to
+            found.append(shown if is_named else shown.model_copy(update={"message": None}))
         return found
 
     def _command(
@@ -242,24 +251,33 @@ class Shows:
 
     # --- files --------------------------------------------------------------------------------------------
 
-    async def file(self, work: Work, room: Room, file_id: str) -> objects.File | None:
+    async def file(self, work: Work, room: Room, file_id: str, up_to: Classification) -> objects.File | None:
         """None where there is no such file in the room."""
         found = await work.files.get(file_id)
         if found is None or found.war_room != room.war_room:
             return None
-        return (await self.files(work, room, [found]))[0]
+        return (await self.files(work, room, [found], up_to))[0]
 
-    async def files(self, work: Work, room: Room, files: Sequence[ChatFile]) -> list[objects.File]:
-        """Files of one war room, in this order."""
+    async def files(
+        self, work: Work, room: Room, files: Sequence[ChatFile], up_to: Classification
+    ) -> list[objects.File]:
+        """Files of one war room, in this order; above `up_to` no message is named."""
         if room.incident_id is None:
             return []
         names = {one.details.uploaded_by for one in files if one.details.uploaded_by}
         users = await users_of(work, names)
         said = await work.messages.by_ids({one.message_id for one in files if one.message_id is not None})
         places = {name: message.room_id for name, message in said.items()}
-        held = await is_held(work, room.war_room)
+        held, past = await is_held(work, room.war_room), await past_of(work, room)
+        named = {name for name, message in said.items() if past.level(message) <= up_to}
         return [
-            self.file_of(room, one, users, places.get(one.message_id or "", room.room_id), is_held=held)
+            self.file_of(
+                room,
+                one if one.message_id in named else replace(one, message_id=None),
+                users,
+                places.get(one.message_id or "", room.room_id),
+                is_held=held,
+            )
             for one in files
         ]
 

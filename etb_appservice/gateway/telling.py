@@ -58,12 +58,12 @@ class Shows(Protocol):
         """
         ...
 
-    async def command(self, work: Work, room: Room, run_id: str) -> objects.Command | None:
-        """None where there is no such run in the room."""
+    async def command(self, work: Work, room: Room, run_id: str, up_to: Classification) -> objects.Command | None:
+        """None where there is no such run in the room. Above `up_to` no message is named."""
         ...
 
-    async def file(self, work: Work, room: Room, file_id: str) -> objects.File | None:
-        """None where there is no such file in the room."""
+    async def file(self, work: Work, room: Room, file_id: str, up_to: Classification) -> objects.File | None:
+        """None where there is no such file in the room. Above `up_to` no message is named."""
         ...
 
 
@@ -85,6 +85,8 @@ class Telling:
     """How many answers a reader may know of, by how far they may know."""
     orphans: frozenset[Classification] = frozenset()
     """Who may know so far isn't told what it answers."""
+    named: Classification = Classification.PUBLIC
+    """Below this nobody is told which message a file or a command belongs to."""
 
     def is_for(self, username: Username, up_to: Classification) -> bool:
         """Whether somebody is told at all."""
@@ -93,7 +95,8 @@ class Telling:
     def view(self, username: Username, up_to: Classification) -> Hashable:
         """What a reader's frame depends on: equal, the same frame."""
         is_sender = bool(self.client_id) and username == self.sender
-        return self.own.get(username), is_sender, self.replies.get(up_to), up_to in self.orphans
+        is_named = up_to >= self.named
+        return self.own.get(username), is_sender, self.replies.get(up_to), up_to in self.orphans, is_named
 
     def frame_for(self, username: Username, up_to: Classification) -> told.ServerFrame:
         """The frame as somebody sees it."""
@@ -106,6 +109,10 @@ class Telling:
                 return told.MessageUpdated(message=self._seen(message, mine, up_to))
             case told.Reaction() as reaction if mine:
                 return reaction.model_copy(update={"reactions": _marked(reaction.reactions, mine)})
+            case told.CommandResult(command=command) if up_to < self.named:
+                return told.CommandResult(command=command.model_copy(update={"message": None}))
+            case told.FileShared(file=file) if up_to < self.named:
+                return told.FileShared(file=file.model_copy(update={"message": None}), message_id=None)
             case frame:
                 return frame
 
@@ -240,18 +247,23 @@ async def _telling_of(
         case IncidentUpdated():
             return await _of_incident(work, room, news)
         case CommandFinished(run_id=run_id):
-            command = await shows.command(work, room, run_id)
+            command = await shows.command(work, room, run_id, Classification.TOP_SECRET)
             level = await _level_of_run(work, room, run_id)
             if command is None or level is None:
                 return None
-            return Telling(frame=told.CommandResult(command=command), level=level)
+            named = await _said_at(work, room, {command.message} if command.message else ())
+            return Telling(
+                frame=told.CommandResult(command=command), level=level, named=max(named.values(), default=level)
+            )
         case FileShared(file_id=file_id, message_id=message_id):
-            file = await shows.file(work, room, file_id)
+            file = await shows.file(work, room, file_id, Classification.TOP_SECRET)
             kept = await work.files.get(file_id)
             if file is None or kept is None or kept.withdrawn_ms is not None:
                 return None
-            shared = told.FileShared(file=file, message_id=message_id or None)
-            return Telling(frame=shared, level=file_was(kept, room, await past_of(work, room)))
+            named = await _said_at(work, room, {file.message or "", message_id} - {""})
+            shared = told.FileShared(file=file, message_id=message_id if message_id in named else None)
+            level = file_was(kept, room, await past_of(work, room))
+            return Telling(frame=shared, level=level, named=max(named.values(), default=level))
         case Notified():
             level = await _level_of_notice(work, room, news, levels)
             return _of_notice(news, level, now) if level is not None else None

@@ -65,7 +65,7 @@ async def get_command(call: Call[Nothing, Nothing]) -> Answer:
             raise not_found()
         if (await past_of(work, sight.room)).between(run.asked_ms, run.finished_ms) > up_to(sight):
             raise not_found()
-        return Answer((await Shows(gate.policy, call.links).commands(work, sight.room, [run]))[0])
+        return Answer((await Shows(gate.policy, call.links).commands(work, sight.room, [run], up_to(sight)))[0])
 
 
 async def _shown(
@@ -77,7 +77,7 @@ async def _shown(
     for name, sight in sights.items():
         here = [one for one in runs if one.incident_id == name]
         if here:
-            found |= {one.id: one for one in await shows.commands(work, sight.room, here)}
+            found |= {one.id: one for one in await shows.commands(work, sight.room, here, up_to(sight))}
     return [found[one.id] for one in runs]
 
 

@@ -2,6 +2,7 @@
 
 import hmac
 import re
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Annotated
@@ -25,7 +26,7 @@ from etb_appservice.gateway.kinds import kind_of, shown_as
 from etb_appservice.gateway.objects import AccessType, File, FileAccess, FileType, Level, Page, clean, moment
 from etb_appservice.gateway.pages import Created, Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import Problem, invalid, not_found
-from etb_appservice.gateway.reading import SCAN, hidden_from, up_to, visible_of
+from etb_appservice.gateway.reading import SCAN, hidden_from, may_read, up_to, visible_of
 from etb_appservice.gateway.shows import Shows, file_was, users_of
 from etb_appservice.gateway.table import Answer, B, Body, Bytes, Call, Nothing, Q, Route, Stream, route
 from etb_appservice.gateway.uploads import too_large
@@ -54,6 +55,8 @@ async def list_files(call: Call[FileQuery, Nothing]) -> Answer:
     gate, query = call.gate, call.query
     sights = await visible_of(gate, call.caller, query.war_room, query.incident)
     async with gate.store.view() as work:
+        if query.message is not None:
+            sights = await _around(work, sights, str(query.message))
         wanted = FilesWanted(
             up_to={lane: up_to(one) for lane, one in sights.items()},
             hidden=await hidden_from(work, sights.values()),
@@ -72,7 +75,7 @@ async def list_files(call: Call[FileQuery, Nothing]) -> Answer:
         for lane, sight in sights.items():
             here = [one for one in page if one.lane == lane]
             if here:
-                shown |= {one.id: one for one in await shows.files(work, sight.room, here)}
+                shown |= {one.id: one for one in await shows.files(work, sight.room, here, up_to(sight))}
     results = [shown[one.id] for one in page]
     following, previous = neighbours(query, gate, count, call.links)
     return Answer(Page[File](count=count, next=following, previous=previous, results=results))
@@ -241,10 +244,21 @@ async def _known(call: Call[Q, B]) -> tuple[ChatFile, Sight]:
         return file, sight
 
 
+async def _around(work: Work, sights: Mapping[IncidentId, Sight], message_id: str) -> dict[IncidentId, Sight]:
+    """The war room of a message, where the caller may know of it."""
+    message = await work.messages.get(message_id)
+    lane = IncidentId("" if message is None else message.lane)
+    sight = sights.get(lane)
+    if message is None or sight is None or not may_read(await past_of(work, sight.room), sight, message):
+        return {}
+    return {lane: sight}
+
+
 async def _answer(call: Call[Q, B]) -> Answer:
     file, sight = await _known(call)
     async with call.gate.store.view() as work:
-        return Answer((await Shows(call.gate.policy, call.links).files(work, sight.room, [file]))[0])
+        shows = Shows(call.gate.policy, call.links)
+        return Answer((await shows.files(work, sight.room, [file], up_to(sight)))[0])
 
 
 async def _accessed(

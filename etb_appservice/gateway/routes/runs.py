@@ -9,6 +9,7 @@ from etb_appservice.gateway.desk import Act, Order
 from etb_appservice.gateway.objects import Command, clean
 from etb_appservice.gateway.orders import those_of
 from etb_appservice.gateway.problems import Problem, invalid, not_found
+from etb_appservice.gateway.reading import up_to
 from etb_appservice.gateway.routes.messages import one_message
 from etb_appservice.gateway.shows import Shows
 from etb_appservice.gateway.table import Answer, Body, Call, Nothing, Route, route
@@ -51,7 +52,7 @@ async def execute_command(call: Call[Nothing, Run]) -> Answer:
     run_id = await call.gate.desk.run(call.caller, sight.room.war_room, act, order)
     async with call.gate.store.view() as work:
         run = await work.commands.get(run_id)
-        shown = await Shows(call.gate.policy, call.links).command(work, sight.room, run_id)
+        shown = await Shows(call.gate.policy, call.links).command(work, sight.room, run_id, up_to(sight))
     if run is None or shown is None:
         raise not_found()
     match run.status:

@@ -147,7 +147,8 @@ async def _shown(call: Call[Nothing, Nothing], sight: Sight, file_id: str) -> An
         level = file_was(kept, sight.room, await past_of(work, sight.room))
         if kept.withdrawn_ms is not None or level > up_to(sight):
             raise not_found()  # an earlier upload's, of which they may know no longer
-        return Answer((await Shows(call.gate.policy, call.links).files(work, sight.room, [kept]))[0], 201)
+        shows = Shows(call.gate.policy, call.links)
+        return Answer((await shows.files(work, sight.room, [kept], up_to(sight)))[0], 201)
 
 
 async def _received(

@@ -11,6 +11,7 @@ from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import FileDetails, Person
 from etb_appservice.domain.ids import UserId, Username, WarRoomId, new_id
 from etb_appservice.domain.news import (
+    CommandFinished,
     FileShared,
     IncidentUpdated,
     MessageAdded,
@@ -148,6 +149,68 @@ async def test_a_deletion_above_a_readers_clearance_is_not_told(
 
     assert (await alice.hears("message_deleted"))["message_id"] == message.id
     await bob.quiet()
+
+
+async def test_what_becomes_of_a_message_above_a_readers_clearance_is_not_told(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
+    message = await said_above(opened, war_room)
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+    for frame in (
+        {"type": "reaction", "emoji": "x", "action": "add"},
+        {"type": "pin_message"},
+        {"type": "unpin_message"},
+        {"type": "read"},
+    ):
+        await alice.says(**frame, message_id=message.id)
+
+    for kind in ("reaction", "message_pinned", "message_pinned", "read"):
+        assert (await alice.hears(kind))["message_id"] == message.id
+    await bob.quiet()
+
+
+async def test_files_and_commands_are_told_without_a_message_above_a_readers_clearance(
+    here: Scene, opened: House, war_room: WarRoomId
+) -> None:
+    here.callers.users["t-bob"] = user_called("bob", Classification.INTERNAL)
+    message = await said_above(opened, war_room)
+    opened.clock.advance(2)
+    now_ms = opened.clock.now_ms()
+    details = FileDetails(name="a.log", original_name="a.log")
+    run = CommandRun(
+        id="c",
+        room_id=message.room_id,
+        incident_id=NO_1,
+        event_id=message.event_id,
+        caller=ALICE,
+        name="status",
+        arguments="",
+        result="It is open.",
+        status="SUCCESS",
+        asked_ms=now_ms,
+        finished_ms=now_ms,
+    )
+    async with opened.db.work() as work:
+        await work.files.put(
+            ChatFile(
+                id="f", war_room=war_room, lane=NO_1, created_ms=now_ms, message_id=message.id, details=details
+            )
+        )
+        await work.commands.add(run)
+    alice, bob = await here.sits("alice", war_room), await here.sits("bob", war_room)
+
+    here.hub.tell(
+        (
+            FileShared(war_room=war_room, file_id="f", message_id=message.id),
+            CommandFinished(war_room=war_room, run_id="c"),
+        )
+    )
+
+    for client, named in ((alice, message.id), (bob, None)):
+        shared = await client.hears("file_shared")
+        assert (shared["message_id"], shared["file"]["message"]) == (named, named)
+        assert (await client.hears("command_result"))["command"]["message"] == named
 
 
 async def test_history_before_a_message_above_a_readers_clearance_is_as_before_none(

@@ -14,7 +14,7 @@ from etb_appservice.domain.pins import Pinned, Pins
 from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.links import PREFIXES
 from etb_appservice.gateway.reading import SCAN
-from etb_appservice.ports import ChatFile, Message
+from etb_appservice.ports import ChatFile, CommandRun, Message
 from etb_appservice.store.desk import Transaction
 from tests.harness.api import Api, api_of, id_of, token_of
 from tests.harness.cast import ALICE, BOB, NO_1, NO_2, incident
@@ -407,6 +407,52 @@ async def test_what_answers_a_message_above_somebodys_clearance_is_not_told(open
     assert (hidden.status, hidden.body) == (unknown.status, unknown.body)
     assert ids(hidden) == []
     assert ids(await opened.get("alice", MESSAGES, reply_to=root.id)) == [answer.id]
+
+
+async def test_files_and_commands_are_shown_without_a_message_above_somebodys_clearance(opened: Api) -> None:
+    house = opened.house
+    async with house.db.work() as work:
+        past = Levels().then(0, Classification.RESTRICTED)
+        await work.cases.put(ROOM, past)
+    message = await put(house, "for few")
+    async with house.db.work() as work:
+        await work.cases.put(ROOM, past.then(house.clock.now_ms(), Classification.INTERNAL))
+    house.clock.advance(2)
+    now_ms = house.clock.now_ms()
+    file_id, run_id = new_id(now_ms), new_id(now_ms + 1)
+    async with house.db.work() as work:
+        await work.files.put(
+            ChatFile(
+                id=file_id,
+                war_room=ROOM,
+                lane=NO_1,
+                created_ms=now_ms,
+                message_id=message.id,
+                details=FileDetails(name="a.log", original_name="a.log"),
+            )
+        )
+        await work.commands.add(
+            CommandRun(
+                id=run_id,
+                room_id=message.room_id,
+                incident_id=NO_1,
+                event_id=message.event_id,
+                caller=ALICE,
+                name="status",
+                arguments="",
+                result="It is open.",
+                status="SUCCESS",
+                asked_ms=now_ms,
+                finished_ms=now_ms,
+            )
+        )
+    house.know("bob", clearance=Classification.INTERNAL)
+    for who, named in (("bob", None), ("alice", message.id)):
+        for path in ("chat-files/", "chat-commands/"):
+            [listed] = (await opened.get(who, path)).body["results"]
+            assert (await opened.get(who, f"{path}{listed['id']}/")).body["message"] == listed["message"] == named
+        found = await opened.get(who, "chat-files/", message=message.id)
+        assert ids(found) == ([file_id] if named else [])
 
 
 async def test_answers_above_somebodys_clearance_are_not_counted_with_what_they_answer(opened: Api) -> None:
