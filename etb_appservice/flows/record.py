@@ -67,7 +67,7 @@ async def keep_file(turn: Turn, room: Room, message: Message, file: FileDetails)
         lane=message.lane,
         message_id=message.id,
         event_id=message.event_id,
-        created_ms=turn.now_ms,
+        created_ms=message.received_ms,  # what a late key opens is of when it came
         details=replace(file, uploaded_by=message.details.username, room_id=message.room_id),
     )
     await turn.work.files.put(kept)

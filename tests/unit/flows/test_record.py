@@ -7,7 +7,7 @@ import pytest
 from etb_appservice.domain.classification import Classification
 from etb_appservice.domain.conversation import Poll, grouped
 from etb_appservice.domain.effects import Pin
-from etb_appservice.domain.ids import EventId, UserId, Username
+from etb_appservice.domain.ids import EventId, IncidentId, UserId, Username
 from etb_appservice.domain.news import (
     CommandFinished,
     FileShared,
@@ -22,8 +22,11 @@ from etb_appservice.domain.news import (
     ReactionChanged,
     RightsChanged,
 )
+from etb_appservice.domain.past import Levels
 from etb_appservice.domain.pins import PINS, Pins
-from etb_appservice.ports import Message
+from etb_appservice.flows.past import past_of
+from etb_appservice.gateway.shows import file_was
+from etb_appservice.ports import FilesWanted, Message
 from tests.harness.cast import ALICE, BOB, BOT, CAROL, NO_1, STRANGER, incident, policy_of
 from tests.harness.events import event
 from tests.harness.house import House
@@ -192,6 +195,27 @@ async def test_what_is_done_to_a_message_that_waits_for_its_key_holds_when_it_co
     assert (below.parent, await pins(open_house)) == ("$1", [("$1", "alice")])
     gone = await message(open_house, "$2")
     assert (gone.state, gone.body, gone.details.awaiting) == ("redacted", None, None)
+
+
+async def test_a_file_whose_key_was_late_is_of_the_level_at_which_it_was_said(open_house: House) -> None:
+    room = await open_house.room()
+    past = Levels().then(0, Classification.RESTRICTED)
+    async with open_house.db.work() as work:
+        await work.cases.put(room.war_room, past)
+    await says(open_house, "plan.pdf", "$1", BOB, session="late", msgtype="m.file", file=FILE)
+    open_house.clock.advance(60)
+    async with open_house.db.work() as work:
+        await work.cases.put(room.war_room, past.then(open_house.clock.now_ms(), Classification.INTERNAL))
+    open_house.clock.advance(60)
+    await open_house.key_comes("late")
+    opened = await message(open_house, "$1")
+    async with open_house.db.view() as view:
+        [file] = (await view.files.by_ids(opened.details.files)).values()
+        levels = await past_of(view, room)
+        hidden = levels.hidden(Classification.INTERNAL)
+        wanted = FilesWanted(up_to={NO_1: Classification.INTERNAL}, hidden={IncidentId(NO_1): hidden})
+        assert await view.files.count_among(wanted) == 0
+    assert file_was(file, room, levels) is levels.level(opened) is Classification.RESTRICTED
 
 
 async def test_an_edit_whose_own_key_was_late_leaves_no_place_behind(open_house: House) -> None:
