@@ -94,7 +94,11 @@ def chat_api(base: Ground, own: Own, asking: Asking, desk: Desk, *, online: Onli
         ),
         tickets=tickets_of(base),
         routes=ROUTES,
-        public=Public(origin=settings.public_url, origins=frozenset(settings.origins)),
+        public=Public(
+            origin=settings.public_url,
+            origins=frozenset(settings.origins),
+            proxies=settings.trusted_proxies,
+        ),
         pace=Pace(CommandPolicy(per_minute=settings.per_minute, burst=settings.burst)),
         per_minute=settings.per_minute,
         count=count,

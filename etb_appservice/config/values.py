@@ -7,6 +7,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
@@ -200,6 +201,15 @@ def _redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _network(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ip_network(value)
+    except ValueError:
+        raise ValueError("must be an IP address or network, such as 10.0.0.0/8 or 127.0.0.1") from None
+
+
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 Url = Annotated[str, AfterValidator(_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
@@ -210,6 +220,7 @@ MatrixUser = Annotated[UserId, AfterValidator(_user_id)]
 GlassHolder = Annotated[str, AfterValidator(_glass_holder)]
 EtbUsername = Annotated[Username, Field(min_length=1, max_length=200)]
 PeopleTemplate = Annotated[str, AfterValidator(_people_template)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Level = Annotated[Classification, BeforeValidator(_level)]
 Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=366 * 24 * 3600)]
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000)]

@@ -29,6 +29,7 @@ from etb_appservice.gateway.objects import Ticket, moment
 from etb_appservice.gateway.openapi import document
 from etb_appservice.gateway.pages import no_such_page
 from etb_appservice.gateway.problems import Problem, away, invalid, not_found, unauthenticated
+from etb_appservice.gateway.proxies import Network, caller_address
 from etb_appservice.gateway.refusals import problem_of
 from etb_appservice.gateway.streaming import given_out, watched
 from etb_appservice.gateway.table import MOST_KEY, Answer, Asked, Nothing, Route, Stream
@@ -62,6 +63,8 @@ class Public:
 
     origin: str = ""
     origins: frozenset[str] = frozenset()
+    proxies: Sequence[Network] = ()
+    """The operator's own, which say who has asked them."""
 
     def admits(self, origin: str | None) -> bool:
         """Whether pages of this origin may call; no browser, no origin."""
@@ -163,7 +166,9 @@ class Frame:
             links=Links(self.public.origin, place.prefix, place.path.format(**ids), query),
             ticket=lambda: self._ticket(token),
             key=_key(request) if route.takes_key else "",
-            address=request.remote or "",
+            address=caller_address(
+                request.remote or "", request.headers.getall("X-Forwarded-For", []), self.public.proxies
+            ),
             form=Form(request) if route.form is not None else None,
         )
         try:

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import model_validator
 
 from etb_appservice.config.sections.section import Section
-from etb_appservice.config.values import Address, Count, ListenAddress, Minutes, Origin, RedisUrl, Seconds
+from etb_appservice.config.values import Address, Count, ListenAddress, Minutes, Network, Origin, RedisUrl, Seconds
 
 
 class Gateway(Section):
@@ -21,6 +21,9 @@ class Gateway(Section):
     pages of it may call; without it links are paths."""
     origins: tuple[Origin, ...] = ()
     """Origins of further web pages that may call, such as ETB's own. A browser on any other page is refused."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses or networks of the reverse proxies in front of it. What they say of who has asked them
+    (`X-Forwarded-For`) stands in the access log of files; of anybody else it is not believed."""
     token_cache_s: Seconds = 60.0
     """For how long ETB's word on whose token it is counts. A token that ETB revokes works so much longer."""
     per_minute: Count = 600

@@ -78,7 +78,8 @@ def test_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
     examples = {
         ("homeserver", "admin_user"), ("homeserver", "admin_token"),
         ("database", "crypto_url"), ("etb", "web_url"), ("etb", "paths"), ("etb", "enums"), ("webhook", "secrets"),
-        ("gateway", "public_url"), ("gateway", "origins"), ("sockets", "redis_url"),
+        ("gateway", "public_url"), ("gateway", "origins"), ("gateway", "trusted_proxies"),
+        ("sockets", "redis_url"),
         ("rooms", "additional_creators"), ("rooms", "rules"), ("people", "template"), ("people", "entries"),
         ("control_room", "operators"), ("classification", "by_severity"), ("roles", "meaning"),
         ("roles", "by_category"), ("approvals", "commands"), ("approvals", "runbooks"),
