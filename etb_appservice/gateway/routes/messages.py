@@ -17,12 +17,11 @@ from etb_appservice.gateway.objects import Message as MessageObject
 from etb_appservice.gateway.objects import MessageType, Moment, Page, moment_or_none
 from etb_appservice.gateway.pages import MOST_DIGITS, Created, Paged, neighbours, offset_of, size_of, slice_of
 from etb_appservice.gateway.problems import invalid, not_found
-from etb_appservice.gateway.reading import Found, hidden_from, may_read, readable, up_to
+from etb_appservice.gateway.reading import SCAN, Found, hidden_from, may_read, readable, up_to
 from etb_appservice.gateway.shows import Shows, users_of
 from etb_appservice.gateway.table import Answer, B, Call, Nothing, Q, Route, route
 from etb_appservice.ports import SHOWN, Message, Work
 
-_MOST_REPLIES = 5000
 _BATCH = 500
 
 
@@ -184,17 +183,17 @@ async def known_message(call: Call[Q, B], work: Work, message_id: str) -> tuple[
     return sight, message
 
 
-async def _replies(work: Work, sight: Sight, root: Message) -> list[Message]:
+async def _replies(work: Work, sight: Sight, root: Message) -> Found:
+    """The latest that answer it."""
     hidden = await hidden_from(work, [sight])
+    count = (await work.messages.reply_counts([root.event_id], hidden)).get(root.event_id, 0)
+    left = max(0, count - SCAN)
     found: list[Message] = []
-    after = 0
-    while len(found) < _MOST_REPLIES:
-        batch = await work.messages.replies(root.event_id, after, _BATCH, hidden=hidden)
+    batch = await work.messages.replies(root.event_id, 0, _BATCH, skip=left, hidden=hidden)
+    while batch:
         found += batch
-        if len(batch) < _BATCH:
-            break
-        after = batch[-1].position
-    return found
+        batch = await work.messages.replies(root.event_id, batch[-1].position, _BATCH, hidden=hidden)
+    return Found(found, found[0].received_ms if left and found else None)
 
 
 async def _page(
@@ -297,7 +296,8 @@ async def _filtered(work: Work, sight: Sight, query: MessageQuery, shows: Shows)
             or not may_read(await past_of(work, sight.room), sight, root)
         ):
             return Found([])
-        found = Found([one for one in await _replies(work, sight, root) if keep(one)])
+        answers = await _replies(work, sight, root)
+        found = Found([one for one in answers.messages if keep(one)], answers.stopped_ms)
     else:
         found = await readable(work, sight, keep)
     if query.sender is None:

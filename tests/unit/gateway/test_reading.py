@@ -13,6 +13,7 @@ from etb_appservice.domain.past import Levels
 from etb_appservice.domain.pins import Pinned, Pins
 from etb_appservice.gateway.frame import Public
 from etb_appservice.gateway.links import PREFIXES
+from etb_appservice.gateway.objects import moment
 from etb_appservice.gateway.reading import SCAN
 from etb_appservice.ports import ChatFile, CommandRun, Message
 from etb_appservice.store.desk import Transaction
@@ -350,6 +351,27 @@ async def test_a_search_says_where_it_stopped(opened: Api, monkeypatch: pytest.M
     assert answer["stopped_at"] is not None
     assert (await opened.get("alice", f"{MESSAGES}?search=hay&page_size=1")).body["count"] == SCAN
     assert (await opened.get("alice", f"{MESSAGES}?page_size=1")).body["count"] == SCAN + 1
+
+
+async def test_a_search_among_answers_looks_at_the_latest_and_says_where_it_stopped(
+    opened: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = opened.house
+    monkeypatch.setattr("etb_appservice.gateway.routes.messages.SCAN", 5)
+    monkeypatch.setattr("etb_appservice.gateway.routes.messages._BATCH", 2)
+    root = await put(house, "root")
+    made = []
+    for number in range(7):
+        house.clock.advance(1)
+        made.append(await put(house, f"answer {number}", thread_root=root.event_id))
+    where = f"{MESSAGES}?reply_to={root.id}&search=answer"
+    answer = await opened.get("alice", where)
+    assert ids(answer) == [one.id for one in made[2:]]
+    assert answer.body["stopped_at"] == moment(made[2].received_ms)
+    monkeypatch.setattr("etb_appservice.gateway.routes.messages.SCAN", 7)
+    answer = await opened.get("alice", where)
+    assert ids(answer) == [one.id for one in made]
+    assert answer.body["stopped_at"] is None
 
 
 async def test_what_was_said_above_somebodys_clearance_is_neither_shown_nor_counted(opened: Api) -> None:
