@@ -139,11 +139,8 @@ class Relay:
         self._line: deque[_Sheet] = deque(maxlen=_MOST_LINE)
         self._something = asyncio.Event()
         self._seen: dict[str, int] = {}
-        self._leader = ""
-        """The process that was heard to lead last, and when it was heard."""
-        self._leader_s = 0.0
-        self._led: set[str] = set()
-        """Those that led before it: what comes late of them is no change."""
+        self._led_s: float | None = None
+        """When one that leads was last heard; None: never, or its silence was seen."""
         self.is_up = False
         """Whether Redis answers."""
 
@@ -228,11 +225,12 @@ class Relay:
             self.is_up = True
             self._something.set()
             _log.info("news go through redis")
-            last_s = self._leader_s = self._clock.monotonic()
+            last_s = self._clock.monotonic()
+            if self._led_s is not None:
+                self._led_s = last_s  # while Redis was away nobody was heard
             while True:
                 message = await channel.get_message(timeout=_DEAD_S)
                 _end_if_cancelled()
-                self._look_for_leader()
                 if message is not None:
                     self._read(message["data"])
                     last_s = self._clock.monotonic()
@@ -294,15 +292,18 @@ class Relay:
             _log.warning("something unreadable came through redis")
             return
         if sheet.origin == self._origin:
+            self._look_for_silence()
             return
         if sheet.asks:
             self._something.set()
-        # Of whom we have never heard we have missed everything.
+        # Of whom we have never heard we have missed everything, and the last of whoever may have led before them.
         last = self._seen.get(sheet.origin, 0)
+        leads_anew = sheet.leads and sheet.origin not in self._seen
+        if sheet.leads and not self._leads:
+            self._led_s = self._clock.monotonic()
         if sheet.counts and sheet.number <= last:
             return
-        is_other = sheet.leads and self._leads_now(sheet.origin)
-        if is_other or sheet.number > last + (1 if sheet.counts else 0):
+        if leads_anew or sheet.number > last + (1 if sheet.counts else 0):
             _log.info("news of another process were missed")
             self._ears.missed()
         if sheet.origin not in self._seen and len(self._seen) >= _MOST_ORIGINS:
@@ -325,24 +326,11 @@ class Relay:
         for sign in sheet.signs:
             ears.sign(sign)
 
-    def _leads_now(self, origin: str) -> bool:
-        """Whether it leads in the place of another one, of whose last commits nobody may have told us."""
-        if origin in self._led:
-            return False
-        before, self._leader = self._leader, origin
-        self._leader_s = self._clock.monotonic()
-        if before in {"", origin}:
-            return False
-        if len(self._led) >= _MOST_ORIGINS:
-            self._led.clear()
-        self._led.add(before)
-        return True
-
-    def _look_for_leader(self) -> None:
-        """Our own beats come back, so Redis answers: if the one that leads is silent for long, it has ended."""
-        if self._leader and self._clock.monotonic() - self._leader_s > _SILENT_S:
-            _log.info("the process that leads is silent")
-            self._leader = ""
+    def _look_for_silence(self) -> None:
+        """Our own word came back, so Redis answers, and all that was said before it is read."""
+        if self._led_s is not None and self._clock.monotonic() - self._led_s > _SILENT_S:
+            self._led_s = None
+            _log.warning("the process that leads is silent")
             self._ears.missed()
 
 

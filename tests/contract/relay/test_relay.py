@@ -61,12 +61,13 @@ class Soon:
 
     def __init__(self, now_ms: int = 1_790_000_000_000) -> None:
         self._now_ms = now_ms
+        self.skipped_s = 0.0
 
     def now_ms(self) -> int:
         return self._now_ms
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        return asyncio.get_running_loop().time() + self.skipped_s
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.05))
@@ -100,11 +101,17 @@ async def end(
         ),
         leads=leads,
     )
-    task = asyncio.create_task(relay.run())
-    try:
+    async with running(relay):
         if waits:
             await until_up(relay)
         yield End(relay, heard, missed)
+
+
+@asynccontextmanager
+async def running(relay: Relay) -> AsyncIterator[None]:
+    task = asyncio.create_task(relay.run())
+    try:
+        yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -236,43 +243,118 @@ async def test_whoever_comes_later_knows_that_they_missed_what_was_before(module
             assert other.missed == [None]
 
 
+async def heard_from(one: End, other: End) -> None:
+    """What one has said by now is heard."""
+    one.relay.work(["a sign of life"])
+    await until(lambda: "work a sign of life" in other.heard)
+    other.heard.clear()
+
+
+async def passed(seconds: float, clock: Soon, other: End, one: End) -> None:
+    """So much time is over for the other, whose own word has come back to it."""
+    clock.skipped_s += seconds
+    other.relay.decided(["own"])
+    await until(lambda: "decided own" in one.heard)
+    one.heard.clear()
+    await heard_from(one, other)
+
+
 async def test_what_a_process_that_led_told_nobody_is_missed_when_another_one_leads(
     module_redis: RedisServer,
 ) -> None:
     async with end(module_redis.url) as beside:
         async with end(module_redis.url, leads=True) as one:
-            one.relay.send(notice("before"))
-            await until(lambda: beside.heard == ["before"])
-        assert beside.missed == [], "how it has ended isn't known yet"
+            await heard_from(one, beside)
+        before = len(beside.missed)  # how it has ended isn't known yet
         async with end(module_redis.url, leads=True) as other:
-            await until(lambda: beside.missed == [None])
+            await heard_from(other, beside)
+            assert len(beside.missed) == before + 1
             other.relay.send(notice("after"))
-            await until(lambda: beside.heard == ["before", "after"])
-            late = replace(one.relay._sheet(()), number=1)
+            await until(lambda: beside.heard == ["after"])
+            late = replace(one.relay._sheet(()), number=0)
             async with Redis.from_url(module_redis.url) as redis:
                 await redis.publish(CHANNEL, one.relay._seal(late))
             other.relay.send(notice("more"))
             await until(lambda: beside.heard[-1] == "more")
-            assert beside.missed == [None], "once for each that leads anew"
+            assert len(beside.missed) == before + 1, "once for each that leads anew"
 
 
-async def test_a_process_that_leads_and_is_silent_is_missed_once(
-    module_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relays, "_BEAT_S", 0.1)
-    monkeypatch.setattr(relays, "_SILENT_S", 0.5)
-    async with end(module_redis.url) as beside, end(module_redis.url) as another:
-        async with end(module_redis.url, leads=True) as one:
-            one.relay.send(notice("before"))
-            await until(lambda: beside.heard == ["before"])
-            await asyncio.sleep(1)
-            assert beside.missed == [], "it says now and then how far it is"
-        await until(lambda: beside.missed == [None] and another.missed == [None])
-        await asyncio.sleep(1)
-        async with end(module_redis.url, leads=True) as other:
-            other.relay.send(notice("after"))
-            await until(lambda: beside.heard == ["before", "after"])
-        assert beside.missed == [None]
+async def test_before_the_first_one_that_is_heard_to_lead_another_may_have_led(module_redis: RedisServer) -> None:
+    async with end(module_redis.url) as one, end(module_redis.url) as beside:
+        await heard_from(one, beside)
+        assert beside.missed == []
+        async with end(module_redis.url, leads=True) as leader:
+            await heard_from(leader, beside)
+            assert beside.missed == [None]
+
+
+async def test_a_process_that_leads_and_is_silent_is_missed_once(module_redis: RedisServer) -> None:
+    clock = Soon()
+    async with end(module_redis.url) as one, end(module_redis.url, clock=clock) as beside:
+        async with end(module_redis.url, leads=True) as leader:
+            await heard_from(leader, beside)
+            for _ in range(3):
+                await passed(10, clock, beside, one)
+                await heard_from(leader, beside)
+            assert len(beside.missed) == 1, "it says now and then how far it is"
+        await passed(0, clock, beside, one)  # its last beat was read
+        await passed(10, clock, beside, one)
+        assert len(beside.missed) == 1
+        for _ in range(3):
+            await passed(10, clock, beside, one)
+            assert len(beside.missed) == 2
+
+        # It was only cut off, and nothing of it is missing.
+        async with running(leader.relay):
+            await until_up(leader.relay)
+            leader.relay.send(notice("late"))
+            await until(lambda: "late" in beside.heard)
+            assert len(beside.missed) == 2
+        assert leader.missed == []
+
+
+async def test_one_that_was_silent_may_have_led_on_until_another_one_leads(module_redis: RedisServer) -> None:
+    clock = Soon()
+    async with end(module_redis.url) as one, end(module_redis.url, clock=clock) as beside:
+        async with end(module_redis.url, leads=True) as paused:
+            await heard_from(paused, beside)
+        await passed(0, clock, beside, one)
+        await passed(20, clock, beside, one)
+        before = len(beside.missed)
+        async with end(module_redis.url, leads=True) as leader:
+            await heard_from(leader, beside)
+            assert len(beside.missed) == before + 1
+            # The one before wakes up and ends, having said a word more.
+            async with Redis.from_url(module_redis.url) as redis:
+                await redis.publish(CHANNEL, paused.relay._seal(paused.relay._sheet(())))
+            for _ in range(3):
+                await heard_from(leader, beside)
+                await passed(10, clock, beside, one)
+            assert len(beside.missed) == before + 1
+        await passed(0, clock, beside, one)
+        await passed(20, clock, beside, one)
+        assert len(beside.missed) == before + 2
+        async with end(module_redis.url, leads=True) as last:
+            await heard_from(last, beside)
+            assert len(beside.missed) == before + 3
+
+
+async def test_while_redis_is_away_nobody_is_silent(own_redis: RedisServer) -> None:
+    clock = Soon()
+    async with end(own_redis.url) as one, end(own_redis.url, clock=clock) as beside:
+        async with end(own_redis.url, leads=True) as leader:
+            await heard_from(leader, beside)
+        await passed(0, clock, beside, one)
+        before = len(beside.missed)
+        await own_redis.kill()
+        await until(lambda: not one.relay.is_up and not beside.relay.is_up)
+        clock.skipped_s += 60
+        await own_redis.start_again()
+        await until(lambda: one.relay.is_up and beside.relay.is_up)
+        await passed(10, clock, beside, one)
+        assert len(beside.missed) == before
+        await passed(10, clock, beside, one)
+        assert len(beside.missed) == before + 1
 
 
 async def test_what_can_not_be_written_holds_nothing_up(module_redis: RedisServer) -> None:

@@ -223,6 +223,9 @@ async def test_who_is_killed_and_who_leads_anew_find_each_other_again(pair: Pair
         # What the one before committed last may have been told to nobody: the page comes back for it.
         assert await bob.ends() == FAULT
     async with at(beside.public, "bob", both.war_room) as bob:
+        await bob.says("history", before=None, limit=10)
+        history = (await bob.hears("history"))["messages"]
+        assert "while nobody led" in [one["content"] for one in history]
         await both.alice.send(both.room, "after it")
         await bob.hears_message("after it")
     await beside.child.kill()
