@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from redis.asyncio import Redis
@@ -125,6 +125,39 @@ async def mute() -> AsyncIterator[tuple[str, list[int]]]:
     port = server.sockets[0].getsockname()[1]
     yield f"redis://127.0.0.1:{port}/0", came
     server.close()
+
+
+@asynccontextmanager
+async def slow(each_s: float) -> AsyncIterator[str]:
+    """A Redis that takes so long for each step."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while asked := await reader.read(1000):
+                await asyncio.sleep(each_s)
+                writer.write(b"%1\r\n+proto\r\n:3\r\n" if b"HELLO" in asked else b"+OK\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/5?client_name=etb"
+
+
+async def test_a_redis_that_is_slow_is_waited_for_a_moment_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etb_appservice.gateway.tickets._REDIS_S", 1.0)
+    async with slow(0.45) as url:
+        tickets = SharedTickets(OwnTickets(HandClock()), url, "etb", lambda: (KEY,))
+        async with asyncio.timeout(2):
+            ticket = await tickets.give(TOKEN)
+        assert await tickets.take(ticket) == TOKEN, "good where it was given"
+        async with asyncio.timeout(2):
+            assert await tickets.take("A" * 43) is None
+
+
+async def test_many_at_once_wait_for_their_turn(redis: RedisServer) -> None:
+    here, there = shared(redis), shared(redis)
+    given = await asyncio.gather(*(here.give(f"token {number}") for number in range(50)))
+    taken = await asyncio.gather(*(there.take(one) for ticket in given for one in (ticket, ticket[::-1])))
+    assert [one for one in taken if one is not None] == [f"token {number}" for number in range(50)]
 
 
 async def test_a_redis_that_hangs_is_waited_for_a_moment_and_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
