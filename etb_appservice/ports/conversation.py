@@ -132,6 +132,18 @@ class Messages(Protocol):
         """Those shown whose `parent` this is, by position."""
         ...
 
+    async def latest_replies(
+        self,
+        root: EventId,
+        before: int | None = None,
+        limit: int = 500,
+        *,
+        skip: int = 0,
+        hidden: Hidden = NO_TIME,
+    ) -> Sequence[Message]:
+        """The same, latest first: those with a position before this one."""
+        ...
+
     async def reply_counts(self, roots: Collection[EventId], hidden: Hidden = NO_TIME) -> Mapping[EventId, int]:
         """How many those are; absent are those without any."""
         ...
@@ -205,8 +217,10 @@ class Files(Protocol):
         """Of a lane, latest first: those with an id before this one."""
         ...
 
-    async def among(self, wanted: FilesWanted, *, limit: int = 50, skip: int = 0) -> Sequence[ChatFile]:
-        """Latest first. Only what is answered is opened."""
+    async def among(
+        self, wanted: FilesWanted, *, limit: int = 50, skip: int = 0, oldest_first: bool = False
+    ) -> Sequence[ChatFile]:
+        """Latest first, unless said otherwise. Only what is answered is opened."""
         ...
 
     async def count_among(self, wanted: FilesWanted) -> int:
@@ -311,9 +325,10 @@ class Commands(Protocol):
         *,
         limit: int = 50,
         skip: int = 0,
+        oldest_first: bool = False,
         hidden: Hidden = NO_TIME,
     ) -> Sequence[CommandRun]:
-        """Of several incidents and of these statuses, latest first."""
+        """Of several incidents and of these statuses, latest first unless said otherwise."""
         ...
 
     async def count(

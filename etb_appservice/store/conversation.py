@@ -83,10 +83,15 @@ _PAGES = {
     for only_shown in (True, False)
     for skips in (True, False)
 }
-_REPLIES = _spanned(
-    f"{{hidden}}SELECT * FROM messages WHERE parent = :root AND position > :after AND {_IS_SHOWN}{{seen}}"  # noqa: S608
-    " ORDER BY position LIMIT :limit OFFSET :skip"
-)
+
+
+def _replies(*, forwards: bool) -> Spanned:
+    which = f"parent = :root AND position {'>' if forwards else '<'} :place AND {_IS_SHOWN}"
+    order = "ORDER BY position" if forwards else "ORDER BY position DESC"
+    return _spanned(f"{{hidden}}SELECT * FROM messages WHERE {which}{{seen}} {order} LIMIT :limit OFFSET :skip")  # noqa: S608
+
+
+_REPLIES = {forwards: _replies(forwards=forwards) for forwards in (True, False)}
 _IDS_OF = _spanned(
     "{hidden}SELECT id, event_id FROM messages WHERE event_id IN :among{seen}",
     among=("among",),
@@ -239,7 +244,22 @@ class SqlMessages:
         self, root: EventId, after: int = 0, limit: int = 500, *, skip: int = 0, hidden: Hidden = NO_TIME
     ) -> Sequence[Message]:
         """Opened, in the order in which they were decided."""
-        return await self._several(_REPLIES, {"root": root, "after": after, "limit": limit, "skip": skip}, hidden)
+        values = {"root": root, "place": after, "limit": limit, "skip": skip}
+        return await self._several(_REPLIES[True], values, hidden)
+
+    async def latest_replies(
+        self,
+        root: EventId,
+        before: int | None = None,
+        limit: int = 500,
+        *,
+        skip: int = 0,
+        hidden: Hidden = NO_TIME,
+    ) -> Sequence[Message]:
+        """Opened, latest first."""
+        place = _LAST if before is None else before
+        values = {"root": root, "place": place, "limit": limit, "skip": skip}
+        return await self._several(_REPLIES[False], values, hidden)
 
     async def reply_counts(self, roots: Collection[EventId], hidden: Hidden = NO_TIME) -> Mapping[EventId, int]:
         """From the plain columns alone."""

@@ -55,10 +55,13 @@ def _wanted(statement: str) -> Spanned:
     return Spanned(statement, lane="files.lane", began="files.created_ms", ended="files.created_ms", among=among)
 
 
-_AMONG = _wanted(
-    f"{{hidden}}SELECT * FROM files WHERE id IN (SELECT id {_WANTED} ORDER BY id DESC LIMIT :limit OFFSET :skip)"  # noqa: S608 - our own words
-    " ORDER BY id DESC"
-)
+def _page(order: str) -> Spanned:
+    which = f"SELECT id {_WANTED} {order} LIMIT :limit OFFSET :skip"
+    return _wanted(f"{{hidden}}SELECT * FROM files WHERE id IN ({which}) {order}")  # noqa: S608 - our own words
+
+
+_AMONG = {True: _page("ORDER BY id"), False: _page("ORDER BY id DESC")}
+"""By whether the oldest comes first."""
 _COUNT_AMONG = _wanted(f"{{hidden}}SELECT count(*) {_WANTED}")
 _UNLEVELLED = text("SELECT * FROM files WHERE level IS NULL ORDER BY id LIMIT :limit")
 
@@ -124,9 +127,11 @@ class SqlFiles:
             lambda transaction: [_file(transaction, row) for row in transaction.rows(statement, wanted)]
         )
 
-    async def among(self, wanted: FilesWanted, *, limit: int = 50, skip: int = 0) -> Sequence[ChatFile]:
+    async def among(
+        self, wanted: FilesWanted, *, limit: int = 50, skip: int = 0, oldest_first: bool = False
+    ) -> Sequence[ChatFile]:
         """Opened."""
-        statement, values = _asked(_AMONG, wanted)
+        statement, values = _asked(_AMONG[oldest_first], wanted)
         values |= {"limit": limit, "skip": skip}
         return await self._desk.ask(
             lambda transaction: [_file(transaction, row) for row in transaction.rows_among(statement, values)]

@@ -47,7 +47,11 @@ def _within(statement: str) -> Spanned:
     )
 
 
-_AMONG = _within(f"{{hidden}}SELECT * {_IN} ORDER BY asked_ms DESC, id DESC LIMIT :limit OFFSET :skip")
+_AMONG = {
+    True: _within(f"{{hidden}}SELECT * {_IN} ORDER BY asked_ms, id LIMIT :limit OFFSET :skip"),
+    False: _within(f"{{hidden}}SELECT * {_IN} ORDER BY asked_ms DESC, id DESC LIMIT :limit OFFSET :skip"),
+}
+"""By whether the oldest comes first."""
 _HOW_MANY = _within(f"{{hidden}}SELECT count(*) {_IN}")
 
 
@@ -150,10 +154,11 @@ class SqlCommands:
         *,
         limit: int = 50,
         skip: int = 0,
+        oldest_first: bool = False,
         hidden: Hidden = NO_TIME,
     ) -> Sequence[CommandRun]:
-        """Opened, latest first."""
-        statement, values = _AMONG.hiding(hidden)
+        """Opened, latest first unless said otherwise."""
+        statement, values = _AMONG[oldest_first].hiding(hidden)
         values |= {"incidents": list(incidents), "statuses": list(statuses), "limit": limit, "skip": skip}
         return await self._desk.ask(
             lambda transaction: [_command(transaction, row) for row in transaction.rows_among(statement, values)]

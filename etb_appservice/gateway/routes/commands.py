@@ -1,7 +1,7 @@
 """The command log (docs/etb-contract.md 4.4)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -20,34 +20,39 @@ from etb_appservice.ports import CommandRun, Work
 
 
 class CommandQuery(Paged):
-    """Which runs of commands, the latest first."""
+    """Which runs of commands, and in which order."""
 
     war_room: UUID | None = None
     incident: UUID | None = None
     execution_status: ExecutionStatus | None = None
     command_type: Annotated[str, Field(max_length=20)] | None = None
     """One of those that a command has."""
+    ordering: Literal["executed_at", "-executed_at"] = "-executed_at"
 
 
 @route("GET", "chat-commands/", answers={200: Page[Command]})
 async def list_commands(call: Call[CommandQuery, Nothing]) -> Answer:
-    """List commands that were run or refused in war rooms that the caller may enter, the latest first.
+    """List commands that were run or refused in war rooms that the caller may enter.
 
+    The latest come first unless ordered otherwise.
     With `command_type` the latest 5,000 are looked through.
     """
     gate, query = call.gate, call.query
     sights = await visible_of(gate, call.caller, query.war_room, query.incident)
     statuses = [run for run, shown in STATUSES.items() if query.execution_status in {None, shown}]
+    is_rising = query.ordering == "executed_at"
     async with gate.store.view() as work:
         hidden = await hidden_from(work, sights.values())
         if query.command_type is not None:
             runs = await work.commands.among(list(sights), statuses, limit=SCAN, hidden=hidden)
             wanted = [one for one in runs if command_type_of(one) == query.command_type]
-            count, page = len(wanted), slice_of(wanted, query, gate)
+            count, page = len(wanted), slice_of(wanted[::-1] if is_rising else wanted, query, gate)
         else:
             count = await work.commands.count(list(sights), statuses, hidden)
             skip, size = offset_of(query, gate, count), size_of(query, gate)
-            page = await work.commands.among(list(sights), statuses, limit=size, skip=skip, hidden=hidden)
+            page = await work.commands.among(
+                list(sights), statuses, limit=size, skip=skip, oldest_first=is_rising, hidden=hidden
+            )
         results = await _shown(call, work, sights, page)
     following, previous = neighbours(query, gate, count, call.links)
     return Answer(Page[Command](count=count, next=following, previous=previous, results=results))

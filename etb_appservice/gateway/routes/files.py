@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -36,17 +36,18 @@ _BATCH = 500
 
 
 class FileQuery(Paged, Created):
-    """Which files, the latest first."""
+    """Which files, and in which order."""
 
     war_room: UUID | None = None
     incident: UUID | None = None
     message: UUID | None = None
     file_type: FileType | None = None
+    ordering: Literal["uploaded_at", "-uploaded_at"] = "-uploaded_at"
 
 
 @route("GET", "chat-files/", answers={200: Page[File]})
 async def list_files(call: Call[FileQuery, Nothing]) -> Answer:
-    """List the files of the war rooms that the caller may enter, the latest first.
+    """List the files of the war rooms that the caller may enter, the latest first unless ordered otherwise.
 
     Those above the caller's clearance are neither shown nor counted; with `file_type` the latest 5,000
     are looked through. A file whose message was deleted is kept until its retention ends, and shown to
@@ -54,6 +55,7 @@ async def list_files(call: Call[FileQuery, Nothing]) -> Answer:
     """
     gate, query = call.gate, call.query
     sights = await visible_of(gate, call.caller, query.war_room, query.incident)
+    is_rising = query.ordering == "uploaded_at"
     async with gate.store.view() as work:
         if query.message is not None:
             sights = await _around(work, sights, str(query.message))
@@ -67,10 +69,11 @@ async def list_files(call: Call[FileQuery, Nothing]) -> Answer:
         )
         if query.file_type is not None:
             found = await _of_type(work, wanted, query.file_type)
-            count, page = len(found), slice_of(found, query, gate)
+            count, page = len(found), slice_of(found[::-1] if is_rising else found, query, gate)
         else:
             count = await work.files.count_among(wanted)
-            page = await work.files.among(wanted, limit=size_of(query, gate), skip=offset_of(query, gate, count))
+            skip, size = offset_of(query, gate, count), size_of(query, gate)
+            page = await work.files.among(wanted, limit=size, skip=skip, oldest_first=is_rising)
         shows, shown = Shows(gate.policy, call.links), dict[str, File]()
         for lane, sight in sights.items():
             here = [one for one in page if one.lane == lane]

@@ -65,12 +65,25 @@ class AnyMessageQuery(MessageQuery):
     """Needed: messages are listed a war room at a time."""
 
 
+class ReplyQuery(Paged):
+    """In which order answers are listed."""
+
+    ordering: Literal["created_at", "-created_at"] = "created_at"
+
+
+class PinnedQuery(Paged):
+    """In which order pinned messages are listed."""
+
+    ordering: Literal["pinned_at", "-pinned_at"] = "-pinned_at"
+
+
 class MessagePage(Page[MessageObject]):
     """A page of messages. `count` counts what was looked at."""
 
     stopped_at: Moment | None
-    """Texts are stored encrypted: a search or filter looks at the latest 5,000 messages. Where there are older
-    ones, this is when the oldest came that was looked at; else null."""
+    """Texts are stored encrypted: a search or filter looks at the latest 5,000 messages, with `reply_to` at the
+    latest 5,000 that answer it. Where there are older ones, this is when the oldest came that was looked at; else
+    null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +126,18 @@ async def list_all_messages(call: Call[AnyMessageQuery, Nothing]) -> Answer:
 
 
 @route("GET", "war-rooms/{id}/pinned_messages/", answers={200: Page[MessageObject]})
-async def list_pinned_messages(call: Call[Paged, Nothing]) -> Answer:
-    """List the pinned messages of a war room, the latest pin first."""
+async def list_pinned_messages(call: Call[PinnedQuery, Nothing]) -> Answer:
+    """List the pinned messages of a war room, the latest pin first unless ordered otherwise."""
     gate = call.gate
     async with gate.store.view() as work:
         sight = await gate.doors.enter(work, call.caller, call.path["id"])
         pins = await pins_of(work, sight.room.war_room)
         past = await past_of(work, sight.room)
         found = await work.messages.by_events([one.event_id for one in pins.pinned])
-        latest = sorted(pins.pinned, key=lambda one: one.at_ms, reverse=True)
+        ordered = sorted(pins.pinned, key=lambda one: one.at_ms, reverse=call.query.ordering == "-pinned_at")
         pinned = [
             message
-            for one in latest
+            for one in ordered
             if (message := found.get(one.event_id)) is not None
             and message.state in SHOWN
             and may_read(past, sight, message)
@@ -141,15 +154,18 @@ async def get_message(call: Call[Nothing, Nothing]) -> Answer:
 
 
 @route("GET", "war-room-messages/{id}/replies/", answers={200: Page[MessageObject]})
-async def list_replies(call: Call[Paged, Nothing]) -> Answer:
-    """List what answers a message, oldest first."""
+async def list_replies(call: Call[ReplyQuery, Nothing]) -> Answer:
+    """List what answers a message, oldest first unless ordered otherwise."""
     gate, query = call.gate, call.query
     async with gate.store.view() as work:
         sight, message = await one_message(call, work)
         hidden = await hidden_from(work, [sight])
         count = (await work.messages.reply_counts([message.event_id], hidden)).get(message.event_id, 0)
-        skip = offset_of(query, gate, count)
-        rows = await work.messages.replies(message.event_id, limit=size_of(query, gate), skip=skip, hidden=hidden)
+        skip, size = offset_of(query, gate, count), size_of(query, gate)
+        if query.ordering == "created_at":
+            rows = await work.messages.replies(message.event_id, limit=size, skip=skip, hidden=hidden)
+        else:
+            rows = await work.messages.latest_replies(message.event_id, limit=size, skip=skip, hidden=hidden)
         following, previous = neighbours(query, gate, count, call.links)
         results = await _shown(call, work, sight, rows)
     return Answer(Page[MessageObject](count=count, next=following, previous=previous, results=results))

@@ -305,6 +305,8 @@ async def test_what_touches_a_hidden_time_is_neither_found_nor_counted(store: Sq
         assert names(await found.latest("lane", limit=2, skip=3, hidden=HIDDEN)) == ["$3", "$1"]
         assert names(await found.replies(root, hidden=HIDDEN)) == ["$3", "$4", "$5", "$7"]
         assert names(await found.replies(root, limit=2, skip=1, hidden=HIDDEN)) == ["$4", "$5"]
+        assert names(await found.latest_replies(root, hidden=HIDDEN)) == ["$7", "$5", "$4", "$3"]
+        assert names(await found.latest_replies(root, limit=2, skip=1, hidden=HIDDEN)) == ["$5", "$4"]
         assert await found.reply_counts([root], HIDDEN) == {root: 4}
         assert await found.tally(["lane", "none"], HIDDEN) == {"lane": Tally(5, 7), "none": Tally()}
         assert await found.tally(["lane"], {"lane": (Span(7, ALWAYS),)}) == {"lane": Tally(6, 6)}
@@ -351,6 +353,8 @@ async def test_answers_are_found_and_counted_under_what_they_answer(store: SqlSt
     async with store.view() as view:
         assert names(await view.messages.replies(EventId("$1"))) == ["$2", "$3", "$4"]
         assert names(await view.messages.replies(EventId("$1"), 2, 1)) == ["$3"]
+        assert names(await view.messages.latest_replies(EventId("$1"))) == ["$4", "$3", "$2"]
+        assert names(await view.messages.latest_replies(EventId("$1"), 4, 1)) == ["$3"]
         wanted = [EventId("$1"), EventId("$2"), EventId("$3")]
         assert await view.messages.reply_counts(wanted) == {"$1": 3, "$2": 1}
 
@@ -463,11 +467,13 @@ async def test_files_of_many_rooms_are_found_up_to_a_level_for_each(store: SqlSt
     every = FilesWanted(up_to=up_to)
     async with store.view() as view:
 
-        async def found(wanted: FilesWanted, **page: int) -> str:
-            return "".join(one.details.name for one in await view.files.among(wanted, **page))
+        async def found(wanted: FilesWanted, *, limit: int = 50, skip: int = 0, oldest_first: bool = False) -> str:
+            page = await view.files.among(wanted, limit=limit, skip=skip, oldest_first=oldest_first)
+            return "".join(one.details.name for one in page)
 
         assert (await found(every), await view.files.count_among(every)) == ("fdba", 4)
         assert await found(every, limit=2, skip=1) == "db"
+        assert await found(every, limit=2, skip=1, oldest_first=True) == "bd"
         for wanted, names_of in (
             (replace(every, withdrawn=True), "fedba"),
             (replace(every, message_id="said"), "f"),

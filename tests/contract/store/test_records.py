@@ -74,6 +74,8 @@ async def test_commands_of_several_incidents_are_read_in_pages_and_counted(store
     async with store.view() as view:
         found = await view.commands.among([first, second], ["SUCCESS"], limit=3, skip=1)
         assert [one.event_id for one in found] == ["$3", "$2", "$1"]
+        found = await view.commands.among([first, second], ["SUCCESS"], limit=3, skip=1, oldest_first=True)
+        assert [one.event_id for one in found] == ["$1", "$2", "$3"]
         assert await view.commands.count([first, second], ["SUCCESS"]) == 5
         assert await view.commands.count([first], ["SUCCESS", "FAILED"]) == 4
         assert [one.name for one in await view.commands.among([first], ["FAILED"])] == ["run"]

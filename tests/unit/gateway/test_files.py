@@ -907,3 +907,20 @@ async def test_a_message_of_the_web_carries_what_was_uploaded_before_and_it_is_s
         media = await view.cases.of(ROOM, Media)
     assert [one.event_id for one in media] == [event_id, event_id]
     assert (await download(api, "bob", file)).raw == png()
+
+
+async def test_files_are_listed_in_both_orders(api: Api) -> None:
+    names = []
+    for number in range(3):
+        names.append((await upload(api, "alice", name=f"{number}.log")).body["id"])
+        api.house.clock.advance(1)
+
+    async def listed(query: str) -> list[str]:
+        return [one["id"] for one in (await api.get("alice", f"{FILES}?{query}")).body["results"]]
+
+    assert await listed("") == names[::-1]
+    for more in ("", "&file_type=LOG"):
+        assert await listed(f"ordering=-uploaded_at{more}") == names[::-1]
+        assert await listed(f"ordering=uploaded_at{more}") == names
+        assert await listed(f"ordering=uploaded_at&page=2&page_size=2{more}") == names[2:]
+    assert (await api.get("alice", f"{FILES}?ordering=filename")).status == 400

@@ -353,6 +353,29 @@ async def test_a_search_says_where_it_stopped(opened: Api, monkeypatch: pytest.M
     assert (await opened.get("alice", f"{MESSAGES}?page_size=1")).body["count"] == SCAN + 1
 
 
+async def test_a_search_through_all_that_there_is_did_not_stop(opened: Api) -> None:
+    root = await put(opened.house, "root")
+    answer = await put(opened.house, "needle", thread_root=root.event_id)
+    found = (await opened.get("alice", f"{MESSAGES}?search=needle&reply_to={root.id}")).body
+    assert ([one["id"] for one in found["results"]], found["stopped_at"]) == ([answer.id], None)
+
+
+async def test_answers_and_pins_are_listed_in_both_orders(opened: Api) -> None:
+    root = await put(opened.house, "root")
+    answers = [(await put(opened.house, text, thread_root=root.event_id)) for text in ("one", "two", "three")]
+    names = [one.id for one in answers]
+    async with opened.house.db.work() as work:
+        pins = [Pinned(event_id=one.event_id, user_id=ALICE, at_ms=at) for at, one in enumerate(answers)]
+        await work.cases.put(ROOM, Pins(pinned=tuple(pins)))
+    replies, pinned = f"war-room-messages/{root.id}/replies/", f"{ONE}pinned_messages/"
+    for path, usual, field in ((replies, names, "created_at"), (pinned, names[::-1], "pinned_at")):
+        assert ids(await opened.get("alice", path)) == usual
+        assert ids(await opened.get("alice", f"{path}?ordering={field}")) == names
+        assert ids(await opened.get("alice", f"{path}?ordering=-{field}")) == names[::-1]
+        assert ids(await opened.get("alice", f"{path}?ordering=-{field}&page=2&page_size=2")) == names[:1]
+        assert (await opened.get("alice", f"{path}?ordering=content")).status == 400
+
+
 async def test_a_search_among_answers_looks_at_the_latest_and_says_where_it_stopped(
     opened: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -535,6 +558,15 @@ async def test_commands_are_logged_with_their_result(opened: Api) -> None:
         (f"incident={NO_2}", 0),
     ):
         assert (await opened.get("bob", f"chat-commands/?{query}")).body["count"] == count
+    await opened.house.ask(ALICE, "!assign bob")
+    for query, count in (("", 3), ("&command_type=ASSIGN", 2)):
+        latest = ids(await opened.get("bob", f"chat-commands/?ordering=-executed_at{query}"))
+        assert latest == ids(await opened.get("bob", f"chat-commands/?{query[1:]}"))
+        assert len(latest) == count
+        rising = f"chat-commands/?ordering=executed_at{query}"
+        assert ids(await opened.get("bob", rising)) == latest[::-1]
+        assert ids(await opened.get("bob", f"{rising}&page=2&page_size=1")) == [latest[-2]]
+    assert (await opened.get("bob", "chat-commands/?ordering=name")).status == 400
     assert (await opened.get("carol", "chat-commands/")).body["count"] == 0
     assert (await opened.get("carol", f"chat-commands/{status['id']}/")).status == 404
 
