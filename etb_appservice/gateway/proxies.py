@@ -22,7 +22,8 @@ def caller_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
     ('192.0.2.7', '10.0.0.1')
     """
     found = peer
-    named = ",".join(forwarded)[-_MOST:].split(",")
+    said = ",".join(forwarded)
+    named = said[-_MOST:].split(",")[1 if len(said) > _MOST else 0 :]  # the first one may be cut
     while _is_trusted(found, trusted) and named:
         before = _address(named.pop())
         if before is None:  # nothing to the left of it can be believed
