@@ -18,8 +18,9 @@ from etb_appservice.domain.ids import Username, WarRoomId
 from etb_appservice.domain.news import News, RightsChanged
 from etb_appservice.flows.mistakes import told
 from etb_appservice.gateway.entry import Entered, Entry
+from etb_appservice.gateway.readers import Telling
 from etb_appservice.gateway.seat import FAULT, NO_ACCESS, Seat, rendered
-from etb_appservice.gateway.telling import Shows, Telling, tellings_of
+from etb_appservice.gateway.telling import Shows, tellings_of
 from etb_appservice.ports import Room, Store, Work
 
 _log = structlog.get_logger(__name__)
